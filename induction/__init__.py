@@ -1,0 +1,12 @@
+"""Induction heads: who attends to what came next before, and who copies what is attended to."""
+
+from induction.measure import (
+    copying,
+    distinct_tokens,
+    prefix_matching,
+    repeat_loss,
+    repeated_tokens,
+    score_heads,
+)
+
+__all__ = ["copying", "distinct_tokens", "prefix_matching", "repeat_loss", "repeated_tokens", "score_heads"]

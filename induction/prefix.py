@@ -1,0 +1,94 @@
+"""Prefix matching: how much a head attends to what followed the current token before.
+
+A sequence is x, L tokens long, repeated several times, with or without BOS in front. A token's earlier occurrences are
+L, 2L, ... positions back, and the token after such an occurrence is its successor. Every definition is a weighted sum
+of single entries of the pattern A[query, key], so that only these entries are ever computed.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from results import InputError
+
+Definition = Literal["successor", "published", "entry-mean", "offset"]
+
+
+class Entries(NamedTuple):
+    """Entries of an attention pattern and their weights: score = Σ weight · A[query, key]."""
+
+    query: Int64[Tensor, " pair"]
+    key: Int64[Tensor, " pair"]
+    weight: Float[Tensor, " pair"]
+
+
+def entries(period: int, repeats: int, bos: bool, definition: str = "successor") -> Entries:
+    """The entries that a definition sums, for one sequence.
+
+    Token j (the first one after BOS is 1) has the successors j - kL + 1, k = 1 .. floor((j - 1) / L). With queries
+    j = L + 1 .. repeats · L:
+
+    * `successor`: mean over j of the sum over successors; 0 to 1 (Bansal et al. 2023, Algorithm 1, as meant);
+    * `published`: the same, but where j is a multiple of L the token after BOS counts too, which follows no earlier
+      occurrence (what the published code computes);
+    * `entry-mean`: mean over all (j, successor) entries (Olsson et al. 2022);
+    * `offset`: the latest successor alone, k = 1.
+
+    Args:
+        period: Length L of x.
+        repeats: How often x is said, at least 2.
+        bos: Whether BOS stands in front.
+        definition: Which entries count, and how.
+
+    Raises:
+        InputError: The definition is unknown, or a number is out of range.
+    """
+    if definition not in get_args(Definition):
+        raise InputError(f"definition must be one of {', '.join(get_args(Definition))}, not {definition!r}")
+    if period < 1 or repeats < 2:
+        raise InputError(f"expected a period of 1 or more and 2 repeats or more, not {period} and {repeats}")
+    queries = torch.arange(period + 1, repeats * period + 1)
+    back = torch.arange(1, 2 if definition == "offset" else repeats) * period
+    query, shift = torch.meshgrid(queries, back, indexing="ij")
+    real = query - shift >= 1
+    query, key = query[real], (query - shift + 1)[real]
+    if definition == "published":
+        stray = torch.arange(2 * period, repeats * period + 1, period)
+        query, key = torch.cat([query, stray]), torch.cat([key, torch.ones_like(stray)])
+    count = len(query) if definition == "entry-mean" else len(queries)
+    first = 0 if bos else 1  # the position of token j is j - first
+    return Entries(query - first, key - first, torch.full(query.shape, 1 / count))
+
+
+def prefix_score(
+    pattern: Float[Tensor, "*batch query key"], period: int, definition: str = "successor"
+) -> Float[Tensor, "*batch"]:
+    """The prefix-matching score of patterns in hand.
+
+    Args:
+        pattern: Attention on repeated tokens: a whole number of periods, and one more position if BOS stands in front.
+        period: Length of what is repeated.
+        definition: As in `entries`.
+
+    Raises:
+        InputError: The pattern's size is not that of repeats of this period.
+    """
+    bos, repeats = layout(pattern.shape[-1], period)
+    at = entries(period, repeats, bos, definition)
+    return (pattern[..., at.query, at.key] * at.weight.to(pattern)).sum(-1)
+
+
+def layout(length: int, period: int) -> tuple[bool, int]:
+    """Whether a repeated sequence of this length has BOS, and how many repeats it has.
+
+    Raises:
+        InputError: The length is neither a multiple of the period nor one more.
+    """
+    if period < 2 or length % period > 1 or length // period < 2:
+        raise InputError(
+            f"expected two or more repeats of the period, with or without one BOS in front, not {length} tokens with "
+            f"period {period}: 4·L + 1 tokens with BOS, 4·L without"
+        )
+    return length % period == 1, length // period

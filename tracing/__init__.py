@@ -1,0 +1,27 @@
+"""Open a model; read and change its activations under TransformerLens' names."""
+
+from tracing.attention import AttentionCall
+from tracing.batches import BatchSize, map_batches, pad
+from tracing.cache import Cache
+from tracing.execute import Hook
+from tracing.load import load_model, randomised
+from tracing.masks import masked
+from tracing.model import Model
+from tracing.provenance import identity, provenance
+from tracing.sizes import Sizes
+
+__all__ = [
+    "AttentionCall",
+    "BatchSize",
+    "Cache",
+    "Hook",
+    "Model",
+    "Sizes",
+    "identity",
+    "load_model",
+    "map_batches",
+    "masked",
+    "pad",
+    "provenance",
+    "randomised",
+]

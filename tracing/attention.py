@@ -1,0 +1,162 @@
+"""The attention of one layer, taken over at the call.
+
+transformers calls an attention function with queries, keys, values and a mask. `AttentionCall` holds these arguments
+and computes what is asked of them: the output with the row-wise log-sum-exp (memory linear in sequence length), single
+entries of the pattern, or the whole pattern. Everything that changes a pattern (mask, sliding window, soft cap) is
+honoured; an argument that is not known here is refused, never ignored.
+
+Tensors are [batch, head, pos, d_head]; keys and values may have fewer heads (grouped queries).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from results import InputError
+
+# What transformers passes along to every attention function and no dense one uses.
+_WITHOUT_EFFECT = {"position_ids", "cache_position", "use_cache", "output_attentions", "output_hidden_states", "return_dict"}
+
+
+class AttentionOutput(NamedTuple):
+    """What attention returns, with the logarithm of each row's normaliser."""
+
+    output: Float[Tensor, "batch head query d_head"]
+    log_sum_exp: Float[Tensor, "batch head query"]
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """The arguments of one call of an attention function."""
+
+    query: Float[Tensor, "batch head query d_head"]
+    key: Float[Tensor, "batch kv_head key d_head"]
+    value: Float[Tensor, "batch kv_head key d_head"]
+    mask: Tensor | None
+    """[batch or 1, head or 1, query, key]: True, or 0, where attention is allowed. None: causal."""
+    scale: float
+    soft_cap: float | None = None
+
+    @classmethod
+    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "AttentionCall":
+        """Read the call's arguments as transformers passes them: (module, query, key, value, mask), keywords.
+
+        Raises:
+            InputError: An argument that may change the result is not known here.
+        """
+        module, query, key, value, mask = args[:5]
+        options = {name: value for name, value in kwargs.items() if value is not None and name not in _WITHOUT_EFFECT}
+        scale = options.pop("scaling", query.shape[-1] ** -0.5)
+        soft_cap, window = options.pop("softcap", None), options.pop("sliding_window", None)
+        dropout, causal = options.pop("dropout", 0.0), options.pop("is_causal", getattr(module, "is_causal", True))
+        if options or args[5:] or dropout or not causal or (mask is not None and mask.dim() != 4):
+            what = sorted(options) or [f"dropout={dropout}, is_causal={causal}, mask {mask is not None and mask.shape}"]
+            raise InputError(
+                f"{type(module).__name__} calls attention in a way that is not supported ({', '.join(what)}): "
+                "expected causal attention without dropout, with a mask, sliding window or soft cap at most"
+            )
+        call = cls(query, key, value, mask, scale, soft_cap)
+        if mask is None and window is not None and key.shape[2] > window:
+            return replace(call, mask=call.causal() & ~call.causal().tril(-window))
+        return call
+
+    def of_heads(self, heads: Int[Tensor, " some"]) -> "AttentionCall":
+        """The call of some heads alone, with a key and value head for each of them."""
+        group = self.query.shape[1] // self.key.shape[1]
+        mask = self.mask if self.mask is None or self.mask.shape[1] == 1 else self.mask[:, heads]
+        own = heads.to(self.query.device)
+        key, value = self.key[:, own // group], self.value[:, own // group]
+        return replace(self, query=self.query[:, own], key=key, value=value, mask=mask)
+
+    def causal(self) -> Tensor:
+        """The causal mask [query, key]."""
+        return torch.ones(self.query.shape[2], self.key.shape[2], dtype=torch.bool, device=self.query.device).tril()
+
+    def scores(self) -> Float[Tensor, "batch head query key"]:
+        """Scaled, capped and masked attention scores, before the softmax; -inf where attention is not allowed."""
+        key = self._per_query_head(self.key)
+        return self._mask(self._cap(self.query @ key.mT * self.scale), slice(None))
+
+    def pattern(self, scores: Tensor | None = None) -> Float[Tensor, "batch head query key"]:
+        """The attention pattern; computed in float32 and given in the model's dtype."""
+        scores = self.scores() if scores is None else scores
+        return scores.softmax(-1, dtype=torch.float32).to(self.query.dtype)
+
+    def apply(self, pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, "batch head query d_head"]:
+        """What the heads return under this pattern."""
+        return pattern.to(self.value.dtype) @ self._per_query_head(self.value)
+
+    def attend(self) -> AttentionOutput:
+        """Output and log-sum-exp without ever holding the pattern: memory linear in sequence length."""
+        if self.soft_cap is None:
+            if self.query.device.type == "cpu":
+                return AttentionOutput(*self._flash_cpu())
+            if self.query.device.type == "cuda" and self.mask is None:  # with a mask, the kernel wants it aligned
+                return self._efficient_cuda()
+        return self._in_blocks()
+
+    def entries(
+        self, query: Int[Tensor, "batch pair"], key: Int[Tensor, "batch pair"], log_sum_exp: Tensor
+    ) -> Float[Tensor, "batch head pair"]:
+        """The pattern's entries A[query, key] = exp(score - log_sum_exp), in float32, and no others."""
+        q, k = _rows(self.query, query), self._per_query_head(_rows(self.key, key))
+        scores = self._cap(torch.einsum("bhpd,bhpd->bhp", q, k).float() * self.scale)
+        scores = scores - log_sum_exp.gather(2, query[:, None].expand(-1, scores.shape[1], -1))
+        if self.mask is None:
+            return scores.exp() * (key <= query)[:, None]
+        batch = torch.arange(len(query), device=query.device)[:, None] % self.mask.shape[0]
+        allowed = self.mask[batch, :, query, key].transpose(1, 2)
+        return scores.masked_fill(~allowed, -torch.inf).exp() if allowed.dtype == torch.bool else (scores + allowed).exp()
+
+    def _flash_cpu(self) -> tuple[Tensor, Tensor]:
+        mask = self.mask
+        if mask is not None and mask.dtype == torch.bool:
+            mask = torch.zeros(mask.shape, dtype=self.query.dtype, device=mask.device).masked_fill(~mask, -torch.inf)
+        output, log_sum_exp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            self.query, self.key, self.value, 0.0, mask is None, attn_mask=mask, scale=self.scale
+        )
+        return output, log_sum_exp
+
+    def _efficient_cuda(self) -> AttentionOutput:
+        output, log_sum_exp, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
+            self.query,
+            self._per_query_head(self.key),
+            self._per_query_head(self.value),
+            None,
+            True,
+            0.0,
+            True,
+            scale=self.scale,
+        )
+        return AttentionOutput(output, log_sum_exp[..., : self.query.shape[2]])  # the kernel pads rows to 32
+
+    def _in_blocks(self, rows: int = 128) -> AttentionOutput:
+        """The same in plain operations, a block of queries at a time: any device, any option."""
+        key, value = self._per_query_head(self.key), self._per_query_head(self.value)
+        outputs, normalisers = [], []
+        for start in range(0, self.query.shape[2], rows):
+            block = slice(start, start + rows)
+            scores = self._mask(self._cap(self.query[:, :, block] @ key.mT * self.scale), block).float()
+            normalisers.append(scores.logsumexp(-1))
+            outputs.append(scores.softmax(-1).to(value.dtype) @ value)
+        return AttentionOutput(torch.cat(outputs, 2), torch.cat(normalisers, 2))
+
+    def _cap(self, scores: Tensor) -> Tensor:
+        return scores if self.soft_cap is None else self.soft_cap * (scores / self.soft_cap).tanh()
+
+    def _mask(self, scores: Tensor, rows: slice) -> Tensor:
+        mask = self.causal()[rows] if self.mask is None else self.mask[:, :, rows]
+        return scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+
+    def _per_query_head(self, grouped: Tensor) -> Tensor:
+        group = self.query.shape[1] // grouped.shape[1]
+        return grouped if group == 1 else grouped.repeat_interleave(group, dim=1)
+
+
+def _rows(states: Tensor, positions: Int[Tensor, "batch pair"]) -> Tensor:
+    """The positions' rows of [batch, head, pos, d_head], as [batch, head, pair, d_head]."""
+    index = positions[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[-1])
+    return states.gather(2, index)

@@ -1,0 +1,67 @@
+"""Batches that choose their own size."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from results import InputError
+
+T = TypeVar("T")
+BatchSize = int | Literal["auto"]
+
+# Tokens that keep a device busy. More gains nothing; what does not fit into memory is halved until it does.
+_TOKENS = {"cpu": 1024, "cuda": 16384}
+
+
+def map_batches(
+    compute: Callable[[list[int]], Sequence[T]],
+    lengths: Sequence[int],
+    batch_size: BatchSize = "auto",
+    device: str = "cpu",
+) -> list[T]:
+    """Call `compute` on batches of items of similar length and put its results back in order.
+
+    Args:
+        compute: Takes the indices of a batch's items and returns one result for each.
+        lengths: Each item's length in tokens.
+        batch_size: Items a batch; "auto" fills a batch with as many tokens as keep the device busy. Either way a batch
+            that does not fit into memory is halved, and so are those after it.
+        device: The kind of device the work is done on.
+
+    Raises:
+        InputError: The batch size is not a positive number or "auto".
+    """
+    if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
+        raise InputError(f'batch_size must be a positive number or "auto", not {batch_size!r}')
+    waiting = sorted(range(len(lengths)), key=lambda item: (-lengths[item], item))
+    results: dict[int, T] = {}
+    limit = len(waiting) if batch_size == "auto" else batch_size
+    while waiting:
+        fitting = _TOKENS.get(device, _TOKENS["cpu"]) // lengths[waiting[0]] if batch_size == "auto" else limit
+        batch = waiting[: max(1, min(limit, fitting))]
+        try:
+            results.update(zip(batch, compute(batch), strict=True))
+        except Exception as error:
+            if len(batch) == 1 or not _out_of_memory(error):
+                raise
+            limit = len(batch) // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            continue
+        waiting = waiting[len(batch) :]
+    return [results[item] for item in range(len(lengths))]
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; the CPU allocator has no error class of its own."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
+
+
+def pad(rows: Sequence[torch.Tensor], device: Any) -> torch.Tensor:
+    """Sequences as one tensor [batch, pos], padded on the right with token 0.
+
+    In a causal model nothing before the padding sees it, so no mask is needed.
+    """
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)

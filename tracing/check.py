@@ -1,0 +1,144 @@
+"""Is the hook map right for this model? Checked on every load, with a few tokens.
+
+Modules move and rename between releases of transformers, and a model may do more than its family's entry knows. The
+check therefore asks for what must hold in any of these architectures, and names the hook that does not hold.
+"""
+
+import re
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from results import InputError
+from tracing.cache import Cache
+from tracing.execute import Hook
+from tracing.weights import output_bias
+
+if TYPE_CHECKING:
+    from tracing.model import Model
+
+# Relative to the largest magnitude compared: sums are taken in another order than the model takes them.
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
+_HALF_TOLERANCE = 0.1
+
+
+def resolve_operations(model: "Model") -> None:
+    """Find the labels of the operations inside `forward` functions that hooks need.
+
+    nnsight numbers operations by name, and the numbers move with transformers' source.
+
+    Raises:
+        InputError: An operation is not there.
+    """
+    for layer in range(model.sizes.n_layers):
+        block = model.envoy(f"{model.family.layers}.{layer}")
+        calls = [name for name in _operations(model, f"{layer}.{model.family.attention}") if _is_attention(name)]
+        if not calls:
+            raise InputError(f"{model.name}: no call of an attention interface in layer {layer}'s attention module")
+        model.attention_operation = calls[-1]
+        if not model.variant.parallel and model.family.mid not in block.source.names:
+            found = ", ".join(block.source.names)
+            raise InputError(f"{model.name}: hook_resid_mid needs operation {model.family.mid}; its block has {found}")
+
+
+def _operations(model: "Model", path: str) -> tuple[str, ...]:
+    names: tuple[str, ...] = model.envoy(f"{model.family.layers}.{path}").source.names
+    return names
+
+
+def _is_attention(operation: str) -> bool:
+    return re.fullmatch(r"attention_interface_\d+", operation) is not None
+
+
+def self_check(model: "Model") -> None:
+    """Run a few tokens and check what every hook shows.
+
+    Patterns are causal and their rows sum to one; attention computed here gives the model's own logits; each block's
+    parts sum to its output; an edit of a pattern and of the residual stream changes the logits. A model whose logits
+    are not finite, or that has no weights, has its shapes checked only.
+
+    Raises:
+        InputError: With the model's and the hook's name.
+    """
+    tokens = torch.arange(min(6, model.sizes.vocab, model.sizes.context), device=model.device)[None]
+    with torch.no_grad():
+        plain = model.hf(input_ids=tokens, use_cache=False).logits
+        logits, cache = model.run_with_cache(tokens)
+        _check_shapes(model, cache, tokens.shape[1])
+        if logits.is_meta or not plain.isfinite().all():
+            return
+        _require(model, "attn.hook_pattern", "attention taken over gives other logits", logits, plain)
+        for layer in range(model.sizes.n_layers):
+            _check_block(model, cache, layer)
+        _check_edits(model, tokens, plain)
+
+
+def _check_shapes(model: "Model", cache: Cache, pos: int) -> None:
+    s = model.sizes
+    shapes = {
+        "attn.hook_q": (1, pos, s.n_heads, s.d_head),
+        "attn.hook_k": (1, pos, s.n_kv_heads, s.d_head),
+        "attn.hook_v": (1, pos, s.n_kv_heads, s.d_head),
+        "attn.hook_z": (1, pos, s.n_heads, s.d_head),
+        "attn.hook_pattern": (1, s.n_heads, pos, pos),
+        "attn.hook_result": (1, pos, s.n_heads, s.d_model),
+        "mlp.hook_post": (1, pos, s.d_mlp),
+        "hook_resid_pre": (1, pos, s.d_model),
+        "hook_attn_out": (1, pos, s.d_model),
+        "hook_mlp_out": (1, pos, s.d_model),
+        "hook_resid_post": (1, pos, s.d_model),
+    }
+    for layer in range(s.n_layers):
+        for name, shape in shapes.items():
+            came = cache[f"blocks.{layer}.{name}"].shape
+            if came != shape:
+                raise InputError(f"{model.name}: blocks.{layer}.{name} should be {list(shape)}, but is {list(came)}")
+
+
+def _check_block(model: "Model", cache: Cache, layer: int) -> None:
+    def value(name: str) -> Tensor:
+        return cache[f"blocks.{layer}.{name}"]
+
+    pattern = value("attn.hook_pattern").float()
+    at = f"blocks.{layer}."
+    _require(model, at + "attn.hook_pattern", "rows must sum to one", pattern.sum(-1), torch.ones_like(pattern[..., 0]))
+    _require(model, at + "attn.hook_pattern", "must be causal", pattern.triu(1), torch.zeros_like(pattern))
+    projection = model.envoy(f"{model.family.layers}.{layer}.{model.family.output}")._module
+    if model.family.attention_added == model.family.output:
+        summed = value("attn.hook_result").sum(-2) + output_bias(projection)
+        _require(model, at + "attn.hook_result", "heads must sum to hook_attn_out", summed, value("hook_attn_out"))
+    if model.variant.post_norm:
+        return
+    mid = value("hook_resid_pre") + value("hook_attn_out")
+    if not model.variant.parallel:
+        _require(model, at + "hook_resid_mid", "must be hook_resid_pre + hook_attn_out", value("hook_resid_mid"), mid)
+    post = mid + value("hook_mlp_out")
+    _require(model, at + "hook_resid_post", "must be what its block's parts sum to", value("hook_resid_post"), post)
+
+
+def _check_edits(model: "Model", tokens: Tensor, plain: Tensor) -> None:
+    """An edit of the last block must reach the logits."""
+    last = f"blocks.{model.sizes.n_layers - 1}."
+
+    def first_key_only(pattern: Tensor, hook: Hook) -> Tensor:
+        edited = torch.zeros_like(pattern)
+        edited[..., 0] = 1
+        return edited
+
+    def doubled(value: Tensor, hook: Hook) -> Tensor:
+        return 2 * value + 1
+
+    edits = {"attn.hook_pattern": first_key_only, "attn.hook_z": doubled, "hook_mlp_out": doubled}
+    if not model.variant.parallel:
+        edits["hook_resid_mid"] = doubled
+    for name, edit in edits.items():
+        if torch.equal(model.run_with_hooks(tokens, [(last + name, edit)]), plain):
+            raise InputError(f"{model.name}: an edit of {last}{name} does not reach the logits")
+
+
+def _require(model: "Model", hook: str, rule: str, came: Tensor, expected: Tensor) -> None:
+    scale = max(1.0, float(expected.abs().max()))
+    difference = float((came.float() - expected.float()).abs().max())
+    if not difference <= scale * _TOLERANCE.get(model.dtype, _HALF_TOLERANCE):
+        raise InputError(f"{model.name}: {hook}: {rule}; the difference is {difference:.3g}")

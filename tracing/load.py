@@ -1,0 +1,199 @@
+"""Open a model, wherever it is."""
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from results import InputError
+from tracing import bridge, check, default_model
+from tracing.families import FAMILIES, Family
+from tracing.hook_map import Variant, build
+from tracing.model import Model
+from tracing.sizes import Sizes
+
+TINY_OPT = Path(__file__).parent / "tiny_opt"
+
+
+def load_model(
+    source: Any = None,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype | str | None = None,
+    device_map: Any = None,
+    tokenizer: Any = None,
+) -> Model:
+    """Open a model and check its hook map against it.
+
+    Args:
+        source: None or "smollm2-135m" for the default model (fetched on first use); "tiny-opt" for the trained toy that
+            comes with the package; a folder; a name on the Hub; or a model in hand: a transformers model, an nnsight
+            model, a TransformerLens `TransformerBridge`. A model in hand keeps its weights, its attention
+            implementation and its `requires_grad`, and is put in evaluation mode.
+        revision: The Hub's branch, tag or commit.
+        dtype: Number format of the weights; None keeps the checkpoint's.
+        device_map: Where the layers go, as transformers takes it ("auto", "cuda", ...).
+        tokenizer: The tokenizer of a model in hand, or one to use in place of the model's own.
+
+    Returns:
+        The model, ready to be measured.
+
+    Raises:
+        InputError: There is no such model, it cannot be read, its architecture is not supported, or a hook does not
+            show what it should.
+    """
+    if source is None or isinstance(source, str | Path):
+        hf, name, commit, found = _read(source, revision, dtype, device_map, with_tokenizer=tokenizer is None)
+        return _open(hf, tokenizer or found, name, commit)
+    if revision is not None or dtype is not None or device_map is not None:
+        raise InputError("revision, dtype and device_map are for models loaded by name: a model in hand stays as it is")
+    if bridge.is_bridge(source):
+        return _open(bridge.clean_model(source), tokenizer or source.tokenizer, source.cfg.model_name, None)
+    wrapped = getattr(source, "_module", None)
+    hf = source if wrapped is None else wrapped
+    if not isinstance(hf, nn.Module) or not hasattr(hf, "config"):
+        raise InputError(
+            f"cannot load a model from {type(source).__name__}: expected a name, a folder, a transformers model, an "
+            "nnsight model or a TransformerBridge"
+        )
+    tokenizer = tokenizer or getattr(source, "tokenizer", None)
+    name = getattr(hf.config, "_name_or_path", "") or type(hf).__name__
+    return _open(hf, tokenizer, name, None, None if wrapped is None else source)
+
+
+def randomised(model: Model, seed: int = 0) -> Model:
+    """The same architecture with freshly initialised random weights: the control for every measurement.
+
+    Args:
+        model: The model; it is left as it is.
+        seed: Seed of the initialisation.
+    """
+    import transformers
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        hf = transformers.AutoModelForCausalLM.from_config(copy.deepcopy(model.hf.config), dtype=model.dtype)
+    hf.requires_grad_(False)
+    return _open(hf.to(model.device), model.tokenizer, f"{model.name}, random weights (seed {seed})", None)
+
+
+def _read(
+    source: str | Path | None, revision: str | None, dtype: Any, device_map: Any, *, with_tokenizer: bool
+) -> tuple[nn.Module, str, str | None, Any]:
+    """Model, display name, commit and tokenizer of a named source."""
+    import transformers
+
+    where, name = _resolve(source)
+    options = {"revision": revision} if revision else {}
+    config = _reading(where, "configuration", lambda: transformers.AutoConfig.from_pretrained(where, **options))
+    _family_of(config)
+    placing = {"device_map": device_map} if device_map is not None else {}
+
+    def weights() -> tuple[Any, dict[str, Any]]:
+        loaded: tuple[Any, dict[str, Any]] = transformers.AutoModelForCausalLM.from_pretrained(
+            where, config=config, dtype=dtype or "auto", output_loading_info=True, **options, **placing
+        )
+        return loaded
+
+    hf, report = _reading(where, "weights", weights)
+    lacking = sorted(report["missing_keys"])
+    if lacking:
+        raise InputError(f"the weights of {where} are incomplete: {len(lacking)} tensors are missing, first {lacking[0]}")
+    hf.requires_grad_(False)
+    tokenizer = None
+    if with_tokenizer:
+        read = transformers.AutoTokenizer.from_pretrained
+        tokenizer = _reading(where, "tokenizer", lambda: read(where, **options))
+    return hf, name, getattr(config, "_commit_hash", None), tokenizer
+
+
+def _resolve(source: str | Path | None) -> tuple[str, str]:
+    """Where to read from (a folder or a Hub name), and what to call it."""
+    if source is None or source == default_model.NAME:
+        folder, title = default_model.fetch()
+        return str(folder), title
+    if source == "tiny-opt":
+        return str(TINY_OPT), "tiny-opt"
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{path} holds no model: expected a folder with config.json and weights")
+        return str(path), path.resolve().name
+    if isinstance(source, Path) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
+        raise InputError(f"no model at {source}: expected a folder, a name on the Hub, {default_model.NAME} or tiny-opt")
+    return source, source
+
+
+def _reading(where: str, what: str, read: Callable[[], Any]) -> Any:
+    """Read a part of a model; whatever goes wrong is said in one line."""
+    try:
+        return read()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError, SafetensorError) as error:
+        first = " ".join(str(error).split())
+        reason = first if len(first) <= 300 else first[:297] + "..."
+        raise InputError(f"cannot read the {what} of model {where}: {type(error).__name__}: {reason}") from error
+
+
+def _family_of(config: Any) -> Family:
+    kind = getattr(config, "model_type", None)
+    for family in FAMILIES:
+        if kind in family.model_types:
+            return family
+    known = ", ".join(kind for family in FAMILIES for kind in family.model_types)
+    raise InputError(f"architecture {kind!r} is not supported: expected one of {known} (tracing/families.py lists them)")
+
+
+def _open(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_model: Any = None) -> Model:
+    hf.eval()
+    family = _present(_family_of(hf.config), hf)
+    variant = Variant(
+        parallel=bool(getattr(hf.config, "use_parallel_residual", False)) and family.name == "GPT-NeoX",
+        post_norm=getattr(hf.config, "do_layer_norm_before", True) is False,
+    )
+    hooks = build(family, Sizes.of(hf.config), variant)
+    nnsight_model = _wrap(hf, tokenizer) if nnsight_model is None else nnsight_model
+    model = Model(
+        hf, nnsight_model, tokenizer, name=name, revision=revision, family=family, variant=variant, hooks=hooks
+    )
+    check.resolve_operations(model)
+    check.self_check(model)
+    return model
+
+
+def _wrap(hf: Any, tokenizer: Any) -> Any:
+    """The model as nnsight sees it."""
+    import nnsight
+    from nnsight.modeling.transformers import TransformersModel
+
+    if tokenizer is None:
+        return nnsight.NNsight(hf)
+    # nnsight sets the padding side and token of the tokenizer it is given; the person's own stays as it is.
+    return TransformersModel(hf, tokenizer=copy.deepcopy(tokenizer))
+
+
+def _present(family: Family, hf: nn.Module) -> Family:
+    """The family's entry without the optional parts that this model does not have.
+
+    Raises:
+        InputError: A part that every model of the family has is missing.
+    """
+    optional = {"final_norm", "project_in", "project_out", "pos_embed", "mlp_gate"}
+    modules = {name for name, _ in hf.named_modules()}
+    block = f"{family.layers}.0."
+    absent = {}
+    for field in fields(family):
+        path = getattr(family, field.name)
+        if field.name in ("name", "model_types", "fused_layout", "mid", "mlp", "flat_mlp") or not path:
+            continue
+        if path not in modules and block + path not in modules:
+            if field.name not in optional:
+                raise InputError(f"{type(hf).__name__} has no module {path}, where {family.name} models keep {field.name}")
+            absent[field.name] = ""
+    return replace(family, **absent)  # type: ignore[arg-type]

@@ -1,0 +1,204 @@
+"""A language model that can be read and changed under TransformerLens' hook names."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from results import InputError
+from tracing import execute
+from tracing.cache import Cache
+from tracing.execute import Hook, Hooked, HookFunction
+from tracing.families import Family
+from tracing.hook_map import HookMap, HookName, Variant
+from tracing.masks import Removed
+from tracing.provenance import fingerprint
+from tracing.sizes import Sizes
+
+
+class Model:
+    """A model, its tokenizer, its sizes and its hook map; made by `load_model`.
+
+    Attributes:
+        name: What the model is called in results and reports.
+        revision: The Hub's commit, where the model came from there.
+        hf: The transformers model underneath.
+        nnsight: The same model as nnsight sees it, for whatever is not offered here.
+        tokenizer: Its tokenizer, or None.
+        sizes: How large it is.
+        family: Where its architecture keeps its parts.
+        variant: How it differs from others of its family.
+        hooks: Every hook name, and where its value is.
+        removed: Parts that are removed at present; see `masked`.
+    """
+
+    def __init__(
+        self,
+        hf: Any,
+        nnsight: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        revision: str | None,
+        family: Family,
+        variant: Variant,
+        hooks: HookMap,
+    ) -> None:
+        self.hf, self.nnsight, self.tokenizer = hf, nnsight, tokenizer
+        self.name, self.revision = name, revision
+        self.family, self.variant, self.hooks = family, variant, hooks
+        self.sizes = Sizes.of(hf.config)
+        self.removed: Removed | None = None
+        self.attention_operation = ""
+        self._envoys: dict[str, Any] = {}
+        self._fingerprint: tuple[Any, str] | None = None
+
+    def __repr__(self) -> str:
+        s = self.sizes
+        return f"Model({self.name!r}: {s.n_layers} layers, {s.n_heads} heads, d_model {s.d_model}, {self.dtype}, {self.device})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens go in."""
+        return torch.device(self.hf.get_input_embeddings().weight.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' number format."""
+        return next(iter(self.hf.parameters())).dtype
+
+    @property
+    def bos(self) -> int | None:
+        """The token that begins a sequence, if the tokenizer (or, without one, the configuration) has one."""
+        source = self.hf.config if self.tokenizer is None else self.tokenizer
+        token = getattr(source, "bos_token_id", None)
+        return int(token) if isinstance(token, int) and 0 <= token < self.sizes.vocab else None
+
+    def fingerprint(self) -> str:
+        """A digest of the weights; computed again only when a weight was replaced or changed in place."""
+        state = tuple((p.data_ptr(), p._version) for p in self.hf.parameters())
+        if self._fingerprint is None or self._fingerprint[0] != state:
+            self._fingerprint = (state, fingerprint(self.hf))
+        return self._fingerprint[1]
+
+    def envoy(self, path: str) -> Any:
+        """The nnsight envoy of a module."""
+        if path not in self._envoys:
+            envoy = self.nnsight
+            for part in path.split("."):
+                envoy = envoy[int(part)] if part.isdigit() else getattr(envoy, part)
+            self._envoys[path] = envoy
+        return self._envoys[path]
+
+    def __call__(self, tokens: Int[Tensor, "batch pos"] | str) -> Float[Tensor, "batch pos vocab"]:
+        """The logits, without the parts that are removed at present."""
+        return self.run_with_hooks(tokens)
+
+    def to_tokens(self, text: str | Sequence[str], prepend_bos: bool | None = None) -> Int[Tensor, "batch pos"]:
+        """Text as tokens.
+
+        Args:
+            text: One text, or several that have equally many tokens.
+            prepend_bos: Whether the sequence begins with the BOS token; None does what the tokenizer does by default.
+
+        Raises:
+            InputError: There is no tokenizer or no BOS token, or the texts differ in length.
+        """
+        tokenizer = self._need_tokenizer()
+        rows = [text] if isinstance(text, str) else list(text)
+        encoded = [tokenizer.encode(row, add_special_tokens=prepend_bos is None) for row in rows]
+        if prepend_bos:
+            if self.bos is None:
+                raise InputError(f"{self.name} has no BOS token: leave prepend_bos out")
+            encoded = [[self.bos, *row] for row in encoded]
+        if len({len(row) for row in encoded}) > 1 or not all(encoded):
+            raise InputError(f"texts must have equally many tokens, at least one; these have {[len(r) for r in encoded]}")
+        return torch.tensor(encoded, device=self.device)
+
+    def to_str_tokens(self, tokens: str | Int[Tensor, " pos"] | Int[Tensor, "1 pos"]) -> list[str]:
+        """One sequence's tokens as text, token by token."""
+        ids = self.to_tokens(tokens) if isinstance(tokens, str) else torch.as_tensor(tokens)
+        if ids.dim() == 2 and len(ids) != 1 or ids.dim() not in (1, 2):
+            raise InputError(f"expected one sequence of tokens, not a tensor of shape {list(ids.shape)}")
+        return [self._need_tokenizer().decode([token]) for token in ids.flatten().tolist()]
+
+    def run_with_hooks(
+        self,
+        tokens: Int[Tensor, "batch pos"] | str,
+        fwd_hooks: Sequence[tuple[HookName, Callable[..., Any]]] = (),
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """The logits of a forward pass in which hooks read and replace values.
+
+        Args:
+            tokens: Tokens, or a text.
+            fwd_hooks: (name, function) pairs; the name may be a predicate on names. `function(value, hook)` returns
+                None to leave the value, or a tensor of its shape to put in its place.
+
+        Raises:
+            InputError: A name is unknown, tokens do not fit the model, or a hook returns another shape.
+        """
+        ids, hooks = self.check_tokens(tokens), self._removals() + self._hooked(fwd_hooks)
+        return execute.run(self, ids, hooks) if hooks else self.hf(input_ids=ids, use_cache=False).logits
+
+    def run_until_last(self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]) -> None:
+        """A forward pass for its hooks alone, without gradients; it ends after the last of them."""
+        ids = self.check_tokens(tokens)
+        with torch.no_grad():
+            execute.run_until_last(self, ids, self._removals() + self._hooked(fwd_hooks))
+
+    def run_with_cache(
+        self,
+        tokens: Int[Tensor, "batch pos"] | str,
+        names: HookName | Iterable[HookName] | None = None,
+        *,
+        names_filter: HookName | Iterable[HookName] | None = None,
+    ) -> tuple[Float[Tensor, "batch pos vocab"], Cache]:
+        """The logits, and activations by hook name.
+
+        Args:
+            tokens: Tokens, or a text.
+            names: One name, several, or a predicate on names; None caches everything.
+            names_filter: The same, under TransformerLens' name for it.
+
+        Raises:
+            InputError: A name is unknown, or tokens do not fit the model.
+        """
+        found: dict[str, Tensor] = {}
+
+        def keep(value: Tensor, hook: Hook) -> None:
+            found[hook.name] = value.detach().clone()
+
+        sites = self.hooks.find(names if names is not None else names_filter)
+        logits = self.run_with_hooks(tokens, [(site.name, keep) for site in sites])
+        return logits.detach(), Cache(found)
+
+    def check_tokens(self, tokens: Int[Tensor, "batch pos"] | str) -> Int[Tensor, "batch pos"]:
+        """Tokens as the model takes them, on its device.
+
+        Raises:
+            InputError: Wrong rank or dtype, a token beyond the vocabulary, or too long a sequence.
+        """
+        ids = self.to_tokens(tokens) if isinstance(tokens, str) else torch.as_tensor(tokens)
+        if ids.dim() != 2 or ids.numel() == 0:
+            raise InputError(f"tokens must have shape [batch, pos], not {list(ids.shape)}")
+        if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+            raise InputError(f"tokens must be whole numbers, not {ids.dtype}")
+        if ids.shape[1] > self.sizes.context:
+            raise InputError(f"{ids.shape[1]} tokens do not fit into {self.name}'s context of {self.sizes.context}")
+        if not ids.is_meta and not (0 <= int(ids.min()) and int(ids.max()) < self.sizes.vocab):
+            outside = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
+            raise InputError(f"token {outside} is outside {self.name}'s vocabulary of {self.sizes.vocab} tokens")
+        return ids.to(self.device, torch.long)
+
+    def _removals(self) -> list[Hooked]:
+        return [] if self.removed is None else self.removed.hooks(self.hooks)
+
+    def _hooked(self, hooks: Sequence[tuple[HookName, HookFunction]]) -> list[Hooked]:
+        return [(site, function) for name, function in hooks for site in self.hooks.find([name])]
+
+    def _need_tokenizer(self) -> Any:
+        if self.tokenizer is None:
+            raise InputError(f"{self.name} was loaded without a tokenizer: pass tokens, or load_model(..., tokenizer=)")
+        return self.tokenizer

@@ -1,0 +1,80 @@
+"""Where a number comes from: model, weights, versions, settings, time."""
+
+import hashlib
+import shlex
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from tracing.model import Model
+
+_PACKAGES = ("headcount", "torch", "transformers", "nnsight")
+_SAMPLE = 1024
+
+
+def identity(model: "Model") -> dict[str, Any]:
+    """What tells one model from another: name, revision, fingerprint, dtype."""
+    return {
+        "name": model.name,
+        "revision": model.revision,
+        "fingerprint": model.fingerprint(),
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def provenance(model: "Model", **settings: Any) -> dict[str, Any]:
+    """The record that every result carries; `settings` are those of the measurement."""
+    who = identity(model)
+    removed = model.removed
+    return {
+        "model": who.pop("name"),
+        **who,
+        "device": str(model.device),
+        "removed_heads": [] if removed is None else removed.heads.nonzero().tolist(),
+        "removed_ffns": [] if removed is None else removed.ffns.nonzero().flatten().tolist(),
+        **settings,
+        "versions": {package: _version(package) for package in _PACKAGES},
+        "command": _command(),
+        "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A digest of a model's weights, the same on every machine and for any number of threads.
+
+    It covers each parameter's name, shape, dtype, the sum of its bytes read as integers, and a sample of some 1,024 of
+    these: one changed weight changes it, though a change made to evade it need not. On meta only names and shapes exist.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    for name, parameter in sorted(module.state_dict().items()):
+        digest.update(f"{name} {list(parameter.shape)} {parameter.dtype}".encode())
+        if not parameter.is_meta:
+            _add_weights(digest, parameter.detach())
+    return digest.hexdigest()
+
+
+def _add_weights(digest: Any, weights: torch.Tensor) -> None:
+    raw = weights.contiguous().flatten().view(torch.uint8)
+    whole = raw[: len(raw) // 8 * 8].view(torch.int64)
+    digest.update(str(int(whole.sum())).encode())  # wraps around, alike in any order
+    digest.update(raw[len(raw) // 8 * 8 :].cpu().numpy().tobytes())
+    digest.update(whole[:: max(1, len(whole) // _SAMPLE)].cpu().numpy().tobytes())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _command() -> str | None:
+    """The command line, if the toolkit was started by one; a notebook's own arguments say nothing."""
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    return shlex.join([program, *sys.argv[1:]]) if program == "headcount" else None

@@ -1,0 +1,48 @@
+"""How a module's raw tensor is seen under a hook's name, and how an edit is put back."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """A part of a raw tensor, in the shape TransformerLens gives it.
+
+    `read` and `write` are inverse: `read(write(raw, value, batch)) == value`. Neither changes its arguments.
+    """
+
+    heads: int = 0
+    """Split the last axis into so many heads; 0 leaves it whole."""
+    part: int = 0
+    """Which of `parts` equal pieces of the last axis (0 queries, 1 keys, 2 values of a fused projection)."""
+    parts: int = 1
+    interleaved: bool = False
+    """Whether the pieces alternate head by head rather than follow one another."""
+    flat: bool = False
+    """Whether the raw tensor has batch and position as one axis."""
+
+    def read(self, raw: Tensor, batch: int) -> Tensor:
+        """The hook's value: [batch, pos, head, d_head], or [batch, pos, d] where there are no heads."""
+        return self._select(self._unfold(raw, batch))
+
+    def write(self, raw: Tensor, value: Tensor, batch: int) -> Tensor:
+        """A new raw tensor in which the hook's value has been replaced."""
+        if self.parts == 1:
+            return value.reshape(raw.shape).to(raw.dtype)
+        edited = raw.clone()
+        self._select(self._unfold(edited, batch)).copy_(value)
+        return edited
+
+    def _unfold(self, raw: Tensor, batch: int) -> Tensor:
+        if self.flat:
+            raw = raw.unflatten(0, (batch, -1))
+        if self.parts == 1:
+            return raw.unflatten(-1, (self.heads, -1)) if self.heads else raw
+        order = (self.heads, self.parts, -1) if self.interleaved else (self.parts, self.heads, -1)
+        return raw.unflatten(-1, order)
+
+    def _select(self, unfolded: Tensor) -> Tensor:
+        if self.parts == 1:
+            return unfolded
+        return unfolded.select(-2 if self.interleaved else -3, self.part)

@@ -1,0 +1,11 @@
+"""Figures and the report: what was measured, made visible.
+
+`heads` draws a map of scores, `loss_by_repeat` the in-context learning curve, and `report` writes a whole run into one
+HTML file that opens without a network.
+"""
+
+from viz.curves import loss_by_repeat
+from viz.report import report
+from viz.scoremap import heads
+
+__all__ = ["heads", "loss_by_repeat", "report"]
