@@ -66,7 +66,9 @@ def induction_units(model: Model, n_sequences: int, seed: int, *, control: bool)
         Unit("loss by repeat", ("induction/repeat_loss",), {"seed": seed}, min(n_sequences, 20), loss),
     ]
     if control:
-        units.append(Unit("the same with random weights", _named("control"), asked | {"n_sequences": few}, 2 * few, random))
+        units.append(
+            Unit("the same with random weights", _named("control"), asked | {"n_sequences": few}, 2 * few, random)
+        )
     return units
 
 

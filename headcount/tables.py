@@ -31,7 +31,11 @@ def _values(run: Run, name: str, top: int) -> dict[str, Any]:
     if isinstance(result, RepeatLoss):
         rows = result.to_frame().to_dict("records")
         return {"loss": rows, "late_minus_early": result.late_minus_early, "stderr": result.late_minus_early_stderr}
-    return {"definition": result.definition, "n": result.n, "top": _top(result, top) if isinstance(result, HeadScores) else []}
+    return {
+        "definition": result.definition,
+        "n": result.n,
+        "top": _top(result, top) if isinstance(result, HeadScores) else [],
+    }
 
 
 def _top(scores: HeadScores, top: int) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -86,7 +87,9 @@ def prefix_matching(
     bos, repeats = prefix.layout(len(rows[0]), period)
     body = rows[0].new_tensor([]) if not rows else torch.stack(rows)[:, 1:] if bos else torch.stack(rows)
     if not torch.equal(body, body[:, :period].repeat(1, repeats)):
-        raise InputError(f"tokens do not repeat with period {period}: expected x repeated {repeats} times, as from repeated_tokens")
+        raise InputError(
+            f"tokens do not repeat with period {period}: expected x repeated {repeats} times, as from repeated_tokens"
+        )
     scores = _prefix(model, rows, [period] * len(rows), definition, batch_size)
     settings = {"period": period, "n_tokens": len(rows[0]), "batch_size": batch_size}
     return _head_scores(model, scores, "prefix_matching", definition, settings)
@@ -166,11 +169,20 @@ def score_heads(
     _check_counts(n_sequences=n_sequences)
     pool = _pool(model)
     used, left_out = _fitting(model, pool, n_sequences)
-    settings = {"seed": seed, "n_sequences": n_sequences, "sequences": used, "left_out": left_out, "token_source": pool.source, "batch_size": batch_size}
+    settings = {
+        "seed": seed,
+        "n_sequences": n_sequences,
+        "sequences": used,
+        "left_out": left_out,
+        "token_source": pool.source,
+        "batch_size": batch_size,
+    }
     periods = [sequences.period(index) for index in used]
     repeats = [_repeats(model, pool, period, seed, index) for index, period in zip(used, periods, strict=True)]
     prefixes = _prefix(model, repeats, periods, prefix_definition, batch_size, progress)
-    distinct = [_distinct(model, pool, REPEATS * period, seed, index) for index, period in zip(used, periods, strict=True)]
+    distinct = [
+        _distinct(model, pool, REPEATS * period, seed, index) for index, period in zip(used, periods, strict=True)
+    ]
     found = _copying(model, distinct, ["head-output", "published"], batch_size, progress)
     return InductionScores(
         _head_scores(model, prefixes, "prefix_matching", prefix_definition, settings),
@@ -224,7 +236,9 @@ def repeat_loss(
         n=found.n,
         late_minus_early=float(found.late_minus_early),
         late_minus_early_stderr=float(found.late_minus_early_stderr),
-        provenance=provenance(model, seed=seed, n_sequences=n_sequences, period=period, token_source=_pool(model).source),
+        provenance=provenance(
+            model, seed=seed, n_sequences=n_sequences, period=period, token_source=_pool(model).source
+        ),
     )
 
 
@@ -243,15 +257,17 @@ def _prefix(
     ]
 
     def compute(batch: list[int]) -> Sequence[Tensor]:
-        query, key, weight = (pad(part, model.device) for part in zip(*(wanted[item] for item in batch), strict=True))
+        query, key, real = (
+            pad(part, model.device) for part in zip(*(_with_mask(wanted[i]) for i in batch), strict=True)
+        )
+        count = torch.tensor([wanted[item].count for item in batch], device=model.device)[:, None]
         by_layer: list[Tensor] = []
 
         def at_call(call: AttentionCall, hook: Hook) -> Tensor:
             output, log_sum_exp = call.attend()
-            here = (part.to(output.device) for part in (query, key, weight))
-            at_query, at_key, weights = here
-            attention = call.entries(at_query, at_key, log_sum_exp)
-            by_layer.append((attention * weights[:, None]).sum(-1).cpu())
+            here = output.device
+            attention = call.entries(query.to(here), key.to(here), log_sum_exp) * real.to(here)[:, None]
+            by_layer.append((attention.sum(-1) / count.to(here)).cpu())
             return output
 
         hooks = [(f"blocks.{layer}.attn.call", at_call) for layer in range(model.sizes.n_layers)]
@@ -259,6 +275,11 @@ def _prefix(
         return _advance(progress, list(torch.stack(by_layer, dim=1)))
 
     return torch.stack(map_batches(compute, [len(row) for row in rows], batch_size, model.device.type))
+
+
+def _with_mask(entries: prefix.Entries) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries and keys, and True for each: padding will be False."""
+    return entries.query, entries.key, torch.ones_like(entries.query, dtype=torch.bool)
 
 
 def _copying(
@@ -275,7 +296,9 @@ def _copying(
         lengths = torch.tensor([len(rows[item]) for item in batch])
         by_layer = _on_embeddings(model, tokens, lengths, definitions)
         stacked = {name: torch.stack([layer[name] for layer in by_layer], dim=1) for name in by_layer[0]}
-        return _advance(progress, [{name: values[row] for name, values in stacked.items()} for row in range(len(batch))])
+        return _advance(
+            progress, [{name: values[row] for name, values in stacked.items()} for row in range(len(batch))]
+        )
 
     found = map_batches(compute, [len(row) for row in rows], batch_size, model.device.type)
     return {name: torch.stack([row[name] for row in found]) for name in found[0]}
@@ -324,7 +347,7 @@ def _score_call(
     batch, n_heads, length, _ = call.query.shape
     group = max(1, _LOGITS_AT_ONCE // (batch * length * length))
     parts = []
-    for heads in torch.arange(n_heads).split(group):
+    for heads in torch.split(torch.arange(n_heads), group):
         some = call.of_heads(heads)
         written = copies.Unembedding(unembed.per_head[:, heads], unembed.constant)
         scores = some.scores().float()
@@ -372,9 +395,7 @@ def _head_scores(
     )
 
 
-def _copying_scores(
-    model: Model, found: dict[str, Tensor], definition: str, settings: dict[str, Any]
-) -> HeadScores:
+def _copying_scores(model: Model, found: dict[str, Tensor], definition: str, settings: dict[str, Any]) -> HeadScores:
     extras = {name: found[name].mean(0) for name in ("self_attention", "bos_attention")}
     return _head_scores(model, found[definition], "copying", definition, settings, extras=extras)
 
@@ -387,8 +408,11 @@ def _advance(progress: Progress | None, results: list[Any]) -> list[Any]:
 
 def _pool(model: Model) -> TokenPool:
     if model.tokenizer is None:
-        raise InputError(f"{model.name} was loaded without a tokenizer to draw tokens from: load_model(..., tokenizer=)")
-    return token_pool(model.tokenizer, model.sizes.vocab)
+        raise InputError(
+            f"{model.name} was loaded without a tokenizer to draw tokens from: load_model(..., tokenizer=)"
+        )
+    pool = token_pool(model.tokenizer, model.sizes.vocab)
+    return pool if model.bos is None else replace(pool, ids=pool.ids[pool.ids != model.bos])
 
 
 def _repeats(model: Model, pool: TokenPool, period: int, seed: int, index: int) -> Int[Tensor, " pos"]:

@@ -1,8 +1,8 @@
 """Prefix matching: how much a head attends to what followed the current token before.
 
 A sequence is x, L tokens long, repeated several times, with or without BOS in front. A token's earlier occurrences are
-L, 2L, ... positions back, and the token after such an occurrence is its successor. Every definition is a weighted sum
-of single entries of the pattern A[query, key], so that only these entries are ever computed.
+L, 2L, ... positions back, and the token after such an occurrence is its successor. Every definition is a sum of
+single entries of the pattern A[query, key], so that only these entries are ever computed.
 """
 
 from typing import Literal, NamedTuple, get_args
@@ -17,11 +17,11 @@ Definition = Literal["successor", "published", "entry-mean", "offset"]
 
 
 class Entries(NamedTuple):
-    """Entries of an attention pattern and their weights: score = Σ weight · A[query, key]."""
+    """Entries of an attention pattern, and what their sum is divided by: score = Σ A[query, key] / count."""
 
     query: Int64[Tensor, " pair"]
     key: Int64[Tensor, " pair"]
-    weight: Float[Tensor, " pair"]
+    count: int
 
 
 def entries(period: int, repeats: int, bos: bool, definition: str = "successor") -> Entries:
@@ -59,7 +59,7 @@ def entries(period: int, repeats: int, bos: bool, definition: str = "successor")
         query, key = torch.cat([query, stray]), torch.cat([key, torch.ones_like(stray)])
     count = len(query) if definition == "entry-mean" else len(queries)
     first = 0 if bos else 1  # the position of token j is j - first
-    return Entries(query - first, key - first, torch.full(query.shape, 1 / count))
+    return Entries(query - first, key - first, count)
 
 
 def prefix_score(
@@ -77,7 +77,7 @@ def prefix_score(
     """
     bos, repeats = layout(pattern.shape[-1], period)
     at = entries(period, repeats, bos, definition)
-    return (pattern[..., at.query, at.key] * at.weight.to(pattern)).sum(-1)
+    return pattern[..., at.query, at.key].sum(-1) / at.count
 
 
 def layout(length: int, period: int) -> tuple[bool, int]:

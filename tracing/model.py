@@ -67,7 +67,8 @@ class Model:
     @property
     def dtype(self) -> torch.dtype:
         """The weights' number format."""
-        return next(iter(self.hf.parameters())).dtype
+        dtype: torch.dtype = next(iter(self.hf.parameters())).dtype
+        return dtype
 
     @property
     def bos(self) -> int | None:
@@ -187,9 +188,8 @@ class Model:
             raise InputError(f"tokens must be whole numbers, not {ids.dtype}")
         if ids.shape[1] > self.sizes.context:
             raise InputError(f"{ids.shape[1]} tokens do not fit into {self.name}'s context of {self.sizes.context}")
-        if not ids.is_meta and not (0 <= int(ids.min()) and int(ids.max()) < self.sizes.vocab):
-            outside = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
-            raise InputError(f"token {outside} is outside {self.name}'s vocabulary of {self.sizes.vocab} tokens")
+        if not ids.is_meta and (outside := ids[(ids < 0) | (ids >= self.sizes.vocab)]).numel():
+            raise InputError(f"token {int(outside[0])} is outside {self.name}'s vocabulary of {self.sizes.vocab} tokens")
         return ids.to(self.device, torch.long)
 
     def _removals(self) -> list[Hooked]:

@@ -4,6 +4,7 @@ import hashlib
 import shlex
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,8 @@ def fingerprint(module: nn.Module) -> str:
     """A digest of a model's weights, the same on every machine and for any number of threads.
 
     It covers each parameter's name, shape, dtype, the sum of its bytes read as integers, and a sample of some 1,024 of
-    these: one changed weight changes it, though a change made to evade it need not. On meta only names and shapes exist.
+    these: one changed weight changes it, though a change made to evade it need not. On meta only names and shapes
+    exist.
     """
     digest = hashlib.blake2b(digest_size=12)
     for name, parameter in sorted(module.state_dict().items()):
@@ -67,6 +69,7 @@ def _add_weights(digest: Any, weights: torch.Tensor) -> None:
     digest.update(whole[:: max(1, len(whole) // _SAMPLE)].cpu().numpy().tobytes())
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

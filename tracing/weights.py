@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def matrix(module: nn.Module) -> Float[Tensor, "d_in d_out"]:
     """The matrix W of a projection y = x W + b (torch stores it transposed in `Linear`, not so in GPT-2's `Conv1D`)."""
-    weight = module.weight
-    assert isinstance(weight, Tensor)
+    weight: Tensor = module.weight  # type: ignore[assignment]
     return weight.T if isinstance(module, nn.Linear) else weight
 
 
@@ -88,7 +87,9 @@ def unembedding(
 ) -> tuple[Float[Tensor, "batch pos d_model"], Float[Tensor, "batch pos"]]:
     """W_U[t] and b_U[t] of tokens, in float32: logit[t] = x · W_U[t] + b_U[t] for x in the residual stream."""
     head = model.hf.get_output_embeddings()
-    rows = head.weight[tokens].float() @ _projection(model, model.family.project_out)
+    rows = head.weight[tokens].float()
+    if model.family.project_out:
+        rows = rows @ _linear(model, model.family.project_out).float()
     bias = getattr(head, "bias", None)
     return rows, rows.new_zeros(rows.shape[:2]) if bias is None else bias[tokens].float()
 
@@ -96,9 +97,12 @@ def unembedding(
 def unembed_embed(model: "Model") -> Float[Tensor, "d_model d_model"]:
     """Σ over the vocabulary of W_U[:, t] W_E[t, :], in float64; positions, scales and norms are left out."""
     embed = model.hf.get_input_embeddings().weight.double()
-    unembed = model.hf.get_output_embeddings().weight.double()
-    into = _projection(model, model.family.project_in).double().T
-    return _projection(model, model.family.project_out).double().T @ (unembed.T @ embed) @ into
+    product = model.hf.get_output_embeddings().weight.double().T @ embed
+    if model.family.project_out:
+        product = _linear(model, model.family.project_out).double().T @ product
+    if model.family.project_in:
+        product = product @ _linear(model, model.family.project_in).double().T
+    return product
 
 
 def _block(model: "Model", layer: int) -> nn.Module:
@@ -106,10 +110,7 @@ def _block(model: "Model", layer: int) -> nn.Module:
     return block
 
 
-def _projection(model: "Model", path: str) -> Tensor:
-    """The matrix of `project_in` or `project_out` as torch stores it, [d_out, d_in]; the identity where there is none."""
-    if path:
-        weight: Tensor = model.hf.get_submodule(path).weight
-        return weight.float()
-    embedding = model.hf.get_output_embeddings().weight
-    return torch.eye(model.sizes.d_model, device=embedding.device)
+def _linear(model: "Model", path: str) -> Float[Tensor, "d_out d_in"]:
+    """The matrix of a linear module as torch stores it."""
+    weight: Tensor = model.hf.get_submodule(path).weight
+    return weight

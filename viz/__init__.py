@@ -5,7 +5,7 @@ HTML file that opens without a network.
 """
 
 from viz.curves import loss_by_repeat
-from viz.report import report
+from viz.page import report
 from viz.scoremap import heads
 
 __all__ = ["heads", "loss_by_repeat", "report"]

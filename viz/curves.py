@@ -33,8 +33,8 @@ def loss_by_repeat(result: RepeatLoss, *, theme: str = "light") -> go.Figure:
     )
     return figure.update_layout(
         template=themes.template(themes.named(theme)),
-        width=480,
-        height=300,
+        width=340,
+        height=260,
         margin={"l": 56, "r": 24, "t": 12, "b": 48},
         xaxis={"title": {"text": "repeat"}, "dtick": 1, "showgrid": False},
         yaxis={"title": {"text": "loss, nats per token"}, "rangemode": "tozero"},

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import nan
 
 import torch
 
@@ -52,14 +53,15 @@ def strongest(maps: Mapping[str, HeadScores]) -> dict[str, Strongest]:
     orders = {measure: ranks(scores) for measure, scores in maps.items()}
     found = {}
     for measure, scores in maps.items():
-        for layer, head, value in scores.top(1):
+        texts = words.all_measured(scores.values, scores.stderr)
+        for layer, head, _ in scores.top(1):
             others = {
                 words.title_of(other): str(order.get((layer, head), words.MISSING))
                 for other, order in orders.items()
                 if other != measure
             }
-            score = words.measured(value, words.entry(scores.stderr, layer, head))
-            found[measure] = Strongest(scores.label(layer, head), score, scores.n, others)
+            text = texts[layer * scores.shape[1] + head]
+            found[measure] = Strongest(scores.label(layer, head), text, scores.n, others)
     return found
 
 
@@ -75,17 +77,13 @@ def above(*maps: HeadScores) -> int:
 
 def controls(maps: Mapping[str, HeadScores], random: Mapping[str, HeadScores]) -> list[Control]:
     """The model beside random weights, for each measure that has both."""
-    return [
-        Control(
-            words.title_of(measure),
-            _spread(maps[measure]),
-            _spread(random[measure]),
-            sum(value > random[measure].top(1)[0][-1] for *_, value in maps[measure].top(maps[measure].values.numel())),
-            maps[measure].values.numel(),
-        )
-        for measure in maps
-        if random.get(measure) is not None and random[measure].top(1)
-    ]
+    return [_control(measure, scores, random[measure]) for measure, scores in maps.items() if measure in random]
+
+
+def _control(measure: str, scores: HeadScores, random: HeadScores) -> Control:
+    highest = max((value for *_, value in random.top(1)), default=nan)
+    beyond = int((scores.values > highest).sum())
+    return Control(words.title_of(measure), _spread(scores), _spread(random), beyond, scores.values.numel())
 
 
 def learns(loss: RepeatLoss) -> bool:

@@ -1,7 +1,6 @@
 """The score map: one cell a head, layers upwards, heads across."""
 
 import textwrap
-from collections.abc import Iterator
 from html import escape
 from typing import Any
 
@@ -16,7 +15,7 @@ from viz import theme as themes
 
 EXTENT = 680  # the longer side of a map's cells, in pixels, unless they would become too small or too large
 CELL_MIN, CELL_MAX = 6, 40
-MARGIN = {"l": 56, "r": 84, "t": 12, "b": 48}
+MARGIN = {"l": 56, "r": 104, "t": 12, "b": 48}
 LINE, CHARACTER = 20, 8  # of the title, in pixels
 
 
@@ -82,20 +81,21 @@ def _limits(
 def _hover(scores: HeadScores) -> list[list[str]]:
     """What hovering over each cell says, in the small part of HTML that plotly reads."""
     n_layers, n_heads = scores.shape
-    ranks = facts.ranks(scores)
-    return [
-        ["<br>".join(_hover_lines(scores, layer, head, ranks.get((layer, head)))) for head in range(n_heads)]
-        for layer in range(n_layers)
-    ]
-
-
-def _hover_lines(scores: HeadScores, layer: int, head: int, rank: int | None) -> Iterator[str]:
-    value = words.measured(scores.values[layer, head].item(), words.entry(scores.stderr, layer, head))
-    yield f"<b>{scores.label(layer, head)}</b>  layer {layer}, head {head}"
-    yield f"{escape(words.title_of(scores.measure))}: {value} (n = {scores.n})"
-    yield f"rank {words.MISSING if rank is None else rank} of {scores.values.numel()}"
-    for name, extra in scores.extras.items():
-        yield f"{escape(words.title_of(name))}: {words.number(extra[layer, head].item())}"
+    ranks, total = facts.ranks(scores), n_layers * n_heads
+    measure = escape(words.title_of(scores.measure))
+    extras = [(escape(words.title_of(name)), extra.flatten().tolist()) for name, extra in scores.extras.items()]
+    texts = []
+    for index, value in enumerate(words.all_measured(scores.values, scores.stderr)):
+        layer, head = divmod(index, n_heads)
+        lines = [
+            f"<b>{scores.label(layer, head)}</b>: layer {layer}, head {head}",
+            measure,
+            f"{value} (n = {scores.n})",
+            f"rank {ranks.get((layer, head), words.MISSING)} of {total}",
+            *(f"{name}: {words.number(extra[index])}" for name, extra in extras),
+        ]
+        texts.append("<br>".join(lines))
+    return [texts[layer * n_heads : (layer + 1) * n_heads] for layer in range(n_layers)]
 
 
 def _title(scores: HeadScores) -> str:

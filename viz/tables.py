@@ -3,7 +3,10 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
+
+from torch import Tensor
 
 from results import HeadScores, RepeatLoss, Run
 from viz import facts, words
@@ -28,46 +31,54 @@ class Cell:
 def head_columns(maps: Mapping[str, HeadScores]) -> list[str]:
     """The headings that go with `head_rows`: the head, then score and rank by each measure, then the extras."""
     scores = [heading for measure in maps for heading in (words.title_of(measure), "rank")]
-    return ["head", *scores, *(words.title_of(name) for name, _ in _extras(maps))]
+    return ["head", *scores, *(words.title_of(name) for name in _extras(maps))]
 
 
 def head_rows(maps: Mapping[str, HeadScores]) -> list[list[Cell]]:
     """The heads that are among the highest by any measure, in the order of the first one.
 
     Args:
-        maps: Scores by measure, of one shape.
+        maps: Scores by measure, of one shape; at least one.
 
     Returns:
         One row a head: its label, for each measure its score with standard error and its rank, and each extra.
     """
-    ranks = {measure: facts.ranks(scores) for measure, scores in maps.items()}
-    chosen = {(layer, head) for scores in maps.values() for layer, head, _ in scores.top(HIGHEST)}
-    order = next(iter(ranks.values()), {})
-    return [_head_row(maps, ranks, *place) for place in sorted(chosen, key=lambda at: (order.get(at, len(order)), at))]
-
-
-def _head_row(
-    maps: Mapping[str, HeadScores], ranks: Mapping[str, Mapping[tuple[int, int], int]], layer: int, head: int
-) -> list[Cell]:
+    columns = [column for scores in maps.values() for column in (_score_column(scores), _rank_column(scores))]
+    columns += [_extra_column(extra) for extra in _extras(maps).values()]
     first = next(iter(maps.values()))
-    row = [Cell(first.label(layer, head), layer * first.shape[1] + head)]
-    for measure, scores in maps.items():
-        value, rank = scores.values[layer, head].item(), ranks[measure].get((layer, head))
-        row.append(Cell(words.measured(value, words.entry(scores.stderr, layer, head)), _order(value)))
-        row.append(Cell(words.MISSING if rank is None else str(rank), rank))
-    for _, extra in _extras(maps):
-        value = extra[layer, head].item()
-        row.append(Cell(words.number(value, 2), _order(value)))
-    return row
+    ranks, n_heads = facts.ranks(first), first.shape[1]
+    chosen = {(layer, head) for scores in maps.values() for layer, head, _ in scores.top(HIGHEST)}
+    return [
+        [
+            Cell(first.label(layer, head), layer * n_heads + head),
+            *(column[layer * n_heads + head] for column in columns),
+        ]
+        for layer, head in sorted(chosen, key=lambda place: (ranks.get(place, first.values.numel()), place))
+    ]
 
 
-def _extras(maps: Mapping[str, HeadScores]) -> list[tuple[str, Any]]:
+def _score_column(scores: HeadScores) -> list[Cell]:
+    texts = words.all_measured(scores.values, scores.stderr)
+    return [Cell(text, _order(value)) for text, value in zip(texts, scores.values.flatten().tolist(), strict=True)]
+
+
+def _rank_column(scores: HeadScores) -> list[Cell]:
+    ranks = facts.ranks(scores)
+    places = (ranks.get(divmod(index, scores.shape[1])) for index in range(scores.values.numel()))
+    return [Cell(words.MISSING if rank is None else str(rank), rank) for rank in places]
+
+
+def _extra_column(extra: Tensor) -> list[Cell]:
+    return [Cell(words.number(value, 2), _order(value)) for value in extra.flatten().tolist()]
+
+
+def _extras(maps: Mapping[str, HeadScores]) -> dict[str, Tensor]:
     """Each extra once, though several measures may carry it."""
-    return list({name: extra for scores in maps.values() for name, extra in scores.extras.items()}.items())
+    return {name: extra for scores in maps.values() for name, extra in scores.extras.items()}
 
 
 def _order(value: float) -> float | None:
-    return None if value != value else value  # NaN alone differs from itself
+    return None if isnan(value) else value
 
 
 def matrix(scores: HeadScores) -> list[list[str]]:
@@ -77,7 +88,7 @@ def matrix(scores: HeadScores) -> list[list[str]]:
 
 def loss_rows(loss: RepeatLoss) -> list[tuple[str, str]]:
     """Each repeat and its loss with standard error."""
-    return [(str(row.repeat), words.measured(row.loss, row.stderr)) for row in loss.to_frame().itertuples()]
+    return [(str(repeat), text) for repeat, text in enumerate(words.all_measured(loss.loss, loss.stderr), 1)]
 
 
 @dataclass(frozen=True)

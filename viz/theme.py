@@ -97,7 +97,12 @@ def template(theme: Theme) -> go.layout.Template:
             "paper_bgcolor": theme.background,
             "plot_bgcolor": theme.surface,
             "colorway": [theme.accent],
-            "hoverlabel": {"bgcolor": theme.surface, "bordercolor": theme.line, "font": {"color": theme.ink}},
+            "hoverlabel": {
+                "align": "left",
+                "bgcolor": theme.surface,
+                "bordercolor": theme.line,
+                "font": {"size": 12, "color": theme.ink},
+            },
             "modebar": {
                 "orientation": "v",
                 "bgcolor": "rgba(0,0,0,0)",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite, isnan
+from math import isfinite, isnan, nan
 from types import MappingProxyType
 
 from torch import Tensor
@@ -46,7 +46,7 @@ READINGS: Mapping[str, Reading] = MappingProxyType(
             caveat="The head is judged on the embeddings alone; behind the layers below it, it may do something else.",
         ),
         "copying_published": Reading(
-            title="Copying, as published",
+            title="Copying as published",
             measures="The copying score as the paper's own code computes it: from the current token's own value and "
             "output, without the sum over what the head attends to.",
             reading="Kept for comparison with published numbers. Heads that attend to the current token itself gain.",
@@ -54,9 +54,7 @@ READINGS: Mapping[str, Reading] = MappingProxyType(
         ),
     }
 )
-EXTRAS: Mapping[str, str] = MappingProxyType(
-    {"self_attention": "Attends most to itself", "bos_attention": "Attends most to BOS"}
-)
+EXTRAS: Mapping[str, str] = MappingProxyType({"self_attention": "Most on itself", "bos_attention": "Most on BOS"})
 
 
 def title_of(name: str) -> str:
@@ -74,13 +72,14 @@ def number(value: float, digits: int = 3) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}" if isfinite(value) else str(value)
 
 
-def entry(tensor: Tensor | None, *position: int) -> float | None:
-    """One entry of a tensor that may be missing as a whole."""
-    return None if tensor is None else tensor[position].item()
-
-
-def measured(value: float, stderr: float | None, digits: int = 3) -> str:
-    """A value with its standard error, `0.921 ± 0.004`; the error is left out where it is unknown."""
-    if stderr is None or isnan(stderr) or isnan(value):
+def measured(value: float, stderr: float = nan, digits: int = 3) -> str:
+    """A value with its standard error, `0.921 ± 0.004`; an unknown error is left out."""
+    if isnan(stderr) or isnan(value):
         return number(value, digits)
     return f"{number(value, digits)} ± {number(stderr, digits)}"
+
+
+def all_measured(values: Tensor, stderr: Tensor | None) -> list[str]:
+    """Every value of a tensor with its standard error, in the order of the flattened tensor."""
+    errors = [nan] * values.numel() if stderr is None else stderr.flatten().tolist()
+    return [measured(value, error) for value, error in zip(values.flatten().tolist(), errors, strict=True)]

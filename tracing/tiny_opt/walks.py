@@ -37,7 +37,7 @@ def draw_walks(
     batch: int,
     length: int,
     generator: torch.Generator,
-    ring_sizes: tuple[int, int] = (10, 100),
+    sizes: tuple[int, int] = (10, 100),
     jump: float = 0.15,
     pairs: float = 0.25,
 ) -> Walks:
@@ -47,31 +47,32 @@ def draw_walks(
         batch: number of sequences.
         length: tokens a sequence, BOS not counted.
         generator: source of all randomness.
-        ring_sizes: smallest and largest number of distinct tokens of a sequence (both included), drawn uniformly.
+        sizes: smallest and largest number of distinct tokens of a sequence (both included), drawn uniformly.
         jump: chance of a step to leave the ring's order for a random place of it.
         pairs: share of sequences that are key, value, key, value, ...: they jump after every value, to a random key.
 
     Returns:
         The walks, each `length + 1` tokens long.
     """
-    size = torch.randint(ring_sizes[0], ring_sizes[1] + 1, (batch, 1), generator=generator)
+    size = torch.randint(sizes[0], sizes[1] + 1, (batch, 1), generator=generator)
     is_pairs = torch.rand(batch, 1, generator=generator) < pairs
-    size = torch.where(is_pairs, size // 2 * 2, size)
+    size = torch.where(is_pairs, (size + 1) // 2 * 2, size)
     jumps = torch.rand(batch, length, generator=generator) < jump
     jumps = torch.where(is_pairs, torch.arange(length) % 2 == 0, jumps)
     jumps[:, 0] = True
     place = _walk(size, jumps, is_pairs, generator)
+    keeps = place[:, 1:] == (place[:, :-1] + 1) % size
     ring = torch.rand(batch, VOCABULARY - FIRST_TOKEN, generator=generator).argsort(dim=1) + FIRST_TOKEN
     tokens = torch.cat([torch.full((batch, 1), BOS), ring.gather(1, place)], dim=1)
-    return Walks(tokens=tokens, taught=_taught(place, size))
+    return Walks(tokens=tokens, taught=_taught(place, keeps))
 
 
 def _walk(
     size: Int[Tensor, "batch 1"],
-    jumps: Bool[Tensor, "batch pos"],
+    jumps: Bool[Tensor, "batch step"],
     is_pairs: Bool[Tensor, "batch 1"],
     generator: torch.Generator,
-) -> Int[Tensor, "batch pos"]:
+) -> Int[Tensor, "batch step"]:
     """Return the place on the ring at each step: the last jump's landing place plus the steps since."""
     landing = (torch.rand(jumps.shape, generator=generator) * size).long()
     landing = torch.where(is_pairs, landing // 2 * 2, landing)
@@ -80,10 +81,8 @@ def _walk(
     return (landing.gather(1, last_jump) + steps - last_jump) % size
 
 
-def _taught(place: Int[Tensor, "batch step"], size: Int[Tensor, "batch 1"]) -> Bool[Tensor, "batch pos"]:
-    """Mark the positions (BOS first) whose next step keeps to the ring and has been shown before."""
+def _taught(place, keeps):
     batch, length = place.shape
-    keeps = place[:, 1:] == (place[:, :-1] + 1) % size
     same = place[:, :-1, None] == place[:, None, :-1]
     shown = (same & keeps[:, None, :]).tril(diagonal=-1).any(dim=2)
     taught = torch.zeros(batch, length + 1, dtype=torch.bool)

@@ -59,10 +59,11 @@ function makeSortable(table) {
     button.append(...heading.childNodes);
     heading.append(button);
     button.addEventListener("click", () => {
-      const descending = heading.getAttribute("aria-sort") === "ascending";
+      const turned = { ascending: "descending", descending: "ascending" };
+      const direction = turned[heading.getAttribute("aria-sort")] ?? heading.dataset.first ?? "ascending";
       headings.forEach((other) => other.removeAttribute("aria-sort"));
-      heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      sortBy(table, column, descending ? -1 : 1);
+      heading.setAttribute("aria-sort", direction);
+      sortBy(table, column, direction === "ascending" ? 1 : -1);
     });
   });
 }

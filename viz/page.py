@@ -60,7 +60,7 @@ def _page(run: Run, found: contents.Contents) -> dict[str, Any]:
     figures = _figures(found)
     return {
         "run": run,
-        "model": run.manifest["model"],
+        "model": {key: run.manifest["model"].get(key, "") for key in ("name", "revision", "fingerprint")},
         "found": found,
         "figures": figures,
         "facts": facts,

@@ -1,0 +1,40 @@
+"""Copying of all heads, against the computation that the published code does.
+
+Shape of OPT-125m, random weights, 101 tokens. The published computation (a full-vocabulary softmax, loops over heads and
+positions) is the one in tests/reference, written from the description in the paper.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from common import opt_125m_shape, seconds
+
+from induction import copying
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+from reference.published_copying import published_copying  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=3)
+    pairs = parser.parse_args().pairs
+    model = opt_125m_shape()
+    pick = torch.Generator().manual_seed(0)
+    tokens = torch.cat([torch.tensor([2]), torch.randperm(50000, generator=pick)[:100] + 5])[None]
+    copying(model, tokens, "published")
+    for _ in range(pairs):
+        ours = min(seconds(lambda: copying(model, tokens, "published")) for _ in range(3))
+        theirs = seconds(lambda: published_copying(model.hf, tokens[0]))
+        print(
+            f"published computation / copying, 101 tokens: {theirs / ours:.0f} ({theirs:.1f} s / {ours:.3f} s)",
+            flush=True,
+        )
+    difference = copying(model, tokens, "published").values - published_copying(model.hf, tokens[0])
+    print(f"largest difference of a score: {difference.abs().max():.1e}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Prefix matching of all heads, against the least that any method can do: one plain forward pass.
+
+Shape of OPT-125m, random weights, 401 tokens (period 100, 4 repeats, BOS), one sequence.
+"""
+
+import argparse
+
+import torch
+from common import opt_125m_shape, ratios, say
+
+from induction import prefix_matching
+from tracing import Model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=40)
+    pairs = parser.parse_args().pairs
+    model = opt_125m_shape()
+    tokens = repeated(100)
+
+    def ours() -> None:
+        prefix_matching(model, tokens, 100)
+
+    def plain() -> None:
+        with torch.no_grad():
+            model.hf.model(input_ids=tokens, use_cache=False)
+
+    say("prefix matching / plain SDPA forward without unembedding, 401 tokens", ratios(ours, plain, pairs))
+    small, large = extra_bytes(model, 100), extra_bytes(model, 400)
+    print(
+        f"extra allocations: {small / 1e6:.2f} MB at 401 tokens, {large / 1e6:.2f} MB at 1601: {large / small:.2f} times"
+    )
+
+
+def repeated(period: int) -> torch.Tensor:
+    """BOS and a random sequence, four times."""
+    once = torch.randperm(50000, generator=torch.Generator().manual_seed(0))[:period] + 5
+    return torch.cat([torch.tensor([2]), once.repeat(4)])[None]
+
+
+def extra_bytes(model: Model, period: int) -> int:
+    """Bytes that the measurement allocates beyond what the plain forward pass does, freed or not."""
+    tokens = repeated(period)
+
+    def plain() -> None:
+        with torch.no_grad():
+            model.hf.model(input_ids=tokens, use_cache=False)
+
+    return allocated(lambda: prefix_matching(model, tokens, period)) - allocated(plain)
+
+
+def allocated(work) -> int:  # type: ignore[no-untyped-def]
+    """All bytes allocated during a call, by torch's profiler."""
+    work()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        work()
+    return sum(max(0, event.self_cpu_memory_usage) for event in profile.events())
+
+
+if __name__ == "__main__":
+    main()
