@@ -1,6 +1,6 @@
 """Prefix matching: how much a head attends to what followed the current token before.
 
-A sequence is x, L tokens long, repeated several times, with or without BOS in front. A token's earlier occurrences are
+A sequence is x, L tokens long, said four times, with or without BOS in front. A token's earlier occurrences are
 L, 2L, ... positions back, and the token after such an occurrence is its successor. Every definition is a sum of
 single entries of the pattern A[query, key], so that only these entries are ever computed.
 """
@@ -13,22 +13,24 @@ from torch import Tensor
 
 from results import InputError
 
+REPEATS = 4
+
 Definition = Literal["successor", "published", "entry-mean", "offset"]
 
 
 class Entries(NamedTuple):
-    """Entries of an attention pattern, and what their sum is divided by: score = Σ A[query, key] / count."""
+    """Entries of an attention pattern, and what their sum is divided by: score = Σ A[query, key] / divisor."""
 
     query: Int64[Tensor, " pair"]
     key: Int64[Tensor, " pair"]
-    count: int
+    divisor: int
 
 
-def entries(period: int, repeats: int, bos: bool, definition: str = "successor") -> Entries:
+def entries(period: int, bos: bool, definition: str = "successor") -> Entries:
     """The entries that a definition sums, for one sequence.
 
     Token j (the first one after BOS is 1) has the successors j - kL + 1, k = 1 .. floor((j - 1) / L). With queries
-    j = L + 1 .. repeats · L:
+    j = L + 1 .. 4L:
 
     * `successor`: mean over j of the sum over successors; 0 to 1 (Bansal et al. 2023, Algorithm 1, as meant);
     * `published`: the same, but where j is a multiple of L the token after BOS counts too, which follows no earlier
@@ -38,28 +40,25 @@ def entries(period: int, repeats: int, bos: bool, definition: str = "successor")
 
     Args:
         period: Length L of x.
-        repeats: How often x is said, at least 2.
         bos: Whether BOS stands in front.
         definition: Which entries count, and how.
 
     Raises:
-        InputError: The definition is unknown, or a number is out of range.
+        InputError: The definition is unknown.
     """
     if definition not in get_args(Definition):
         raise InputError(f"definition must be one of {', '.join(get_args(Definition))}, not {definition!r}")
-    if period < 1 or repeats < 2:
-        raise InputError(f"expected a period of 1 or more and 2 repeats or more, not {period} and {repeats}")
-    queries = torch.arange(period + 1, repeats * period + 1)
-    back = torch.arange(1, 2 if definition == "offset" else repeats) * period
+    queries = torch.arange(period + 1, REPEATS * period + 1)
+    back = torch.arange(1, 2 if definition == "offset" else REPEATS) * period
     query, shift = torch.meshgrid(queries, back, indexing="ij")
     real = query - shift >= 1
     query, key = query[real], (query - shift + 1)[real]
     if definition == "published":
-        stray = torch.arange(2 * period, repeats * period + 1, period)
+        stray = torch.arange(2 * period, REPEATS * period + 1, period)
         query, key = torch.cat([query, stray]), torch.cat([key, torch.ones_like(stray)])
-    count = len(query) if definition == "entry-mean" else len(queries)
+    divisor = len(query) if definition == "entry-mean" else len(queries)
     first = 0 if bos else 1  # the position of token j is j - first
-    return Entries(query - first, key - first, count)
+    return Entries(query - first, key - first, divisor)
 
 
 def prefix_score(
@@ -68,27 +67,26 @@ def prefix_score(
     """The prefix-matching score of patterns in hand.
 
     Args:
-        pattern: Attention on repeated tokens: a whole number of periods, and one more position if BOS stands in front.
+        pattern: Attention on 4·L + 1 tokens with BOS, or 4·L without.
         period: Length of what is repeated.
         definition: As in `entries`.
 
     Raises:
-        InputError: The pattern's size is not that of repeats of this period.
+        InputError: The pattern's size is not that of four repeats of this period.
     """
-    bos, repeats = layout(pattern.shape[-1], period)
-    at = entries(period, repeats, bos, definition)
-    return pattern[..., at.query, at.key].sum(-1) / at.count
+    at = entries(period, has_bos(pattern.shape[-1], period), definition)
+    return pattern[..., at.query, at.key].sum(-1) / at.divisor
 
 
-def layout(length: int, period: int) -> tuple[bool, int]:
-    """Whether a repeated sequence of this length has BOS, and how many repeats it has.
+def has_bos(length: int, period: int) -> bool:
+    """Whether a repeated sequence of this length begins with BOS: 4L + 1 tokens with it, 4L without.
 
     Raises:
-        InputError: The length is neither a multiple of the period nor one more.
+        InputError: It has neither length.
     """
-    if period < 2 or length % period > 1 or length // period < 2:
+    if period < 1 or length not in (REPEATS * period, REPEATS * period + 1):
         raise InputError(
-            f"expected two or more repeats of the period, with or without one BOS in front, not {length} tokens with "
-            f"period {period}: 4·L + 1 tokens with BOS, 4·L without"
+            f"{length} tokens do not fit period {period}: expected {REPEATS} repeats, {REPEATS}·L + 1 tokens with BOS "
+            f"or {REPEATS}·L without"
         )
-    return length % period == 1, length // period
+    return length == REPEATS * period + 1

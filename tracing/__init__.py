@@ -1,7 +1,7 @@
 """Open a model; read and change its activations under TransformerLens' names."""
 
 from tracing.attention import AttentionCall
-from tracing.batches import BatchSize, map_batches, pad
+from tracing.batches import BatchSize, Progress, map_batches, pad
 from tracing.cache import Cache
 from tracing.execute import Hook
 from tracing.load import load_model, randomised
@@ -16,6 +16,7 @@ __all__ = [
     "Cache",
     "Hook",
     "Model",
+    "Progress",
     "Sizes",
     "identity",
     "load_model",

@@ -9,6 +9,8 @@ from results import InputError
 
 T = TypeVar("T")
 BatchSize = int | Literal["auto"]
+Progress = Callable[[int], Any]
+"""Called with the number of items done since the last call."""
 
 # Tokens that keep a device busy. More gains nothing; what does not fit into memory is halved until it does.
 _TOKENS = {"cpu": 1024, "cuda": 16384}
@@ -19,6 +21,7 @@ def map_batches(
     lengths: Sequence[int],
     batch_size: BatchSize = "auto",
     device: str = "cpu",
+    progress: Progress | None = None,
 ) -> list[T]:
     """Call `compute` on batches of items of similar length and put its results back in order.
 
@@ -28,6 +31,7 @@ def map_batches(
         batch_size: Items a batch; "auto" fills a batch with as many tokens as keep the device busy. Either way a batch
             that does not fit into memory is halved, and so are those after it.
         device: The kind of device the work is done on.
+        progress: Told of every batch that is done.
 
     Raises:
         InputError: The batch size is not a positive number or "auto".
@@ -50,6 +54,8 @@ def map_batches(
                 torch.cuda.empty_cache()
             continue
         waiting = waiting[len(batch) :]
+        if progress is not None:
+            progress(len(batch))
     return [results[item] for item in range(len(lengths))]
 
 

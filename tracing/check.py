@@ -63,7 +63,7 @@ def self_check(model: "Model") -> None:
     """
     tokens = torch.arange(min(6, model.sizes.vocab, model.sizes.context), device=model.device)[None]
     with torch.no_grad():
-        plain = model.hf(input_ids=tokens, use_cache=False).logits
+        plain = model.hf(input_ids=tokens, use_cache=tokens.is_meta).logits
         logits, cache = model.run_with_cache(tokens)
         _check_shapes(model, cache, tokens.shape[1])
         if logits.is_meta or not plain.isfinite().all():

@@ -51,7 +51,7 @@ def run(model: "Model", tokens: Int[Tensor, "batch pos"], hooks: Sequence[Hooked
     """The logits of a forward pass with these hooks."""
     stops = _stops(hooks)
     batch = len(tokens)
-    with model.nnsight.trace(input_ids=tokens, use_cache=False):
+    with model.nnsight.trace(input_ids=tokens, use_cache=tokens.is_meta):
         for stop in stops:
             _visit(model, stop, batch)
         logits = model.nnsight.output.logits.save()
@@ -62,7 +62,7 @@ def run_until_last(model: "Model", tokens: Int[Tensor, "batch pos"], hooks: Sequ
     """A forward pass that ends after the last of these hooks: nothing that only serves the logits is computed."""
     stops = _stops(hooks)
     batch = len(tokens)
-    with model.nnsight.trace(input_ids=tokens, use_cache=False) as tracer:
+    with model.nnsight.trace(input_ids=tokens, use_cache=tokens.is_meta) as tracer:
         for stop in stops:
             _visit(model, stop, batch)
         tracer.stop()

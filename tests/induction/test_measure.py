@@ -7,6 +7,7 @@ from reference import prefix as reference_prefix
 from reference.models import BOS, BUILDERS, VOCAB, bpe_tokenizer, opt
 
 import induction
+from induction.drawing import distinct_of, pool_of, repeats_of
 from results import InputError
 from tracing import load_model, masked, randomised
 
@@ -107,18 +108,13 @@ def test_permuting_heads_permutes_scores():
 def test_sequences_of_different_lengths_score_as_they_do_alone():
     model = load_model(opt(), tokenizer=bpe_tokenizer())
     together = induction.score_heads(model, 3, seed=4)
-    alone = [induction.measure.sequences.period(index) for index in range(3)]
-    pool = induction.measure.token_pool(model.tokenizer, VOCAB)
-    ids = pool.ids[pool.ids != model.bos]
-    rows = [induction.measure.sequences.repeat_sequence(ids, period, 4, s, model.bos) for s, period in enumerate(alone)]
+    periods, pool = [25, 27, 29], pool_of(model)
+    rows = [repeats_of(model, pool, period, 4, s) for s, period in enumerate(periods)]
     values = [
-        induction.prefix_matching(model, row[None], period).values for row, period in zip(rows, alone, strict=True)
+        induction.prefix_matching(model, row[None], period).values for row, period in zip(rows, periods, strict=True)
     ]
     assert torch.allclose(together.prefix_matching.values, torch.stack(values).mean(0), atol=1e-6)
-    rows = [
-        induction.measure.sequences.distinct_sequence(ids, 4 * period, 4, s, model.bos)
-        for s, period in enumerate(alone)
-    ]
+    rows = [distinct_of(model, pool, 4 * period, 4, s) for s, period in enumerate(periods)]
     for definition, scores in (("head-output", together.copying), ("published", together.copying_published)):
         values = [induction.copying(model, row[None], definition).values for row in rows]
         assert torch.allclose(scores.values, torch.stack(values).mean(0), atol=1e-5)
@@ -126,7 +122,7 @@ def test_sequences_of_different_lengths_score_as_they_do_alone():
 
 def test_lengths_that_do_not_fit_are_left_out_with_a_warning_and_recorded():
     model = load_model(opt(), tokenizer=bpe_tokenizer())
-    pool = len(induction.measure.token_pool(model.tokenizer, VOCAB).ids)
+    pool = len(pool_of(model).ids)
     longest = min(pool, model.sizes.context - 1)
     fitting = sum(4 * (25 + 2 * s) <= longest for s in range(100))
     with pytest.warns(UserWarning, match=f"{100 - fitting} of 100 sequences are left out"):
@@ -178,13 +174,12 @@ def test_the_control_has_the_same_shape_other_weights_and_leaves_the_model_alone
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((repeated(True), 8), "37 tokens with period 8"),
+        ((repeated(True), 8), "37 tokens do not fit period 8"),
         ((repeated(True)[0], PERIOD), r"shape \[batch, pos\], not \[37\]"),
         ((repeated(True).float(), PERIOD), "whole numbers, not torch.float32"),
         ((repeated(True) + VOCAB, PERIOD), "outside .* vocabulary of 168"),
         ((-repeated(True), PERIOD), "token -2 is outside"),
-        ((torch.randint(10, 90, (1, 37)), PERIOD), "do not repeat with period 9"),
-        ((repeated(True).repeat(1, 8), PERIOD), "296 tokens do not fit"),
+        ((repeated(True).repeat(1, 8), 74), "296 tokens do not fit into"),
         ((repeated(True), PERIOD, "Successor"), "definition must be one of"),
     ],
 )
@@ -192,6 +187,11 @@ def test_bad_input_is_refused_in_one_line(arguments, message):
     with pytest.raises(InputError, match=message) as caught:
         induction.prefix_matching(load_model(opt()), *arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_tokens_that_do_not_repeat_are_scored_with_a_warning():
+    with pytest.warns(UserWarning, match="do not repeat with period 9"):
+        induction.prefix_matching(load_model(opt()), distinct(length=36), PERIOD)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5, "all"])

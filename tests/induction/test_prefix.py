@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import prefix as reference
 
-from induction.prefix import entries, layout, prefix_score
+from induction.prefix import entries, has_bos, prefix_score
 from results import InputError
 
 periods = st.integers(2, 7)
 definitions = st.sampled_from(reference.DEFINITIONS)
 
 
-def perfect(period: int, repeats: int, bos: bool) -> torch.Tensor:
-    """A head that always attends to what followed the latest earlier occurrence, and to the start before there is one."""
-    length = repeats * period + bos
+def perfect(period: int, bos: bool) -> torch.Tensor:
+    """A head that attends to what followed the latest earlier occurrence; to the start where there is none."""
+    length = 4 * period + bos
     pattern = torch.zeros(length, length)
     for query in range(length):
         key = query - period + 1
@@ -26,13 +26,13 @@ def perfect(period: int, repeats: int, bos: bool) -> torch.Tensor:
 @pytest.mark.parametrize("bos", [True, False])
 @pytest.mark.parametrize("definition", ["successor", "offset"])
 def test_a_perfect_induction_pattern_scores_exactly_one(definition, bos):
-    assert prefix_score(perfect(5, 4, bos), 5, definition).item() == 1.0
+    assert prefix_score(perfect(5, bos), 5, definition).item() == 1.0
 
 
 def test_attention_spread_over_all_successors_still_scores_one():
-    pattern = torch.zeros(13, 13)
-    for query in range(5, 13):
-        successors = [query - back + 1 for back in (4, 8) if query - back >= 1]
+    pattern = torch.zeros(17, 17)
+    for query in range(5, 17):
+        successors = [query - back + 1 for back in (4, 8, 12) if query - back >= 1]
         pattern[query, successors] = 1 / len(successors)
     assert prefix_score(pattern, 4).item() == pytest.approx(1.0)
     assert prefix_score(pattern, 4, "entry-mean").item() < 1
@@ -48,14 +48,14 @@ def test_every_definition_equals_the_plain_loop(period, bos, definition, seed):
 
 @given(periods, st.booleans(), definitions)
 def test_entries_lie_inside_the_causal_triangle(period, bos, definition):
-    at = entries(period, 4, bos, definition)
+    at = entries(period, bos, definition)
     assert (at.query < 4 * period + bos).all()
     assert (at.key >= int(bos)).all()
     assert (at.key <= at.query).all()
 
 
 def test_published_adds_three_stray_entries():
-    plain, published = (set(zip(*entries(6, 4, True, name)[:2], strict=True)) for name in ("successor", "published"))
+    plain, published = (set(zip(*entries(6, True, name)[:2], strict=True)) for name in ("successor", "published"))
     plain, published = ({(int(q), int(k)) for q, k in found} for found in (plain, published))
     assert published - plain == {(12, 1), (18, 1), (24, 1)}
 
@@ -66,12 +66,12 @@ def test_permuting_heads_permutes_scores():
     assert torch.equal(prefix_score(patterns, 5)[order], prefix_score(patterns[order], 5))
 
 
-@pytest.mark.parametrize(("length", "period"), [(11, 4), (10, 4), (4, 4), (5, 4), (8, 0), (8, -4), (9, 1)])
-def test_a_length_that_is_not_of_whole_repeats_is_refused(length, period):
-    with pytest.raises(InputError, match=f"{length} tokens with period {period}"):
-        layout(length, period)
+@pytest.mark.parametrize(("length", "period"), [(15, 4), (18, 4), (21, 4), (4, 4), (8, 0), (8, -4), (0, 0)])
+def test_a_length_that_is_not_of_four_repeats_is_refused(length, period):
+    with pytest.raises(InputError, match=f"{length} tokens do not fit period {period}"):
+        has_bos(length, period)
 
 
 def test_an_unknown_definition_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="successor, published, entry-mean, offset, not 'mean'"):
-        entries(5, 4, True, "mean")
+        entries(5, True, "mean")
