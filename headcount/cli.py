@@ -4,6 +4,7 @@ Exit status 0: done; 1: failed; 2: bad input, with one line that says what was e
 """
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -149,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
         _quieten()
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        _refuse(str(error))
+        _refuse(f"{error} See headcount --help.")
     except KeyboardInterrupt:
         say("interrupted; what was finished is kept, and the same command goes on from there")
         sys.exit(130)
@@ -168,10 +169,7 @@ def _refuse(message: str) -> None:
 
 
 def _quieten() -> None:
-    """Loading bars of other libraries say nothing that a person needs here."""
-    import os
-
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    """transformers' remarks on configurations say nothing that a person needs here; errors are told in any case."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from results import InputError
+from tracing.bars import bars_at_a_terminal
 
 NAME = "smollm2-135m"
 TITLE = "SmolLM2-135M-Instruct, Q4_1 dequantised"
@@ -103,11 +104,13 @@ def _convert(source: str, made: Path, options: dict[str, Any]) -> None:
     import torch
     import transformers
 
-    model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+    with bars_at_a_terminal():
+        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
     # The weights are plain numbers by now; left in place, these make transformers refuse to save them.
     model.hf_quantizer, model.is_quantized = None, False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    model.save_pretrained(made)
+    with bars_at_a_terminal():
+        model.save_pretrained(made)
     tokenizer.save_pretrained(made)

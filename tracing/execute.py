@@ -6,13 +6,16 @@ hooks one after another, and written back once if any of them returned a new val
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from results import InputError
 from tracing.attention import AttentionCall
@@ -51,10 +54,13 @@ def run(model: "Model", tokens: Int[Tensor, "batch pos"], hooks: Sequence[Hooked
     """The logits of a forward pass with these hooks."""
     stops = _stops(hooks)
     batch = len(tokens)
-    with model.nnsight.trace(input_ids=tokens, use_cache=tokens.is_meta):
-        for stop in stops:
-            _visit(model, stop, batch)
-        logits = model.nnsight.output.logits.save()
+    with _turn(model):
+        if not stops:
+            return model.hf(**_inputs(tokens)).logits
+        with model.nnsight.trace(**_inputs(tokens)):
+            for stop in stops:
+                _visit(model, stop, batch)
+            logits = model.nnsight.output.logits.save()
     return logits
 
 
@@ -62,10 +68,42 @@ def run_until_last(model: "Model", tokens: Int[Tensor, "batch pos"], hooks: Sequ
     """A forward pass that ends after the last of these hooks: nothing that only serves the logits is computed."""
     stops = _stops(hooks)
     batch = len(tokens)
-    with model.nnsight.trace(input_ids=tokens, use_cache=tokens.is_meta) as tracer:
+    with _turn(model), model.nnsight.trace(**_inputs(tokens)) as tracer:
         for stop in stops:
             _visit(model, stop, batch)
         tracer.stop()
+
+
+def _inputs(tokens: Tensor) -> dict[str, Any]:
+    # Without a cache transformers looks at the values of the positions, and on meta there are none.
+    return {"input_ids": tokens, "use_cache": tokens.is_meta}
+
+
+@contextmanager
+def _turn(model: "Model") -> Iterator[None]:
+    """One run at a time through the same modules: other threads wait for theirs.
+
+    Raises:
+        InputError: A hook, or the body of an nnsight trace, runs the model that it is a part of.
+    """
+    with _guard:
+        turn = _turns.setdefault(model.hf, threading.RLock())
+    with turn:
+        if model.hf in _running or model.nnsight.interleaver.interleaving:
+            raise InputError(
+                f"{model.name} is running already, and a hook or an nnsight trace runs it again: run it before, and "
+                "let the hook use what came out"
+            )
+        _running[model.hf] = True
+        try:
+            yield
+        finally:
+            del _running[model.hf]
+
+
+_guard = threading.Lock()
+_turns: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+_running: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def _stops(hooks: Sequence[Hooked]) -> list[list[Hooked]]:
@@ -82,19 +120,31 @@ def _visit(model: "Model", stop: list[Hooked], batch: int) -> None:
 def _call(hooked: Hooked, value: Any) -> Any:
     """Call a hook and check what it returned."""
     site, function = hooked
+    before = _version(value)
     edited = _by_its_own_names(function)(value, Hook(site.name))
-    if edited is None or not isinstance(value, Tensor):
+    if not isinstance(value, Tensor):
         return edited
+    if edited is None:
+        # What was changed in place goes on, as in TransformerLens; so does what carries gradients, which would
+        # otherwise not reach the tensor that the hook saw and may have kept.
+        return value if value.requires_grad or before is None or _version(value) != before else None
     if not isinstance(edited, Tensor) or edited.shape != value.shape:
         came = f"a tensor of shape {list(edited.shape)}" if isinstance(edited, Tensor) else type(edited).__name__
         raise InputError(f"the hook on {site.name} must return None or a tensor of shape {list(value.shape)}, not {came}")
     return edited
 
 
+def _version(value: Any) -> int | None:
+    """How often a tensor was changed in place; None where that is not counted."""
+    return value._version if isinstance(value, Tensor) and not value.is_inference() else None
+
+
 def _by_its_own_names(function: HookFunction) -> HookFunction:
     """TransformerLens passes `hook` by keyword, and functions written for it may keep it anywhere."""
     try:
-        by_keyword = "hook" in inspect.signature(function).parameters
+        parameters = inspect.signature(function).parameters
+        taken = [parameter.kind for parameter in parameters.values()]
+        by_keyword = "hook" in parameters or taken[1:] == [inspect.Parameter.VAR_KEYWORD]
     except (TypeError, ValueError):  # a builtin says nothing of its parameters
         by_keyword = False
     return (lambda value, hook: function(value, hook=hook)) if by_keyword else function

@@ -71,8 +71,9 @@ class HookMap(dict[str, Site]):
         return sorted((self[name] for name in chosen), key=lambda site: site.rank)
 
     def _unknown(self, name: str) -> str:
-        near = get_close_matches(str(name), self, n=3, cutoff=0.6)
-        block = sorted({re.sub(r"blocks\.\d+\.", "", known) for known in self if known.startswith("blocks.")})
+        offered = [known for known, site in self.items() if not internal(site)]
+        near = get_close_matches(str(name), offered, n=3, cutoff=0.6)
+        block = sorted({re.sub(r"blocks\.\d+\.", "", known) for known in offered if known.startswith("blocks.")})
         hint = f"did you mean {', '.join(near)}?" if near else f"a block has {', '.join(block)}"
         return f"unknown hook name {name!r}: {hint}"
 
@@ -99,7 +100,7 @@ def build(family: Family, sizes: Sizes, variant: Variant) -> HookMap:
     if family.pos_embed:
         # Positions are looked up after the tokens, but before the tokens' embeddings are projected.
         place = -1 if family.project_in else 1
-        sites.append(Site("hook_pos_embed", family.pos_embed, "output", d_model, (-1, place)))
+        sites.append(Site("hook_pos_embed", family.pos_embed, "output", View(shared=True), (-1, place)))
     for layer in range(sizes.n_layers):
         sites += _block(family, sizes, layer, variant)
     if family.final_norm:

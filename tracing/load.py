@@ -14,6 +14,7 @@ from torch import nn
 
 from results import InputError
 from tracing import bridge, check, default_model
+from tracing.bars import bars_at_a_terminal
 from tracing.families import FAMILIES, Family
 from tracing.hook_map import Variant, build
 from tracing.model import Model
@@ -90,6 +91,7 @@ def _read(
     """Model, display name, commit and tokenizer of a named source."""
     import transformers
 
+    dtype = _dtype(dtype)
     where, name = _resolve(source)
     options = {"revision": revision} if revision else {}
     config = _reading(where, "configuration", lambda: transformers.AutoConfig.from_pretrained(where, **options))
@@ -98,7 +100,7 @@ def _read(
 
     def weights() -> tuple[Any, dict[str, Any]]:
         loaded: tuple[Any, dict[str, Any]] = transformers.AutoModelForCausalLM.from_pretrained(
-            where, config=config, dtype=dtype or "auto", output_loading_info=True, **options, **placing
+            where, config=config, dtype=dtype, output_loading_info=True, **options, **placing
         )
         return loaded
 
@@ -112,6 +114,13 @@ def _read(
         read = transformers.AutoTokenizer.from_pretrained
         tokenizer = _reading(where, "tokenizer", lambda: read(where, **options))
     return hf, name, getattr(config, "_commit_hash", None), tokenizer
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | str:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) and dtype != "auto" else dtype or "auto"
+    if found != "auto" and not (isinstance(found, torch.dtype) and found.is_floating_point):
+        raise InputError(f"dtype must be float32, bfloat16, float16 or float64, not {dtype!r}")
+    return found
 
 
 def _resolve(source: str | Path | None) -> tuple[str, str]:
@@ -132,9 +141,10 @@ def _resolve(source: str | Path | None) -> tuple[str, str]:
 
 
 def _reading(where: str, what: str, read: Callable[[], Any]) -> Any:
-    """Read a part of a model; whatever goes wrong is said in one line."""
+    """Read a part of a model, with a bar at a terminal only; whatever goes wrong is said in one line."""
     try:
-        return read()
+        with bars_at_a_terminal():
+            return read()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError, SafetensorError) as error:
         first = " ".join(str(error).split())
         reason = first if len(first) <= 300 else first[:297] + "..."

@@ -141,7 +141,7 @@ class Model:
             InputError: A name is unknown, tokens do not fit the model, or a hook returns another shape.
         """
         ids, hooks = self.check_tokens(tokens), self._removals() + self._hooked(fwd_hooks)
-        return execute.run(self, ids, hooks) if hooks else self.hf(input_ids=ids, use_cache=ids.is_meta).logits
+        return execute.run(self, ids, hooks)
 
     def run_until_last(self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]) -> None:
         """A forward pass for its hooks alone, without gradients; it ends after the last of them."""

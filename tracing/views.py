@@ -21,6 +21,8 @@ class View:
     """Whether the pieces alternate head by head rather than follow one another."""
     flat: bool = False
     """Whether the raw tensor has batch and position as one axis."""
+    shared: bool = False
+    """Whether the raw tensor may have one row for the whole batch."""
 
     def read(self, raw: Tensor, batch: int) -> Tensor:
         """The hook's value: [batch, pos, head, d_head], or [batch, pos, d] where there are no heads."""
@@ -29,7 +31,7 @@ class View:
     def write(self, raw: Tensor, value: Tensor, batch: int) -> Tensor:
         """A new raw tensor in which the hook's value has been replaced."""
         if self.parts == 1:
-            return value.reshape(raw.shape).to(raw.dtype)
+            return (value if self.shared else value.reshape(raw.shape)).to(raw.dtype)
         edited = raw.clone()
         self._select(self._unfold(edited, batch)).copy_(value)
         return edited
@@ -37,6 +39,8 @@ class View:
     def _unfold(self, raw: Tensor, batch: int) -> Tensor:
         if self.flat:
             raw = raw.unflatten(0, (batch, -1))
+        if self.shared:
+            raw = raw.expand(batch, -1, -1).contiguous()
         if self.parts == 1:
             return raw.unflatten(-1, (self.heads, -1)) if self.heads else raw
         order = (self.heads, self.parts, -1) if self.interleaved else (self.parts, self.heads, -1)

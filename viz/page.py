@@ -59,7 +59,6 @@ def _page(run: Run, found: contents.Contents) -> dict[str, Any]:
     """What the template is filled with."""
     figures = _figures(found)
     return {
-        "run": run,
         "model": {key: run.manifest["model"].get(key, "") for key in ("name", "revision", "fingerprint")},
         "found": found,
         "figures": figures,
@@ -74,15 +73,9 @@ def _page(run: Run, found: contents.Contents) -> dict[str, Any]:
 
 
 def _figures(found: contents.Contents) -> dict[str, go.Figure]:
-    """The figures by the name under which the page refers to them. Both maps of copying share one colour scale."""
-    copying = [
-        scores.top(1)[0][-1] for name, scores in found.maps.items() if name != "prefix_matching" and scores.top(1)
-    ]
-    limits = {"prefix_matching": (0.0, 1.0)}
-    figures = {
-        measure: heads(scores, title="", limits=limits.get(measure, (0.0, max(copying, default=1.0) or 1.0)))
-        for measure, scores in found.maps.items()
-    }
+    """The figures by the name under which the page refers to them."""
+    limits = {"prefix_matching": (0.0, 1.0)}  # a share of attention, whatever its definition
+    figures = {measure: heads(scores, title="", limits=limits.get(measure)) for measure, scores in found.maps.items()}
     if found.loss is not None:
         figures["repeat_loss"] = loss_by_repeat(found.loss)
     return figures
