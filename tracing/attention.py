@@ -52,8 +52,10 @@ class AttentionCall:
         scale = options.pop("scaling", query.shape[-1] ** -0.5)
         soft_cap, window = options.pop("softcap", None), options.pop("sliding_window", None)
         dropout, causal = options.pop("dropout", 0.0), options.pop("is_causal", getattr(module, "is_causal", True))
-        if options or args[5:] or dropout or not causal or (mask is not None and mask.dim() != 4):
-            what = sorted(options) or [f"dropout={dropout}, is_causal={causal}, mask {mask is not None and mask.shape}"]
+        dense = mask is None or (isinstance(mask, Tensor) and mask.dim() == 4)
+        if options or args[5:] or dropout or not causal or not dense:
+            form = "" if dense else f", mask {list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__}"
+            what = sorted(options) or [f"dropout={dropout}, is_causal={causal}{form}"]
             raise InputError(
                 f"{type(module).__name__} calls attention in a way that is not supported ({', '.join(what)}): "
                 "expected causal attention without dropout, with a mask, sliding window or soft cap at most"

@@ -1,6 +1,8 @@
 """Batches that choose their own size."""
 
+import gc
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -36,27 +38,35 @@ def map_batches(
     Raises:
         InputError: The batch size is not a positive number or "auto".
     """
-    if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
+    if batch_size != "auto" and (not isinstance(batch_size, Integral) or batch_size < 1):
         raise InputError(f'batch_size must be a positive number or "auto", not {batch_size!r}')
     waiting = sorted(range(len(lengths)), key=lambda item: (-lengths[item], item))
     results: dict[int, T] = {}
-    limit = len(waiting) if batch_size == "auto" else batch_size
+    limit = len(waiting) if batch_size == "auto" else int(batch_size)
     while waiting:
-        fitting = _TOKENS.get(device, _TOKENS["cpu"]) // lengths[waiting[0]] if batch_size == "auto" else limit
+        fitting = _TOKENS.get(device, _TOKENS["cpu"]) // max(1, lengths[waiting[0]]) if batch_size == "auto" else limit
         batch = waiting[: max(1, min(limit, fitting))]
+        fits = True
         try:
             results.update(zip(batch, compute(batch), strict=True))
         except Exception as error:
             if len(batch) == 1 or not _out_of_memory(error):
                 raise
+            fits = False
+        if not fits:  # only now is the error gone, and with it the tensors that its frames held
             limit = len(batch) // 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            _release_memory()
             continue
         waiting = waiting[len(batch) :]
         if progress is not None:
             progress(len(batch))
     return [results[item] for item in range(len(lengths))]
+
+
+def _release_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _out_of_memory(error: BaseException) -> bool:

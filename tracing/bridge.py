@@ -21,18 +21,18 @@ def clean_model(bridge: Any) -> Any:
     bridge stays as it is.
 
     Raises:
-        InputError: The bridge is in compatibility mode, in which its weights are no longer the model's.
+        InputError: The bridge is in compatibility mode, or its weights were processed: they are no longer the model's.
     """
-    if getattr(bridge, "compatibility_mode", False):
+    if getattr(bridge, "compatibility_mode", False) or getattr(bridge, "_weights_processed", False):
         raise InputError(
             "this TransformerBridge is in compatibility mode, in which its weights are folded and centred: pass a bridge "
-            "without enable_compatibility_mode(), or the transformers model itself"
+            "without enable_compatibility_mode() or process_weights(), or the transformers model itself"
         )
     import torch
 
     original = bridge.original_model
     config = copy.deepcopy(original.config)
-    config._attn_implementation = "sdpa"
+    config._attn_implementation = None  # transformers' own choice, which the bridge overrode
     with torch.device("meta"):
         model = type(original)(config)
     tensors = {name.replace("._original_component", ""): tensor for name, tensor in original.state_dict().items()}

@@ -55,23 +55,30 @@ def self_check(model: "Model") -> None:
     """Run a few tokens and check what every hook shows.
 
     Patterns are causal and their rows sum to one; attention computed here gives the model's own logits; each block's
-    parts sum to its output; an edit of a pattern and of the residual stream changes the logits. A model whose logits
-    are not finite, or that has no weights, has its shapes checked only.
+    parts sum to its output; queries, keys and values are told apart; an edit of a pattern and of the residual stream
+    changes the logits. A model whose logits are not finite or all alike, or that has no weights, has its shapes checked
+    only.
 
     Raises:
         InputError: With the model's and the hook's name.
     """
+    from nnsight import OutOfOrderError
+
     tokens = torch.arange(min(6, model.sizes.vocab, model.sizes.context), device=model.device)[None]
     with torch.no_grad():
-        plain = model.hf(input_ids=tokens, use_cache=tokens.is_meta).logits
-        logits, cache = model.run_with_cache(tokens)
+        plain = model(tokens)
+        try:
+            logits, cache = model.run_with_cache(tokens)
+        except OutOfOrderError as error:
+            raise InputError(f"{model.name}: the forward pass does not come by where a hook waits: {error}") from error
         _check_shapes(model, cache, tokens.shape[1])
-        if logits.is_meta or not plain.isfinite().all():
+        if logits.is_meta or not plain.isfinite().all() or plain.min() == plain.max():
             return
         _require(model, "attn.hook_pattern", "attention taken over gives other logits", logits, plain)
         for layer in range(model.sizes.n_layers):
             _check_block(model, cache, layer)
-        _check_edits(model, tokens, plain)
+        _check_projections(model, tokens)
+        _check_edits(model, tokens, plain, cache)
 
 
 def _check_shapes(model: "Model", cache: Cache, pos: int) -> None:
@@ -117,7 +124,30 @@ def _check_block(model: "Model", cache: Cache, layer: int) -> None:
     _require(model, at + "hook_resid_post", "must be what its block's parts sum to", value("hook_resid_post"), post)
 
 
-def _check_edits(model: "Model", tokens: Tensor, plain: Tensor) -> None:
+def _check_projections(model: "Model", tokens: Tensor) -> None:
+    """Queries, keys and values must be what they are called: their shapes may well be the same."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(value: Tensor, hook: Hook) -> None:
+        seen[hook.name] = value.clone()
+
+    at = f"blocks.{model.sizes.n_layers - 1}.attn."
+    edits = [(at + "hook_q", _zeros), (at + "hook_v", _ones)]
+    model.run_with_hooks(tokens, [*edits, (at + "hook_rot_q", keep), (at + "hook_z", keep)])
+    rotated, z = seen[at + "hook_rot_q"], seen[at + "hook_z"]
+    _require(model, at + "hook_q", "queries of zero must stay so", rotated, torch.zeros_like(rotated))
+    _require(model, at + "hook_v", "where every value is one, attention must return one", z, torch.ones_like(z))
+
+
+def _zeros(value: Tensor, hook: Hook) -> Tensor:
+    return torch.zeros_like(value)
+
+
+def _ones(value: Tensor, hook: Hook) -> Tensor:
+    return torch.ones_like(value)
+
+
+def _check_edits(model: "Model", tokens: Tensor, plain: Tensor, cache: Cache) -> None:
     """An edit of the last block must reach the logits."""
     last = f"blocks.{model.sizes.n_layers - 1}."
 
@@ -129,7 +159,9 @@ def _check_edits(model: "Model", tokens: Tensor, plain: Tensor) -> None:
     def doubled(value: Tensor, hook: Hook) -> Tensor:
         return 2 * value + 1
 
-    edits = {"attn.hook_pattern": first_key_only, "attn.hook_z": doubled, "hook_mlp_out": doubled}
+    edits = {"hook_mlp_out": doubled}
+    if cache[last + "attn.hook_result"].any():  # heads that were pruned to nothing tell nothing
+        edits |= {"attn.hook_pattern": first_key_only, "attn.hook_z": doubled}
     if not model.variant.parallel:
         edits["hook_resid_mid"] = doubled
     for name, edit in edits.items():

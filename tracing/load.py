@@ -1,7 +1,6 @@
 """Open a model, wherever it is."""
 
 import copy
-import json
 import re
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from results import InputError
@@ -57,6 +55,8 @@ def load_model(
         raise InputError("revision, dtype and device_map are for models loaded by name: a model in hand stays as it is")
     if bridge.is_bridge(source):
         return _open(bridge.clean_model(source), tokenizer or source.tokenizer, source.cfg.model_name, None)
+    if getattr(source, "dispatched", True) is False:  # an nnsight model reads its weights when they are first needed
+        _reading(type(source).__name__, "weights", source.dispatch)
     wrapped = getattr(source, "_module", None)
     hf = source if wrapped is None else wrapped
     if not isinstance(hf, nn.Module) or not hasattr(hf, "config"):
@@ -145,7 +145,7 @@ def _reading(where: str, what: str, read: Callable[[], Any]) -> Any:
     try:
         with bars_at_a_terminal():
             return read()
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError, SafetensorError) as error:
+    except Exception as error:
         first = " ".join(str(error).split())
         reason = first if len(first) <= 300 else first[:297] + "..."
         raise InputError(f"cannot read the {what} of model {where}: {type(error).__name__}: {reason}") from error
@@ -161,8 +161,9 @@ def _family_of(config: Any) -> Family:
 
 
 def _open(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_model: Any = None) -> Model:
-    hf.eval()
     family = _present(_family_of(hf.config), hf)
+    _readable(hf)
+    hf.eval()
     variant = Variant(
         parallel=bool(getattr(hf.config, "use_parallel_residual", False)) and family.name == "GPT-NeoX",
         post_norm=getattr(hf.config, "do_layer_norm_before", True) is False,
@@ -175,6 +176,15 @@ def _open(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_mode
     check.resolve_operations(model)
     check.self_check(model)
     return model
+
+
+def _readable(hf: Any) -> None:
+    """Whether this model predicts tokens, and all of its weights are where hooks can read them."""
+    if hf.get_output_embeddings() is None:
+        raise InputError(f"{type(hf).__name__} has no unembedding: expected what AutoModelForCausalLM loads")
+    absent = [name for name, parameter in hf.named_parameters() if parameter.is_meta]
+    if absent and len(absent) < len(list(hf.parameters())):
+        raise InputError(f"{len(absent)} weights are not in memory, first {absent[0]}: leave disk out of device_map")
 
 
 def _wrap(hf: Any, tokenizer: Any) -> Any:

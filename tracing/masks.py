@@ -72,7 +72,10 @@ def _mask(what: str, chosen: Any, shape: tuple[int, ...]) -> Tensor:
     if chosen is None:
         return mask
     expected = f"{what} must be a boolean mask of shape {list(shape)} or the parts to remove"
-    given = torch.as_tensor(chosen if isinstance(chosen, Tensor) or hasattr(chosen, "dtype") else list(chosen)).cpu()
+    try:
+        given = torch.as_tensor(chosen if hasattr(chosen, "dtype") else list(chosen)).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{expected}, not {chosen!r}") from error
     if given.dtype == torch.bool:
         if given.shape != mask.shape:
             raise InputError(f"{expected}, not a mask of shape {list(given.shape)}")

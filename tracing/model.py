@@ -53,7 +53,6 @@ class Model:
         self.removed: Removed | None = None
         self.attention_operation = ""
         self._envoys: dict[str, Any] = {}
-        self._fingerprint: tuple[Any, str] | None = None
 
     def __repr__(self) -> str:
         s = self.sizes
@@ -78,11 +77,8 @@ class Model:
         return int(token) if isinstance(token, int) and 0 <= token < self.sizes.vocab else None
 
     def fingerprint(self) -> str:
-        """A digest of the weights; computed again only when a weight was replaced or changed in place."""
-        state = tuple((p.data_ptr(), p._version) for p in self.hf.parameters())
-        if self._fingerprint is None or self._fingerprint[0] != state:
-            self._fingerprint = (state, fingerprint(self.hf))
-        return self._fingerprint[1]
+        """A digest of the weights as they are now; reading them takes some 0.1 s a gigabyte."""
+        return fingerprint(self.hf)
 
     def envoy(self, path: str) -> Any:
         """The nnsight envoy of a module."""
@@ -120,7 +116,7 @@ class Model:
 
     def to_str_tokens(self, tokens: str | Int[Tensor, " pos"] | Int[Tensor, "1 pos"]) -> list[str]:
         """One sequence's tokens as text, token by token."""
-        ids = self.to_tokens(tokens) if isinstance(tokens, str) else torch.as_tensor(tokens)
+        ids = self.to_tokens(tokens) if isinstance(tokens, str) else _tensor(tokens)
         if ids.dim() == 2 and len(ids) != 1 or ids.dim() not in (1, 2):
             raise InputError(f"expected one sequence of tokens, not a tensor of shape {list(ids.shape)}")
         return [self._need_tokenizer().decode([token]) for token in ids.flatten().tolist()]
@@ -156,7 +152,7 @@ class Model:
         *,
         names_filter: HookName | Iterable[HookName] | None = None,
     ) -> tuple[Float[Tensor, "batch pos vocab"], Cache]:
-        """The logits, and activations by hook name.
+        """The logits, and activations by hook name; both are plain numbers, without gradients.
 
         Args:
             tokens: Tokens, or a text.
@@ -169,11 +165,12 @@ class Model:
         found: dict[str, Tensor] = {}
 
         def keep(value: Tensor, hook: Hook) -> None:
-            found[hook.name] = value.detach().clone()
+            found[hook.name] = value.clone()
 
         sites = self.hooks.find(names if names is not None else names_filter)
-        logits = self.run_with_hooks(tokens, [(site.name, keep) for site in sites])
-        return logits.detach(), Cache(found)
+        with torch.no_grad():
+            logits = self.run_with_hooks(tokens, [(site.name, keep) for site in sites])
+        return logits, Cache(found, self.sizes.n_layers)
 
     def check_tokens(self, tokens: Int[Tensor, "batch pos"] | str) -> Int[Tensor, "batch pos"]:
         """Tokens as the model takes them, on its device.
@@ -181,24 +178,44 @@ class Model:
         Raises:
             InputError: Wrong rank or dtype, a token beyond the vocabulary, or too long a sequence.
         """
-        ids = self.to_tokens(tokens) if isinstance(tokens, str) else torch.as_tensor(tokens)
+        ids = self.to_tokens(tokens) if _is_text(tokens) else _tensor(tokens)
         if ids.dim() != 2 or ids.numel() == 0:
             raise InputError(f"tokens must have shape [batch, pos], not {list(ids.shape)}")
         if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
             raise InputError(f"tokens must be whole numbers, not {ids.dtype}")
+        ids = ids.long()
         if ids.shape[1] > self.sizes.context:
             raise InputError(f"{ids.shape[1]} tokens do not fit into {self.name}'s context of {self.sizes.context}")
         if not ids.is_meta and (outside := ids[(ids < 0) | (ids >= self.sizes.vocab)]).numel():
             raise InputError(f"token {int(outside[0])} is outside {self.name}'s vocabulary of {self.sizes.vocab} tokens")
-        return ids.to(self.device, torch.long)
+        return ids.to(self.device)
 
     def _removals(self) -> list[Hooked]:
         return [] if self.removed is None else self.removed.hooks(self.hooks)
 
     def _hooked(self, hooks: Sequence[tuple[HookName, HookFunction]]) -> list[Hooked]:
+        for hook in hooks:
+            if not isinstance(hook, tuple | list) or len(hook) != 2 or not callable(hook[1]):
+                raise InputError(f"fwd_hooks must be a list of pairs (hook name, function), in which {hook!r} is none")
         return [(site, function) for name, function in hooks for site in self.hooks.find([name])]
 
     def _need_tokenizer(self) -> Any:
         if self.tokenizer is None:
             raise InputError(f"{self.name} was loaded without a tokenizer: pass tokens, or load_model(..., tokenizer=)")
         return self.tokenizer
+
+
+def _is_text(tokens: Any) -> bool:
+    return isinstance(tokens, str) or (
+        isinstance(tokens, list | tuple) and len(tokens) > 0 and all(isinstance(row, str) for row in tokens)
+    )
+
+
+def _tensor(tokens: Any) -> Tensor:
+    try:
+        return torch.as_tensor(tokens)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            "tokens must be a tensor of whole numbers [batch, pos], or a text; from a tokenizer, pass "
+            f'encoding["input_ids"]. What came is {type(tokens).__name__}: {error}'
+        ) from error

@@ -63,6 +63,8 @@ def fingerprint(module: nn.Module) -> str:
 
 def _add_weights(digest: Any, weights: torch.Tensor) -> None:
     raw = weights.contiguous().flatten().view(torch.uint8)
+    if raw.storage_offset() % 8:  # weights that are a slice of others may begin anywhere
+        raw = raw.clone()
     whole = raw[: len(raw) // 8 * 8].view(torch.int64)
     digest.update(str(int(whole.sum())).encode())  # wraps around, alike in any order
     digest.update(raw[len(raw) // 8 * 8 :].cpu().numpy().tobytes())

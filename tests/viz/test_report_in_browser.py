@@ -76,10 +76,9 @@ def hover(page: Page, figure: str, layer: int, head: int) -> str:
     )
     page.mouse.move(x - 2, y - 2)
     page.mouse.move(x, y)
-    label = plot.locator(".hoverlayer .hovertext")
-    label.wait_for()
-    lines = label.locator("tspan.line").all_text_contents()
-    return "\n".join(lines)
+    label = plot.locator(".hoverlayer .hovertext", has_text=f"L{layer}H{head}:")
+    label.wait_for()  # the label of the head before goes a moment after the mouse
+    return "\n".join(label.locator("tspan.line").all_text_contents())
 
 
 def test_nothing_is_requested_but_the_file(

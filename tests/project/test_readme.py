@@ -1,0 +1,52 @@
+"""What the README tells people to type works, and prints what it says."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [line for _, block in BLOCKS for line in block.splitlines() if line.startswith("headcount ")]
+
+
+def run(command, folder):
+    environment_bin = Path(sys.executable).parent
+    done = subprocess.run([environment_bin / command[0], *command[1:]], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_example_prints_what_the_readme_says(tmp_path):
+    (code,) = [block for language, block in BLOCKS if language == "python"]
+    (tmp_path / "example.py").write_text(code)
+    printed = run(["python", "example.py"], tmp_path)
+    told = re.search(r"# (\[\(18, 6.*\])", code).group(1)
+    heads = [(int(layer), int(head), float(value)) for layer, head, value in re.findall(r"\((\d+), (\d+), ([\d.]+)\)", told)]
+    came = [(int(layer), int(head), float(value)) for layer, head, value in re.findall(r"\((\d+), (\d+), ([\d.]+)\)", printed)]
+    assert [head[:2] for head in came] == [head[:2] for head in heads]
+    assert [head[2] for head in came] == pytest.approx([head[2] for head in heads], abs=0.002)
+    assert (tmp_path / "heads.html").stat().st_size > 1000
+
+
+def test_every_command_in_the_readme_runs(tmp_path):
+    assert len(COMMANDS) >= 4
+    for command in COMMANDS:
+        run(shlex.split(command), tmp_path)
+    assert (tmp_path / "tiny.html").is_file()
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    assert len(README.splitlines()) < 150
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_make_has_the_two_commands_that_the_readme_names():
+    makefile = (ROOT / "Makefile").read_text()
+    for name in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{name}:", makefile, re.MULTILINE)

