@@ -1,7 +1,7 @@
 """Copying of all heads, against the computation that the published code does.
 
-Shape of OPT-125m, random weights, 101 tokens. The published computation (a full-vocabulary softmax, loops over heads and
-positions) is the one in tests/reference, written from the description in the paper.
+Shape of OPT-125m, random weights, 101 tokens. The published computation (a full-vocabulary softmax, loops over heads
+and positions) is the one in tests/reference, written from the paper's description.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from common import opt_125m_shape, seconds
 from induction import copying
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
-from reference.published_copying import published_copying  # noqa: E402
+from reference.published_copying import published_copying
 
 
 def main() -> None:

@@ -28,9 +28,8 @@ def main() -> None:
 
     say("prefix matching / plain SDPA forward without unembedding, 401 tokens", ratios(ours, plain, pairs))
     small, large = extra_bytes(model, 100), extra_bytes(model, 400)
-    print(
-        f"extra allocations: {small / 1e6:.2f} MB at 401 tokens, {large / 1e6:.2f} MB at 1601: {large / small:.2f} times"
-    )
+    megabytes = f"{large / 1e6:.1f} MB / {small / 1e6:.1f} MB"
+    print(f"extra allocations at 1601 tokens / at 401: {large / small:.2f} ({megabytes})")
 
 
 def repeated(period: int) -> torch.Tensor:

@@ -18,7 +18,14 @@ from torch import Tensor
 from results import InputError
 
 # What transformers passes along to every attention function and no dense one uses.
-_WITHOUT_EFFECT = {"position_ids", "cache_position", "use_cache", "output_attentions", "output_hidden_states", "return_dict"}
+_WITHOUT_EFFECT = {
+    "position_ids",
+    "cache_position",
+    "use_cache",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+}
 
 
 class AttentionOutput(NamedTuple):
@@ -62,7 +69,7 @@ class AttentionCall:
             )
         call = cls(query, key, value, mask, scale, soft_cap)
         if mask is None and window is not None and key.shape[2] > window:
-            return replace(call, mask=call.causal() & ~call.causal().tril(-window))
+            return replace(call, mask=(call.causal() & ~call.causal().tril(-window))[None, None])
         return call
 
     def of_heads(self, heads: Int[Tensor, " some"]) -> "AttentionCall":
@@ -105,13 +112,15 @@ class AttentionCall:
     ) -> Float[Tensor, "batch head pair"]:
         """The pattern's entries A[query, key] = exp(score - log_sum_exp), in float32, and no others."""
         q, k = _rows(self.query, query), self._per_query_head(_rows(self.key, key))
-        scores = self._cap(torch.einsum("bhpd,bhpd->bhp", q, k).float() * self.scale)
+        scores = self._cap(torch.einsum("bhpd,bhpd->bhp", q.float(), k.float()) * self.scale)
         scores = scores - log_sum_exp.gather(2, query[:, None].expand(-1, scores.shape[1], -1))
         if self.mask is None:
-            return scores.exp() * (key <= query)[:, None]
+            return scores.masked_fill((key > query)[:, None], -torch.inf).exp()
         batch = torch.arange(len(query), device=query.device)[:, None] % self.mask.shape[0]
         allowed = self.mask[batch, :, query, key].transpose(1, 2)
-        return scores.masked_fill(~allowed, -torch.inf).exp() if allowed.dtype == torch.bool else (scores + allowed).exp()
+        return (
+            scores.masked_fill(~allowed, -torch.inf).exp() if allowed.dtype == torch.bool else (scores + allowed).exp()
+        )
 
     def _flash_cpu(self) -> tuple[Tensor, Tensor]:
         mask = self.mask
@@ -136,12 +145,12 @@ class AttentionCall:
         return AttentionOutput(output, log_sum_exp[..., : self.query.shape[2]])  # the kernel pads rows to 32
 
     def _in_blocks(self, rows: int = 128) -> AttentionOutput:
-        """The same in plain operations, a block of queries at a time: any device, any option."""
-        key, value = self._per_query_head(self.key), self._per_query_head(self.value)
+        """The same in plain operations, a block of queries at a time: any device, any option; scores in float32."""
+        key, value = self._per_query_head(self.key).float(), self._per_query_head(self.value)
         outputs, normalisers = [], []
         for start in range(0, self.query.shape[2], rows):
             block = slice(start, start + rows)
-            scores = self._mask(self._cap(self.query[:, :, block] @ key.mT * self.scale), block).float()
+            scores = self._mask(self._cap(self.query[:, :, block].float() @ key.mT * self.scale), block)
             normalisers.append(scores.logsumexp(-1))
             outputs.append(scores.softmax(-1).to(value.dtype) @ value)
         return AttentionOutput(torch.cat(outputs, 2), torch.cat(normalisers, 2))

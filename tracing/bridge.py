@@ -41,7 +41,9 @@ def clean_model(bridge: Any) -> Any:
     model.tie_weights()
     left = [name for name, tensor in [*model.named_parameters(), *model.named_buffers()] if tensor.is_meta]
     if left:
-        raise InputError(f"the bridge's model lacks {len(left)} tensors, first {left[0]}: pass the transformers model itself")
+        raise InputError(
+            f"the bridge's model lacks {len(left)} tensors, first {left[0]}: pass the transformers model itself"
+        )
     return model
 
 

@@ -63,15 +63,10 @@ def self_check(model: "Model") -> None:
     Raises:
         InputError: With the model's and the hook's name.
     """
-    from nnsight.intervention.interleaver import OutOfOrderError
-
     tokens = torch.arange(min(6, model.sizes.vocab, model.sizes.context), device=model.device)[None]
     with torch.no_grad():
         plain = model(tokens)
-        try:
-            logits, cache = model.run_with_cache(tokens)
-        except OutOfOrderError as error:
-            raise InputError(f"{model.name}: the forward pass does not come by where a hook waits: {error}") from error
+        logits, cache = model.run_with_cache(tokens)
         _check_shapes(model, cache, tokens.shape[1])
         if logits.is_meta or not plain.isfinite().all() or plain.min() == plain.max():
             return
@@ -99,11 +94,10 @@ def _check_shapes(model: "Model", cache: Cache, pos: int) -> None:
         "hook_mlp_out": (1, pos, s.d_model),
         "hook_resid_post": (1, pos, s.d_model),
     }
-    for layer in range(s.n_layers):
-        for name, shape in shapes.items():
-            came = cache[f"blocks.{layer}.{name}"].shape
-            if came != shape:
-                raise InputError(f"{model.name}: blocks.{layer}.{name} should be {list(shape)}, but is {list(came)}")
+    expected = {f"blocks.{layer}.{name}": shape for layer in range(s.n_layers) for name, shape in shapes.items()}
+    for name, shape in ({"hook_embed": (1, pos, s.d_model)} | expected).items():
+        if cache[name].shape != shape:
+            raise InputError(f"{model.name}: {name} should be {list(shape)}, but is {list(cache[name].shape)}")
 
 
 def _check_block(model: "Model", cache: Cache, layer: int) -> None:

@@ -113,8 +113,14 @@ def _stops(hooks: Sequence[Hooked]) -> list[list[Hooked]]:
 
 
 def _visit(model: "Model", stop: list[Hooked], batch: int) -> None:
+    from nnsight.intervention.interleaver import OutOfOrderError
+
     module, port = stop[0][0].module, stop[0][0].port
-    _VISITORS[port](model, model.envoy(module), stop, batch)
+    try:
+        _VISITORS[port](model, model.envoy(module), stop, batch)
+    except OutOfOrderError as error:
+        names = ", ".join(dict.fromkeys(site.name for site, _ in stop))
+        raise InputError(f"{model.name}: the forward pass does not come by {module} where {names} waits") from error
 
 
 def _call(hooked: Hooked, value: Any) -> Any:
@@ -130,7 +136,9 @@ def _call(hooked: Hooked, value: Any) -> Any:
         return value if value.requires_grad or before is None or _version(value) != before else None
     if not isinstance(edited, Tensor) or edited.shape != value.shape:
         came = f"a tensor of shape {list(edited.shape)}" if isinstance(edited, Tensor) else type(edited).__name__
-        raise InputError(f"the hook on {site.name} must return None or a tensor of shape {list(value.shape)}, not {came}")
+        raise InputError(
+            f"the hook on {site.name} must return None or a tensor of shape {list(value.shape)}, not {came}"
+        )
     return edited.to(value.dtype)
 
 

@@ -113,8 +113,12 @@ def _block(family: Family, sizes: Sizes, layer: int, variant: Variant) -> list[S
     rows: list[Row] = [("hook_resid_pre", "", "input", View(), "")]
     norm_1: list[Row] = [("ln1.hook_normalized", family.norm_1, "norm", View(), "")]
     attention = _attention(family, sizes)
-    mid: list[Row] = [] if variant.parallel else [("hook_resid_mid", "", "operation", View(flat=family.flat_mlp), family.mid)]
-    norm_2: list[Row] = [("ln2.hook_normalized", family.norm_2, "norm", View(flat=family.flat_mlp and not variant.post_norm), "")]
+    mid: list[Row] = (
+        [] if variant.parallel else [("hook_resid_mid", "", "operation", View(flat=family.flat_mlp), family.mid)]
+    )
+    norm_2: list[Row] = [
+        ("ln2.hook_normalized", family.norm_2, "norm", View(flat=family.flat_mlp and not variant.post_norm), "")
+    ]
     if variant.post_norm:
         rows += attention + norm_1 + mid + _mlp(family) + norm_2
     else:

@@ -107,7 +107,9 @@ def _read(
     hf, report = _reading(where, "weights", weights)
     lacking = sorted(report["missing_keys"])
     if lacking:
-        raise InputError(f"the weights of {where} are incomplete: {len(lacking)} tensors are missing, first {lacking[0]}")
+        raise InputError(
+            f"the weights of {where} are incomplete: {len(lacking)} tensors are missing, first {lacking[0]}"
+        )
     hf.requires_grad_(False)
     tokenizer = None
     if with_tokenizer:
@@ -135,8 +137,10 @@ def _resolve(source: str | Path | None) -> tuple[str, str]:
         if not (path / "config.json").is_file():
             raise InputError(f"{path} holds no model: expected a folder with config.json and weights")
         return str(path), path.resolve().name
-    if isinstance(source, Path) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
-        raise InputError(f"no model at {source}: expected a folder, a name on the Hub, {default_model.NAME} or tiny-opt")
+    if isinstance(source, Path) or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", source):
+        raise InputError(
+            f"no model at {source}: expected a folder, a name on the Hub, {default_model.NAME} or tiny-opt"
+        )
     return source, source
 
 
@@ -157,7 +161,9 @@ def _family_of(config: Any) -> Family:
         if kind in family.model_types:
             return family
     known = ", ".join(kind for family in FAMILIES for kind in family.model_types)
-    raise InputError(f"architecture {kind!r} is not supported: expected one of {known} (tracing/families.py lists them)")
+    raise InputError(
+        f"architecture {kind!r} is not supported: expected one of {known} (tracing/families.py lists them)"
+    )
 
 
 def _open(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_model: Any = None) -> Model:
@@ -215,6 +221,8 @@ def _present(family: Family, hf: nn.Module) -> Family:
             continue
         if path not in modules and block + path not in modules:
             if field.name not in optional:
-                raise InputError(f"{type(hf).__name__} has no module {path}, where {family.name} models keep {field.name}")
+                raise InputError(
+                    f"{type(hf).__name__} has no module {path}, where {family.name} models keep {field.name}"
+                )
             absent[field.name] = ""
     return replace(family, **absent)  # type: ignore[arg-type]

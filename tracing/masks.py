@@ -35,9 +35,7 @@ class Removed:
         Raises:
             InputError: A mask has another shape than the model, or a part does not exist.
         """
-        return cls(
-            _mask("heads", heads, (sizes.n_layers, sizes.n_heads)), _mask("ffns", ffns, (sizes.n_layers,))
-        )
+        return cls(_mask("heads", heads, (sizes.n_layers, sizes.n_heads)), _mask("ffns", ffns, (sizes.n_layers,)))
 
     def __or__(self, other: "Removed") -> "Removed":
         return Removed(self.heads | other.heads, self.ffns | other.ffns)
@@ -68,12 +66,12 @@ def _zero_all(value: Tensor, hook: Hook) -> Tensor:
 
 
 def _mask(what: str, chosen: Any, shape: tuple[int, ...]) -> Tensor:
-    mask = torch.zeros(shape, dtype=torch.bool)
+    mask = torch.zeros(shape, dtype=torch.bool, device="cpu")
     if chosen is None:
         return mask
     expected = f"{what} must be a boolean mask of shape {list(shape)} or the parts to remove"
     try:
-        given = torch.as_tensor(chosen if hasattr(chosen, "dtype") else list(chosen)).cpu()
+        given = torch.as_tensor(chosen if hasattr(chosen, "dtype") else list(chosen), device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{expected}, not {chosen!r}") from error
     if given.dtype == torch.bool:

@@ -1,5 +1,6 @@
 """A language model that can be read and changed under TransformerLens' hook names."""
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeGuard
 
@@ -56,7 +57,16 @@ class Model:
 
     def __repr__(self) -> str:
         s = self.sizes
-        return f"Model({self.name!r}: {s.n_layers} layers, {s.n_heads} heads, d_model {s.d_model}, {self.dtype}, {self.device})"
+        sizes = f"{s.n_layers} layers, {s.n_heads} heads, d_model {s.d_model}"
+        return f"Model({self.name!r}: {sizes}, {self.dtype}, {self.device})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Model":
+        from tracing.load import load_model  # which needs this module
+
+        # nnsight's view of a model cannot be copied; it is made anew around the copy.
+        made = load_model(copy.deepcopy(self.hf, memo), tokenizer=self.tokenizer)
+        made.name, made.revision, made.removed = self.name, self.revision, self.removed
+        return made
 
     @property
     def device(self) -> torch.device:
@@ -111,13 +121,15 @@ class Model:
                 raise InputError(f"{self.name} has no BOS token: leave prepend_bos out")
             encoded = [[self.bos, *row] for row in encoded]
         if len({len(row) for row in encoded}) > 1 or not all(encoded):
-            raise InputError(f"texts must have equally many tokens, at least one; these have {[len(r) for r in encoded]}")
+            raise InputError(
+                f"texts must have equally many tokens, at least one; these have {[len(r) for r in encoded]}"
+            )
         return torch.tensor(encoded, device=self.device)
 
     def to_str_tokens(self, tokens: str | Int[Tensor, " pos"] | Int[Tensor, "1 pos"]) -> list[str]:
         """One sequence's tokens as text, token by token."""
         ids = self.to_tokens(tokens) if isinstance(tokens, str) else _tensor(tokens)
-        if ids.dim() == 2 and len(ids) != 1 or ids.dim() not in (1, 2):
+        if (ids.dim() == 2 and len(ids) != 1) or ids.dim() not in (1, 2):
             raise InputError(f"expected one sequence of tokens, not a tensor of shape {list(ids.shape)}")
         return [self._need_tokenizer().decode([token]) for token in ids.flatten().tolist()]
 
@@ -187,7 +199,9 @@ class Model:
         if ids.shape[1] > self.sizes.context:
             raise InputError(f"{ids.shape[1]} tokens do not fit into {self.name}'s context of {self.sizes.context}")
         if not ids.is_meta and (outside := ids[(ids < 0) | (ids >= self.sizes.vocab)]).numel():
-            raise InputError(f"token {int(outside[0])} is outside {self.name}'s vocabulary of {self.sizes.vocab} tokens")
+            raise InputError(
+                f"token {int(outside[0])} is outside {self.name}'s vocabulary of {self.sizes.vocab} tokens"
+            )
         return ids.to(self.device)
 
     def _removals(self) -> list[Hooked]:

@@ -60,9 +60,7 @@ def _epsilon(norm: nn.Module) -> float:
     return float(norm.eps if epsilon is None else epsilon)  # type: ignore[arg-type]
 
 
-def output_heads(
-    model: "Model", layer: int
-) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
+def output_heads(model: "Model", layer: int) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
     """W_O of each head and b_O, in float32."""
     projection = _block(model, layer).get_submodule(model.family.output)
     weight = matrix(projection).float().unflatten(0, (model.sizes.n_heads, -1))

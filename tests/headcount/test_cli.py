@@ -22,10 +22,11 @@ def run(capsys, *arguments):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, capsys):
     """A model on disk."""
     BUILDERS["opt"]().save_pretrained(tmp_path / "opt")
     bpe_tokenizer().save_pretrained(tmp_path / "opt")
+    capsys.readouterr()  # transformers' bars
     return tmp_path / "opt"
 
 
@@ -99,7 +100,9 @@ def test_a_folder_of_a_persons_own_model_works(folder, capsys, tmp_path):
 
 
 def test_a_context_too_short_for_some_sequences_is_said_in_one_line(folder, capsys, tmp_path):
-    status, _, err = run(capsys, "induction", "--model", folder, "--sequences", 30, "--no-control", "--out", tmp_path / "r")
+    status, _, err = run(
+        capsys, "induction", "--model", folder, "--sequences", 30, "--no-control", "--out", tmp_path / "r"
+    )
     assert status == 0
     (line,) = err.splitlines()
     assert "of 30 sequences are left out" in line
@@ -107,7 +110,9 @@ def test_a_context_too_short_for_some_sequences_is_said_in_one_line(folder, caps
 
 def test_help_names_every_command_and_every_option(capsys):
     assert all(command in run(capsys, "--help")[1] for command in ("induction", "show", "report", "fetch", "doctor"))
-    assert all(option in run(capsys, "induction", "--help")[1] for option in ("--out", "--model", "--sequences", "--seed"))
+    assert all(
+        option in run(capsys, "induction", "--help")[1] for option in ("--out", "--model", "--sequences", "--seed")
+    )
 
 
 def bad(tmp_path, folder):

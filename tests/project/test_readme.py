@@ -26,8 +26,13 @@ def test_the_example_prints_what_the_readme_says(tmp_path):
     (tmp_path / "example.py").write_text(code)
     printed = run(["python", "example.py"], tmp_path)
     told = re.search(r"# (\[\(18, 6.*\])", code).group(1)
-    heads = [(int(layer), int(head), float(value)) for layer, head, value in re.findall(r"\((\d+), (\d+), ([\d.]+)\)", told)]
-    came = [(int(layer), int(head), float(value)) for layer, head, value in re.findall(r"\((\d+), (\d+), ([\d.]+)\)", printed)]
+    heads = [
+        (int(layer), int(head), float(value)) for layer, head, value in re.findall(r"\((\d+), (\d+), ([\d.]+)\)", told)
+    ]
+    came = [
+        (int(layer), int(head), float(value))
+        for layer, head, value in re.findall(r"\((\d+), (\d+), ([\d.]+)\)", printed)
+    ]
     assert [head[:2] for head in came] == [head[:2] for head in heads]
     assert [head[2] for head in came] == pytest.approx([head[2] for head in heads], abs=0.002)
     assert (tmp_path / "heads.html").stat().st_size > 1000

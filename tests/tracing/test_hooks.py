@@ -255,12 +255,15 @@ class TestWriting:
             close(case.model.run_with_hooks(case.tokens, [(name, changed)]), expected)
 
     def test_what_comes_after_an_edit_is_read_edited(self, case: Case) -> None:
-        for position, hook in enumerate(names := in_one_block(case)):
-            seen: dict[str, Tensor] = {}
-            later = names[position + 1 :]
-            case.model.run_with_hooks(
-                case.tokens, [(hook, changed), *((name, lambda v, hook: seen.update({hook.name: v})) for name in later)]
-            )
+        seen: dict[str, Tensor] = {}
+
+        def keep(value: Tensor, hook: Hook) -> None:
+            seen[hook.name] = value
+
+        names, edited = in_one_block(case), ["attn.hook_q", "attn.hook_pattern", "attn.hook_result", "hook_resid_mid"]
+        for hook in [name for name in names if name.removeprefix("blocks.1.") in edited]:
+            later = names[names.index(hook) + 1 :]
+            case.model.run_with_hooks(case.tokens, [(hook, changed), *((name, keep) for name in later)])
             with raw_hooks.edited(case.hf, case.tokens, hook, changed):
                 for name in later:
                     if "mid" in hook and name.split(".")[-1] in ("hook_pre", "hook_post", "hook_mlp_out"):
@@ -317,9 +320,10 @@ class TestWriting:
     def test_hooks_on_one_name_apply_in_the_order_given(self, case: Case) -> None:
         for name in in_one_block(case):
             double, add = (name, lambda v, hook: 2 * v), (name, lambda v, hook: v + 0.3)
-            for first, second, both in ((double, add, lambda v: 2 * v + 0.3), (add, double, lambda v: 2 * (v + 0.3))):
-                came = case.model.run_with_hooks(case.tokens, [first, second])
-                close(came, case.model.run_with_hooks(case.tokens, [(name, lambda v, hook, both=both: both(v))]))
+            one = case.model.run_with_hooks(case.tokens, [double, add])
+            close(one, case.model.run_with_hooks(case.tokens, [(name, lambda v, hook: 2 * v + 0.3)]))
+            other = case.model.run_with_hooks(case.tokens, [add, double])
+            assert not torch.equal(one, other)
 
     def test_z_and_result_and_their_sum(self, case: Case) -> None:
         """Three hooks on one module: what the first leaves is what the next sees."""
@@ -539,14 +543,13 @@ class TestNames:
 
 class TestGradients:
     def test_they_reach_what_a_hook_kept(self, case: Case) -> None:
-        """In a model with frozen weights as in one without, and the same as those of a gate that is multiplied in."""
-        for frozen in (True, False):
-            case.hf.requires_grad_(not frozen)
-            try:
-                for name in in_one_block(case):
-                    close(self.of_what_was_kept(case, name), self.of_a_shift(case, name))
-            finally:
-                case.hf.requires_grad_(False)
+        """The same as those of a shift that is added, whether the weights are frozen (every other time) or not."""
+        try:
+            for place, name in enumerate(in_one_block(case)):
+                case.hf.requires_grad_(place % 2 == 0)
+                close(self.of_what_was_kept(case, name), self.of_a_shift(case, name))
+        finally:
+            case.hf.requires_grad_(False)
 
     @staticmethod
     def of_what_was_kept(case: Case, name: str) -> Tensor:
@@ -763,10 +766,7 @@ class TestUntilTheLastHook:
             handle.remove()
         assert returned is None
         assert after == []
-        close(
-            seen["blocks.1.attn.hook_z"],
-            raw_values(next(k for k, c in MAKERS.items() if opened(k) is case))["blocks.1.attn.hook_z"],
-        )
+        close(seen["blocks.1.attn.hook_z"], raw_hooks.value(case.hf, case.tokens, 1, "attn.hook_z"))
         close(case.model(case.tokens), case.hf(case.tokens).logits)
 
     def test_no_gradients(self, llama: Case) -> None:
@@ -785,6 +785,72 @@ class TestUntilTheLastHook:
         with masked(llama.model, heads=[(1, 2)]):
             llama.model.run_until_last(llama.tokens, [("blocks.1.attn.hook_z", lambda v, hook: seen.append(v))])
         assert not seen[0][:, :, 2].any()
+
+
+class TestSurroundings:
+    """What a notebook may have done to the model or to torch before."""
+
+    def test_autocast(self, llama: Case) -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits, cached = llama.model.run_with_cache(llama.tokens)
+            expected = llama.hf(llama.tokens).logits
+        assert (logits - expected).norm() < 0.05 * expected.norm()  # single ones differ by more
+        assert cached["z", 1].dtype == torch.bfloat16
+
+    def test_another_default_dtype(self, llama: Case) -> None:
+        torch.set_default_dtype(torch.float64)
+        try:
+            logits, cached = llama.model.run_with_cache(llama.tokens)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert {tensor.dtype for tensor in [logits, *cached.values()]} == {torch.float32}
+        close(logits, llama.hf(llama.tokens).logits)
+
+    def test_deterministic_algorithms(self, llama: Case) -> None:
+        torch.use_deterministic_algorithms(True)
+        try:
+            close(llama.model.run_with_cache(llama.tokens)[0], llama.hf(llama.tokens).logits)
+        finally:
+            torch.use_deterministic_algorithms(False)
+
+    def test_more_outputs(self) -> None:
+        hf = MAKERS["llama"]()
+        hf.set_attn_implementation("eager")
+        hf.config.output_attentions = hf.config.output_hidden_states = True
+        close(load_model(hf).run_with_cache(tokens_of(1, 5))[0], hf(tokens_of(1, 5)).logits)
+
+    def test_a_larger_vocabulary(self) -> None:
+        hf = MAKERS["llama"]()
+        hf.resize_token_embeddings(VOCAB + 20)
+        model = load_model(hf)
+        assert model.sizes.vocab == VOCAB + 20
+        assert model(torch.tensor([[VOCAB + 19]])).shape == (1, 1, VOCAB + 20)
+
+    def test_weights_cast_after_loading(self) -> None:
+        model = load_model(MAKERS["gemma3"]())
+        model.hf.to(torch.bfloat16)
+        assert model.dtype == model.run_with_cache(tokens_of(1, 5))[0].dtype == torch.bfloat16
+
+    def test_a_module_put_in_place_of_another(self) -> None:
+        """nnsight still watches the old one: the error says which hook waits in vain."""
+        model = load_model(MAKERS["llama"]())
+        model.hf.model.layers[0].self_attn.q_proj = nn.Linear(32, 32, bias=False)
+        with pytest.raises(InputError, match=r"does not come by .*q_proj where blocks\.0\.attn\.hook_q waits"):
+            model.run_with_cache(tokens_of(1, 5))
+        assert load_model(model.hf).run_with_cache(tokens_of(1, 5))[0].shape == (1, 5, VOCAB)
+
+    def test_generation_goes_on_as_before(self, llama: Case) -> None:
+        expected = MAKERS["llama"]().generate(llama.tokens, max_new_tokens=4, do_sample=False)
+        assert torch.equal(llama.model.hf.generate(llama.tokens, max_new_tokens=4, do_sample=False), expected)
+
+    def test_pytorchs_own_hooks(self) -> None:
+        """They run besides: those on inputs before ours, those on outputs after."""
+        hf = MAKERS["llama"]()
+        model = load_model(hf)
+        hf.model.layers[1].register_forward_hook(lambda module, args, output: 2 * output)
+        logits, cached = model.run_with_cache(tokens_of(1, 5))
+        close(logits, hf(tokens_of(1, 5)).logits)
+        close(cached["resid_pre", 2], 2 * cached["resid_post", 1])
 
 
 def test_training_mode_is_the_callers_business() -> None:

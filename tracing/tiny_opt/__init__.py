@@ -1,0 +1,1 @@
+"""The tiny trained OPT: its weights and tokenizer, and the code that made them."""
