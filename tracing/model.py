@@ -15,7 +15,7 @@ from tracing.execute import Hook, Hooked, HookFunction
 from tracing.families import Family
 from tracing.hook_map import HookMap, HookName, Variant
 from tracing.masks import Removed
-from tracing.provenance import fingerprint
+from tracing.provenance import fingerprint, state
 from tracing.sizes import Sizes
 
 
@@ -54,6 +54,7 @@ class Model:
         self.removed: Removed | None = None
         self.attention_operation = ""
         self._envoys: dict[str, Any] = {}
+        self._fingerprint: tuple[Any, str] | None = None
 
     def __repr__(self) -> str:
         s = self.sizes
@@ -87,8 +88,11 @@ class Model:
         return int(token) if isinstance(token, int) and 0 <= token < self.sizes.vocab else None
 
     def fingerprint(self) -> str:
-        """A digest of the weights as they are now; reading them takes some 0.1 s a gigabyte."""
-        return fingerprint(self.hf)
+        """A digest of the weights; taken again only when they changed (see `tracing.provenance.state`)."""
+        now = state(self.hf)
+        if self._fingerprint is None or self._fingerprint[0] != now:
+            self._fingerprint = (now, fingerprint(self.hf))
+        return self._fingerprint[1]
 
     def envoy(self, path: str) -> Any:
         """The nnsight envoy of a module."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tracing.model import Model
 
 _PACKAGES = ("headcount", "torch", "transformers", "nnsight")
-_SAMPLE = 1024
+_SAMPLE = 4096
 
 
 def identity(model: "Model") -> dict[str, Any]:
@@ -49,7 +49,7 @@ def provenance(model: "Model", **settings: Any) -> dict[str, Any]:
 def fingerprint(module: nn.Module) -> str:
     """A digest of a model's weights, the same on every machine and for any number of threads.
 
-    It covers each parameter's name, shape, dtype, the sum of its bytes read as integers, and a sample of some 1,024 of
+    It covers each parameter's name, shape, dtype, the sum of its bytes read as integers, and a sample of some 4,096 of
     these: one changed weight changes it, though a change made to evade it need not. On meta only names and shapes
     exist.
     """
@@ -57,18 +57,39 @@ def fingerprint(module: nn.Module) -> str:
     for name, parameter in sorted(module.state_dict().items()):
         digest.update(f"{name} {list(parameter.shape)} {parameter.dtype}".encode())
         if not parameter.is_meta:
-            _add_weights(digest, parameter.detach())
+            digest.update(str(int(_integers(parameter)[0].sum())).encode())  # wraps around, alike in any order
+            _add_sample(digest, parameter)
     return digest.hexdigest()
 
 
-def _add_weights(digest: Any, weights: torch.Tensor) -> None:
-    raw = weights.contiguous().flatten().view(torch.uint8)
+def state(module: nn.Module) -> tuple[Any, ...]:
+    """What changes when weights change, and takes milliseconds to find out, so that a fingerprint can be kept.
+
+    A weight that is replaced or changed in place shows in its address or version. A change behind autograd's back
+    (through `.data` or NumPy) shows if it touches one of the sampled elements, as any but a very small one does.
+    """
+    weights = list(module.state_dict().values())
+    digest = hashlib.blake2b()
+    for weight in weights:
+        if not weight.is_meta:
+            _add_sample(digest, weight)
+    versions = (0 if weight.is_inference() else weight._version for weight in weights)
+    return (*zip((weight.data_ptr() for weight in weights), versions, strict=True), digest.digest())
+
+
+def _add_sample(digest: Any, weights: torch.Tensor) -> None:
+    whole, rest = _integers(weights)
+    digest.update(rest.cpu().numpy().tobytes())
+    digest.update(whole[:: max(1, len(whole) // _SAMPLE)].cpu().numpy().tobytes())
+
+
+def _integers(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A tensor's bytes read as 64-bit integers, and the bytes that are left over."""
+    raw = weights.detach().contiguous().flatten().view(torch.uint8)
     if raw.storage_offset() % 8:  # weights that are a slice of others may begin anywhere
         raw = raw.clone()
-    whole = raw[: len(raw) // 8 * 8].view(torch.int64)
-    digest.update(str(int(whole.sum())).encode())  # wraps around, alike in any order
-    digest.update(raw[len(raw) // 8 * 8 :].cpu().numpy().tobytes())
-    digest.update(whole[:: max(1, len(whole) // _SAMPLE)].cpu().numpy().tobytes())
+    end = len(raw) // 8 * 8
+    return raw[:end].view(torch.int64), raw[end:]
 
 
 @cache
