@@ -182,6 +182,13 @@ class TestReading:
         _, again = case.model.run_with_cache(case.tokens)
         assert all(torch.equal(again[name], expected[name]) for name in expected)
 
+    def test_each_activation_has_memory_of_its_own(self, case: Case) -> None:
+        """What leaves one block enters the next, and one projection may hold queries, keys and values."""
+        _, cached = case.model.run_with_cache(case.tokens)
+        memory = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in cached.values()}
+        assert len(memory) == len(cached)
+        assert sum(memory.values()) == sum(value.nbytes for value in cached.values())
+
     @pytest.mark.parametrize(("batch", "pos"), [(1, 1), (3, 1), (1, 256), (40, 3)])
     def test_any_shape(self, case: Case, batch: int, pos: int) -> None:
         tokens = tokens_of(batch, pos)

@@ -148,6 +148,9 @@ def train(model: OPTForCausalLM, stages: tuple[Stage, ...], seed: int) -> list[f
 
     Returns:
         The loss, without the penalty, at every step.
+
+    Raises:
+        RuntimeError: there is no induction by the time the first head is let go; some seeds never get there.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01, betas=(0.9, 0.98))
@@ -163,7 +166,15 @@ def train(model: OPTForCausalLM, stages: tuple[Stage, ...], seed: int) -> list[f
         optimizer.param_groups[0]["lr"] = learning_rate(step, len(plan))
         optimizer.step()
         losses.append(loss.item())
+        if step + 1 == HELD:
+            _check_induction(sum(losses[-50:]) / 50)
     return losses
+
+
+def _check_induction(loss: float) -> None:
+    """Stop a run whose phase change has not come: the penalty of the next stage would take every head away."""
+    if loss > 1.0:
+        raise RuntimeError(f"no induction after {HELD} steps: loss {loss:.2f}, expected below 1; try another --seed")
 
 
 def _hold_first_head(model: OPTForCausalLM, hold: bool) -> None:
