@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 .PHONY: report test
 report: .venv/.installed
-	$(BIN)/headcount induction --out runs/smollm2-135m
+	$(BIN)/headcount induction --sequences 20 --out runs/smollm2-135m
 	$(BIN)/headcount report runs/smollm2-135m --output report.html
 
 test: .venv/.installed-dev

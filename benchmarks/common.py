@@ -20,7 +20,8 @@ def opt_125m_shape(context: int = 2048) -> Model:
 
 def ratios(ours: Callable[[], Any], theirs: Callable[[], Any], pairs: int) -> list[float]:
     """The time of ours over theirs, pair by pair, in turn: the machine's mood falls on both alike."""
-    ours(), theirs()
+    ours()
+    theirs()
     found = []
     for pair in range(pairs):
         first, second = (ours, theirs) if pair % 2 else (theirs, ours)

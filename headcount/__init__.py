@@ -1,35 +1,20 @@
 """Which attention heads and feed-forward networks does in-context learning need? Everything under one name.
 
-`import headcount as hc` gives every public name of the rooms, and the rooms themselves (`hc.viz.heads(scores)`). They are
-imported when first used, so that the command line answers at once.
+`import headcount as hc` gives every public name of the rooms, and the rooms themselves (`hc.viz.heads(scores)`). They
+are imported when first used, so that the command line answers at once.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what `__getattr__` finds, for editors and type checkers
     import induction as induction
     import results as results
     import tracing as tracing
     import viz as viz
-    from induction import (
-        copying as copying,
-    )
-    from induction import (
-        distinct_tokens as distinct_tokens,
-    )
-    from induction import (
-        prefix_matching as prefix_matching,
-    )
-    from induction import (
-        repeat_loss as repeat_loss,
-    )
-    from induction import (
-        repeated_tokens as repeated_tokens,
-    )
-    from induction import (
-        score_heads as score_heads,
-    )
+    from induction import *  # noqa: F403
+    from results import *  # noqa: F403
+    from tracing import *  # noqa: F403
 
 ROOMS = ("induction", "results", "tracing", "viz")
 

@@ -19,7 +19,7 @@ from headcount.progress import say
 app = App(
     name="headcount",
     help="Which attention heads and feed-forward networks of a language model does in-context learning need?",
-    help_format="plaintext",
+    help_format="markdown",
     version_flags=["--version"],
 )
 
@@ -40,8 +40,8 @@ def induction(
 ) -> None:
     """Measure prefix matching and copying of every head, the loss by repeat, and a random-weights control.
 
-    The results go into a run directory. What is already there, made with the same settings, is not measured again: after
-    an interruption the same command goes on.
+    The results go into a run directory. What is already there, made with the same settings, is not measured again:
+    after an interruption the same command goes on.
 
     Args:
         out: Run directory to write to: a new one, or one with a run of the same model.
@@ -169,7 +169,7 @@ def _refuse(message: str) -> None:
 
 
 def _quieten() -> None:
-    """transformers' remarks on configurations say nothing that a person needs here; errors are told in any case."""
+    """Remarks of transformers on configurations say nothing that a person needs here; errors are told in any case."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 

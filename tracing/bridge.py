@@ -25,8 +25,8 @@ def clean_model(bridge: Any) -> Any:
     """
     if getattr(bridge, "compatibility_mode", False) or getattr(bridge, "_weights_processed", False):
         raise InputError(
-            "this TransformerBridge is in compatibility mode, in which its weights are folded and centred: pass a bridge "
-            "without enable_compatibility_mode() or process_weights(), or the transformers model itself"
+            "this TransformerBridge is in compatibility mode, in which its weights are folded and centred: pass a "
+            "bridge without enable_compatibility_mode() or process_weights(), or the transformers model itself"
         )
     import torch
 

@@ -26,8 +26,8 @@ _PARTS = {"a": "attn", "attention": "attn", "m": "mlp", "b": "", "block": "", "b
 class Cache(Mapping[str, Tensor]):
     """Detached activations of one forward pass, by hook name.
 
-    `cache["blocks.3.attn.hook_pattern"]`, or short, as in TransformerLens: `cache["pattern", 3]`, `cache["pattern", -1]`
-    for the last layer, `cache["normalized", 3, "ln1"]`, `cache["embed"]`, `cache["k6"]`.
+    `cache["blocks.3.attn.hook_pattern"]`, or short, as in TransformerLens: `cache["pattern", 3]`, from the end
+    `cache["pattern", -1]`, `cache["normalized", 3, "ln1"]`, `cache["embed"]`, `cache["k6"]`.
     """
 
     def __init__(self, activations: dict[str, Tensor], n_layers: int) -> None:
@@ -46,7 +46,8 @@ class Cache(Mapping[str, Tensor]):
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The activation under a full or short name, or the default if it was not cached."""
-        return self[key] if key in self else default
+        found = self._find(key)
+        return default if found is None else self._activations[found]
 
     def __contains__(self, key: object) -> bool:
         return self._find(key) is not None

@@ -131,7 +131,7 @@ def _call(hooked: Hooked, value: Any) -> Any:
     if not isinstance(edited, Tensor) or edited.shape != value.shape:
         came = f"a tensor of shape {list(edited.shape)}" if isinstance(edited, Tensor) else type(edited).__name__
         raise InputError(f"the hook on {site.name} must return None or a tensor of shape {list(value.shape)}, not {came}")
-    return edited
+    return edited.to(value.dtype)
 
 
 def _version(value: Any) -> int | None:

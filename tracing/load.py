@@ -161,8 +161,9 @@ def _family_of(config: Any) -> Family:
 
 
 def _open(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_model: Any = None) -> Model:
-    family = _present(_family_of(hf.config), hf)
+    family = _family_of(hf.config)
     _readable(hf)
+    family = _present(family, hf)
     hf.eval()
     variant = Variant(
         parallel=bool(getattr(hf.config, "use_parallel_residual", False)) and family.name == "GPT-NeoX",

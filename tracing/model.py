@@ -1,7 +1,7 @@
 """A language model that can be read and changed under TransformerLens' hook names."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from jaxtyping import Float, Int
@@ -205,7 +205,7 @@ class Model:
         return self.tokenizer
 
 
-def _is_text(tokens: Any) -> bool:
+def _is_text(tokens: Any) -> TypeGuard[str | Sequence[str]]:
     return isinstance(tokens, str) or (
         isinstance(tokens, list | tuple) and len(tokens) > 0 and all(isinstance(row, str) for row in tokens)
     )
