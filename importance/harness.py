@@ -128,7 +128,7 @@ class Harness:
 @cache
 def lm_eval_tasks() -> dict[str, Path]:
     """Every task that lm-eval defines, and the file that does, without parsing the files."""
-    named = re.compile(rb"^task:[ \t]*[\"']?([^\s\"'#\[]+)", re.MULTILINE)
+    named = re.compile(rb"^[\"']?task[\"']?:[ \t]*[\"']?([^\s\"'#\[]+)", re.MULTILINE)
     found: dict[str, Path] = {}
     for path in sorted(_folder().rglob("*.yaml")):
         for name in named.findall(path.read_bytes()):
