@@ -142,7 +142,7 @@ def check_scorable(config: dict[str, Any], name: str) -> None:
     Raises:
         InputError: It generates text, or scores with a function of its own.
     """
-    kind = config.get("output_type", "generate_until")
+    kind = "Python" if "class" in config else config.get("output_type", "generate_until")
     if kind not in {"multiple_choice", "loglikelihood"}:
         raise InputError(f"{name} is a {kind} task: expected one that is scored by the likelihood of given answers")
     if config.get("process_results") is not None:

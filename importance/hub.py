@@ -7,6 +7,8 @@ from importance.folder import Check
 from importance.rows import HALVES, Rows, halves
 from results import InputError
 
+HUB = "hub"  # what a person passes for a folder to take rows from there
+
 
 def read_hub(definition: Definition, check: Check) -> Rows:
     """The rows of a task on the Hub: the split that lm-eval scores, and the train split where there is one.

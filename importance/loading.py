@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from importance.catalogue import LISTS, Definition, resolve, sixteen, unknown
+from importance.catalogue import LISTS, Definition, resolve, sixteen
 from importance.folder import read_folder
-from importance.hub import read_hub, revision, unreachable
+from importance.hub import HUB, read_hub
 from importance.lists import FIELDS, Lists, read_list
+from importance.others import load_other
 from importance.paper import Paper
-from importance.rows import HALVES, Rows, halves
+from importance.rows import Rows
 from importance.schema import Row, check
 from importance.task import ENCODING, Profile, Prompts, Task
 from results import InputError
-
-HUB = "hub"
 
 _NOTES = {
     ("multirc", "harness"): (
@@ -38,7 +37,7 @@ def load_task(name: str, profile: Profile = "harness", data: str | Path | None =
         data: A folder with the task's rows: TASK.jsonl to score, TASK.train.jsonl and TASK.shots.jsonl to draw shots
             and examples from. If left out, rows come from the wheel of task rows (fetched on first use; it has the
             validation split of ten tasks, which is split in two), and from the Hub for the others. `"hub"` takes
-            them from the Hub in any case.
+            them from the Hub in any case. The built-in tasks have their own.
 
     Raises:
         InputError: There is no such task or profile, or its rows are not to be had or not what they should be.
@@ -50,8 +49,8 @@ def load_task(name: str, profile: Profile = "harness", data: str | Path | None =
         rows = read_list(known)
         return Task(known, profile, "acc", rows, Lists(rows), tuple(FIELDS))
     if known in sixteen():
-        return _paper_task(sixteen()[known], profile, data)
-    return _other_task(name, profile, data)
+        return _one_of_sixteen(sixteen()[known], profile, data)
+    return load_other(name, profile, data)
 
 
 def read_rows(definition: Definition, data: str | Path | None) -> Rows:
@@ -96,7 +95,7 @@ def _from_wheel_or_hub(definition: Definition, checked: Any) -> Rows:
     return read_wheel(definition, checked)
 
 
-def _paper_task(definition: Definition, profile: Profile, data: str | Path | None) -> Task:
+def _one_of_sixteen(definition: Definition, profile: Profile, data: str | Path | None) -> Task:
     rows = read_rows(definition, data)
     whole = definition.name == "multirc" and profile == "paper"
     return Task(
@@ -111,6 +110,26 @@ def _paper_task(definition: Definition, profile: Profile, data: str | Path | Non
     )
 
 
+def lm_eval_task(name: str, data: str | Path | None = None) -> Any:
+    """One of the sixteen as lm-eval's own task object over the same rows, for `lm_eval.simple_evaluate`.
+
+    Args:
+        name: The task.
+        data: As for `load_task`.
+
+    Raises:
+        InputError: It is none of the sixteen, or its rows are not to be had or not what they should be.
+    """
+    from importance.harness import build, configuration, splits
+
+    if resolve(name) not in sixteen():
+        raise InputError(f"expected one of {', '.join(sixteen())}, got {name!r}")
+    definition = sixteen()[resolve(name)]
+    rows = read_rows(definition, data)
+    config = configuration(definition.lm_eval)
+    return build(config, splits(config, rows.scored, rows.pool))
+
+
 def _harness(definition: Definition, rows: Rows) -> Prompts:
     from importance.harness import Harness, build, configuration, splits
     from importance.record_prompts import right_choices
@@ -119,54 +138,3 @@ def _harness(definition: Definition, rows: Rows) -> Prompts:
     # One row is enough to build the task: lm-eval looks at the first to see what kind of task it is.
     task = build(config, splits(config, rows.scored[:1], rows.pool[:1]))
     return Harness(task, process=True, right=right_choices if definition.name == "record" else None)
-
-
-def _other_task(name: str, profile: Profile, data: str | Path | None) -> Task:
-    """A task of lm-eval that is none of ours, as lm-eval loads it."""
-    from importance.harness import Harness, build, check_scorable, configuration, lm_eval_tasks
-
-    if name not in lm_eval_tasks():
-        raise unknown(name, list(lm_eval_tasks()))
-    if profile == "paper":
-        raise InputError(f"{name} is not one of the paper's tasks: expected the profile 'harness'")
-    if data not in {None, HUB}:
-        raise InputError(f"the rows of {name} come from the Hub: expected data to be left out, got {data}")
-    config = configuration(lm_eval_tasks()[name])
-    check_scorable(config, name)
-    try:
-        task = build(config, None)
-    except Exception as error:
-        raise unreachable(name, error) from error
-    rows = _rows_of(task, config)
-    classes = isinstance(config.get("doc_to_choice"), list)
-    metric = "greedy" if task.OUTPUT_TYPE == "loglikelihood" else "acc"
-    return Task(name, profile, metric, rows, Harness(task, process=False), tuple(rows.scored[0]), classes)
-
-
-def _rows_of(task: Any, config: dict[str, Any]) -> Rows:
-    """The rows that lm-eval loaded; the pool is the train split, or another than the scored one, or half of that."""
-    last = config.get("test_split") or config["validation_split"]
-    others = {
-        config.get("training_split"): task.training_docs,
-        config.get("fewshot_split"): task.fewshot_docs,
-        config.get("validation_split"): task.validation_docs,
-    }
-    pool_split = next((split for split in others if split not in {None, last}), None)
-    scored: list[Row] = list(task.eval_docs)
-    pool: list[Row] = list(others[pool_split]()) if pool_split else []
-    if pool_split is None:
-        scored, pool = halves(scored, scored[0])
-    return Rows(
-        scored,
-        pool,
-        {
-            "source": "Hub",
-            "dataset": config.get("dataset_path"),
-            "configuration": config.get("dataset_name"),
-            "revision": revision(task.dataset[last]),
-            "rows": {"scored": len(scored), "pool": len(pool)},
-            "scored": last,
-            "pool": pool_split or last,
-            "split": "as on the Hub" if pool_split else HALVES,
-        },
-    )

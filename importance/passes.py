@@ -94,6 +94,36 @@ def without_each_ffn(model: Model, trees: Sequence[Tree]) -> list[list[list[Like
     return found
 
 
+def without_each_head(model: Model, trees: Sequence[Tree]) -> Float[Tensor, "tree layer head"]:
+    """How much the log-probability of each tree's first request falls without each head, one at a time.
+
+    As in `without_each_ffn` each run begins at its layer, with the residual stream of the whole model; the heads of a
+    layer are run together, the batch repeated once for each.
+    """
+    streams: list[Tensor] = []
+
+    def keep(resid_pre: Tensor, hook: Hook) -> None:
+        streams.append(resid_pre.detach().clone())
+
+    layers, n_heads = range(model.sizes.n_layers), model.sizes.n_heads
+    whole = run_trees(model, trees, [(f"blocks.{layer}.hook_resid_pre", keep) for layer in layers])
+    before = torch.tensor([values[0].log_p for values in whole])
+    drops = []
+    for layer in layers:
+        hooks = [*start_at(layer, streams[layer].repeat(n_heads, 1, 1)), (f"blocks.{layer}.attn.hook_z", _one_each)]
+        found = run_trees(model, list(trees) * n_heads, hooks)
+        after = torch.tensor([values[0].log_p for values in found]).view(n_heads, len(trees))
+        drops.append((before - after).T)
+    return torch.stack(drops, dim=1)
+
+
+def _one_each(z: Tensor, hook: Hook) -> Tensor:
+    """Silence head 0 in the first copy of the batch, head 1 in the second, and so on."""
+    n_heads = z.shape[2]
+    kept = 1 - torch.eye(n_heads, dtype=z.dtype, device=z.device).repeat_interleave(len(z) // n_heads, dim=0)
+    return z * kept[:, None, :, None]
+
+
 def start_at(layer: int, stream: Float[Tensor, "batch pos d_model"]) -> list[tuple[str, Any]]:
     """Hooks that leave out all layers before this one and begin with a residual stream in hand."""
 

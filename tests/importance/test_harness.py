@@ -10,8 +10,10 @@ import pytest
 from importance import load_task
 from importance.catalogue import sixteen
 from importance.harness import build, configuration, lm_eval_tasks
+from importance.loading import lm_eval_task
 from importance.shots import Shots
 from importance.task import question
+from results import InputError
 
 SIXTEEN = sorted(sixteen())
 DOCUMENTS = 12
@@ -86,3 +88,11 @@ def test_every_lm_eval_definition_is_found_by_name():
 def test_examples_go_on_with_the_right_choice(task):
     for document, example in zip(task.documents(limit=5), task.examples(limit=5, split="scored"), strict=True):
         assert example == document.requests[document.gold[0]]
+
+
+def test_lm_eval_gets_the_same_rows(real_rows):
+    made = lm_eval_task("ARC-Easy", real_rows)
+    assert (made.config.task, len(made.eval_docs)) == ("arc_easy", 300)
+    assert len(made.training_docs()) == 200
+    with pytest.raises(InputError, match="expected one of arc_easy, .*, got 'antonym'"):
+        lm_eval_task("antonym")
