@@ -39,7 +39,7 @@ def test_an_unknown_task_is_offered_the_nearest_names(name, offered):
 
 
 def test_a_name_near_nothing_is_told_all():
-    with pytest.raises(InputError, match="there are country_capital, .*lambada_openai"):
+    with pytest.raises(InputError, match=r"there are country_capital, .*lambada_openai"):
         load_task("qqqqqqqqqqqq")
 
 

@@ -261,22 +261,15 @@ def test_bad_rows_of_the_hub_are_named(hub):
 
 
 def test_any_other_task_of_lm_eval_loads_through_lm_eval(monkeypatch):
-    rows = [
-        {
-            "question": f"q{n}",
-            "support": "",
-            "correct_answer": "right",
-            **{f"distractor{k}": f"w{k}" for k in (1, 2, 3)},
-        }
-        for n in range(12)
-    ]
+    row = {"support": "", "correct_answer": "right", **{f"distractor{k}": f"w{k}" for k in (1, 2, 3)}}
     parts = {
-        split: datasets.Dataset.from_list(rows[at : at + 4]) for at, split in enumerate(("train", "validation", "test"))
+        split: datasets.Dataset.from_list([row | {"question": f"{split} {n}"} for n in range(4)])
+        for split in ("train", "validation", "test")
     }
     monkeypatch.setattr(datasets, "load_dataset", lambda path, name=None, **options: datasets.DatasetDict(parts))
     task = load_task("sciq")
     (document, *_) = task.documents(shots=1)
-    assert document.requests[0].context.endswith("Question: q2\nAnswer:")
+    assert document.requests[0].context.endswith("Question: test 0\nAnswer:")
     assert [request.continuation for request in document.requests] == [" w1", " w2", " w3", " right"]
     assert document.gold == (3,)
     assert (task.source["scored"], task.source["pool"]) == ("test", "train")

