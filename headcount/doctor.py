@@ -69,8 +69,9 @@ def _place(spec: importlib.machinery.ModuleSpec) -> Path:
 
 def _default_model() -> Finding:
     from tracing import default_model
+    from tracing.fetched import cache_folder
 
-    folder = default_model.cache_folder() / default_model.NAME
+    folder = cache_folder() / default_model.NAME
     state = f"in {folder}" if default_model.available() else "not in the cache yet: headcount fetch"
     return Finding("default model", True, state)
 

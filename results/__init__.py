@@ -1,10 +1,11 @@
 """What every measurement returns, and how it is kept on disk.
 
 Scores of heads and layers (`HeadScores`, `LayerScores`), what measuring induction heads gives (`InductionScores`,
-`RepeatLoss`), the directory that holds a model's results (`create_run`, `open_run`, `Run`), and the error that speaks
+`RepeatLoss`), how well it does on a task (`Accuracy`), the directory that holds a model's results (`create_run`, `open_run`, `Run`), and the error that speaks
 to a person (`InputError`).
 """
 
+from results.accuracy import Accuracy
 from results.errors import InputError
 from results.induction import InductionScores
 from results.learning import RepeatLoss
@@ -12,6 +13,7 @@ from results.run import Run, create_run, open_run
 from results.scores import HeadScores, LayerScores
 
 __all__ = [
+    "Accuracy",
     "HeadScores",
     "InductionScores",
     "InputError",

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from results import checks, files
+from results.accuracy import Accuracy
 from results.errors import InputError
 from results.learning import RepeatLoss
 from results.scores import HeadScores, LayerScores
 
-Result = HeadScores | LayerScores | RepeatLoss
+Result = HeadScores | LayerScores | RepeatLoss | Accuracy
 
 MANIFEST = "manifest.json"
 IDENTITY = ("name", "revision", "fingerprint")
-KINDS: Mapping[str, type[Result]] = {kind.__name__: kind for kind in (HeadScores, LayerScores, RepeatLoss)}
+KINDS: Mapping[str, type[Result]] = {kind.__name__: kind for kind in (HeadScores, LayerScores, RepeatLoss, Accuracy)}
 SUFFIXES = sorted({kind.suffix for kind in KINDS.values()})
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
 

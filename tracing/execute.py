@@ -50,14 +50,16 @@ HookFunction = Callable[..., Any]
 Hooked = tuple[Site, HookFunction]
 
 
-def run(model: "Model", tokens: Int[Tensor, "batch pos"], hooks: Sequence[Hooked]) -> Float[Tensor, "batch pos vocab"]:
-    """The logits of a forward pass with these hooks."""
+def run(
+    model: "Model", tokens: Int[Tensor, "batch pos"], hooks: Sequence[Hooked], **inputs: Tensor
+) -> Float[Tensor, "*places vocab"]:
+    """The logits of a forward pass with these hooks; `inputs` are more of the model's own arguments."""
     stops = _stops(hooks)
     batch = len(tokens)
     with _turn(model):
         if not stops:
-            return model.hf(**_inputs(tokens)).logits
-        with model.nnsight.trace(**_inputs(tokens)):
+            return model.hf(**_inputs(tokens), **inputs).logits
+        with model.nnsight.trace(**_inputs(tokens), **inputs):
             for stop in stops:
                 _visit(model, stop, batch)
             logits = model.nnsight.output.logits.save()
@@ -238,8 +240,14 @@ def _visit_result(model: "Model", envoy: Any, stop: list[Hooked], batch: int) ->
             envoy.skip(result.sum(-2) + output_bias(projection))
 
 
+def _visit_select(model: "Model", envoy: Any, stop: list[Hooked], batch: int) -> None:
+    envoy.input = stop[-1][1](envoy.input, Hook(stop[-1][0].name))
+
+
 def _visit_skip(model: "Model", envoy: Any, stop: list[Hooked], batch: int) -> None:
-    envoy.skip(envoy.input)
+    value = envoy.input
+    instead = _call(stop[-1], value)
+    envoy.skip(value if instead is None else instead)
 
 
 _VISITORS: dict[str, Callable[["Model", Any, list[Hooked], int], None]] = {
@@ -249,5 +257,6 @@ _VISITORS: dict[str, Callable[["Model", Any, list[Hooked], int], None]] = {
     "norm": _visit_norm,
     "attention": _visit_attention,
     "result": _visit_result,
+    "select": _visit_select,
     "skip": _visit_skip,
 }

@@ -16,7 +16,7 @@ from tracing.families import Family
 from tracing.sizes import Sizes
 from tracing.views import View
 
-Port = Literal["input", "output", "operation", "norm", "attention", "result", "skip"]
+Port = Literal["input", "output", "operation", "norm", "attention", "result", "select", "skip"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Site:
     * `norm`: the normalised input before gain and bias;
     * `attention`: the call of the attention function, of which `detail` names a part (see `AttentionCall`);
     * `result`: the heads' separate contributions to the output projection;
-    * `skip`: the module is left out, its input passed on (used where its work is not wanted).
+    * `select`: its input, of which the hook returns the rows [row, d_model] that are wanted;
+    * `skip`: the module is left out; what the hook returns, or else its input, takes the place of its output.
     """
 
     name: str
@@ -80,7 +81,7 @@ class HookMap(dict[str, Site]):
 
 def internal(site: Site) -> bool:
     """Whether a site is for the toolkit's own use: it hands out no tensor."""
-    return site.port == "skip" or site.detail == "call"
+    return site.port in ("select", "skip") or site.detail == "call"
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ class Variant:
     """Norms follow the sums (opt-350m), so that attention reads the residual stream as it is."""
 
 
-def build(family: Family, sizes: Sizes, variant: Variant) -> HookMap:
-    """The hook map of a model of this family, with these sizes."""
+def build(family: Family, sizes: Sizes, variant: Variant, unembed: str) -> HookMap:
+    """The hook map of a model of this family, with these sizes, whose unembedding is the module `unembed`."""
     d_model = View()
     sites = [Site("hook_embed", family.project_in or family.embed, "output", d_model, (-1, 0))]
     if family.pos_embed:
@@ -105,12 +106,13 @@ def build(family: Family, sizes: Sizes, variant: Variant) -> HookMap:
         sites += _block(family, sizes, layer, variant)
     if family.final_norm:
         sites.append(Site("ln_final.hook_normalized", family.final_norm, "norm", d_model, (sizes.n_layers, 0)))
+    sites.append(Site("unembed.select", unembed, "select", d_model, (sizes.n_layers, 1)))
     return HookMap((site.name, site) for site in sorted(sites, key=lambda site: site.rank))
 
 
 def _block(family: Family, sizes: Sizes, layer: int, variant: Variant) -> list[Site]:
     """The sites of one block, in execution order."""
-    rows: list[Row] = [("hook_resid_pre", "", "input", View(), "")]
+    rows: list[Row] = [("skip", "", "skip", View(), ""), ("hook_resid_pre", "", "input", View(), "")]
     norm_1: list[Row] = [("ln1.hook_normalized", family.norm_1, "norm", View(), "")]
     attention = _attention(family, sizes)
     mid: list[Row] = (

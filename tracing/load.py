@@ -175,7 +175,8 @@ def _open(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_mode
         parallel=bool(getattr(hf.config, "use_parallel_residual", False)) and family.name == "GPT-NeoX",
         post_norm=getattr(hf.config, "do_layer_norm_before", True) is False,
     )
-    hooks = build(family, Sizes.of(hf.config), variant)
+    unembed = next(name for name, module in hf.named_modules() if module is hf.get_output_embeddings())
+    hooks = build(family, Sizes.of(hf.config), variant, unembed)
     nnsight_model = _wrap(hf, tokenizer) if nnsight_model is None else nnsight_model
     model = Model(
         hf, nnsight_model, tokenizer, name=name, revision=revision, family=family, variant=variant, hooks=hooks

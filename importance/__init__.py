@@ -1,0 +1,8 @@
+"""What matters for a task: tasks, accuracy, head and FFN importance."""
+
+from importance.example import Document, Example
+from importance.loading import load_task
+from importance.measure import accuracy, ffn_importance, head_importance
+from importance.task import Task
+
+__all__ = ["Document", "Example", "Task", "accuracy", "ffn_importance", "head_importance", "load_task"]

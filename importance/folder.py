@@ -1,0 +1,77 @@
+"""Rows from a folder of JSON Lines: TASK.jsonl to score, TASK.train.jsonl and TASK.shots.jsonl to draw from."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from importance.rows import Rows
+from importance.schema import Row
+from results import InputError
+
+Check = Callable[[object, str], Row]
+
+
+def read_folder(folder: Path, name: str, check: Check) -> Rows:
+    """The rows of a task in a folder.
+
+    The pool is the train rows, then the shots rows; either file may be missing.
+
+    Args:
+        folder: The folder.
+        name: The task, which the files are named after.
+        check: Gives back a row that is right, given what a line holds and where it is.
+
+    Raises:
+        InputError: The folder or the task's file is not there, or a file or line is not what it should be.
+    """
+    if not folder.is_dir():
+        state = "is a file" if folder.exists() else "is not there"
+        raise InputError(f"expected a folder of task rows, but {folder} {state}")
+    scored = folder / f"{name}.jsonl"
+    if not scored.is_file():
+        raise InputError(f"{folder} has no {scored.name}: it holds the rows of {_tasks(folder) or 'no task'}")
+    others = [path for path in (folder / f"{name}.train.jsonl", folder / f"{name}.shots.jsonl") if path.is_file()]
+    rows = {path: _read(path, check) for path in (scored, *others)}
+    files = {path.name: {"sha256": _sha256(path), "rows": len(found)} for path, found in rows.items()}
+    source = {
+        "source": "folder",
+        "folder": str(folder),
+        "files": files,
+        "scored": scored.name,
+        "pool": [path.name for path in others],
+        "split": "as the files are",
+    }
+    return Rows(rows[scored], [row for path in others for row in rows[path]], source)
+
+
+def _tasks(folder: Path) -> str:
+    found = sorted(path.stem for path in folder.glob("*.jsonl") if "." not in path.stem)
+    return ", ".join(found[:20])
+
+
+def _read(path: Path, check: Check) -> list[Row]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            rows = [
+                check(_parse(line, f"{path}, line {number}"), f"{path}, line {number}")
+                for number, line in enumerate(file, start=1)
+                if line.strip()
+            ]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected text in UTF-8, but byte {error.start} is not") from error
+    if not rows:
+        raise InputError(f"{path} is empty: expected one JSON object a line")
+    return rows
+
+
+def _parse(line: str, place: str) -> object:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{place}: expected a JSON object, but column {error.colno}: {error.msg}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,101 @@
+"""Log-likelihoods of continuations: each document's requests in one row, logits only where they are needed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from importance.trees import Tokens, Tree, batch, grow
+from tracing import BatchSize, Model, Progress, map_batches
+
+Hooks = Sequence[tuple[str, Callable[..., Any]]]
+
+
+class Likelihood(NamedTuple):
+    """How likely a model finds a continuation.
+
+    Attributes:
+        log_p: log p(continuation | context), in nats.
+        greedy: Whether every token of it is the likeliest one.
+    """
+
+    log_p: float
+    greedy: bool
+
+
+def likelihoods(
+    model: Model,
+    documents: Sequence[Sequence[Tokens]],
+    *,
+    batch_size: BatchSize = "auto",
+    progress: Progress | None = None,
+) -> list[list[Likelihood]]:
+    """The log-likelihood of every request of every document.
+
+    Args:
+        model: The model; parts that are removed at present stay removed.
+        documents: Requests by document.
+        batch_size: Documents run together.
+        progress: Told of every batch that is done, in documents.
+
+    Returns:
+        In the order given. Batches do not change the values beyond rounding.
+    """
+    grown = [(row, tree) for row, requests in enumerate(documents) for tree in forest(model, requests)]
+    rows, trees = [row for row, _ in grown], [tree for _, tree in grown]
+
+    def compute(chosen: list[int]) -> list[list[Likelihood]]:
+        return run_trees(model, [trees[index] for index in chosen])
+
+    done = map_batches(compute, [len(tree.ids) for tree in trees], batch_size, model.device.type, progress)
+    found: list[list[Likelihood]] = [[] for _ in documents]
+    for row, values in zip(rows, done, strict=True):
+        found[row] += values
+    return found
+
+
+def forest(model: Model, requests: Sequence[Tokens]) -> list[Tree]:
+    """A document's requests as one tree; as one tree each where a tree would not see what its requests see.
+
+    A window of attention that is shorter than the requests would need a window in each branch.
+    """
+    window = getattr(model.hf.config, "sliding_window", None)
+    if window is not None and max(len(request.ids) for request in requests) > window:
+        return [grow([request]) for request in requests]
+    return [grow(requests)]
+
+
+def run_trees(model: Model, trees: Sequence[Tree], hooks: Hooks = ()) -> list[list[Likelihood]]:
+    """The log-likelihoods of a batch of trees in one forward pass, with these hooks in it."""
+    row, place, target = _needed(trees, model.device)
+    with torch.no_grad():
+        logits = logits_of(model, trees, row, place, hooks)
+        log_p = torch.log_softmax(logits.float(), dim=-1)
+        of_target = log_p.gather(1, target[:, None])[:, 0].cpu()
+        greedy = (log_p.argmax(-1) == target).cpu()
+    counts = [len(targets) for tree in trees for targets in tree.targets]
+    parts = zip(of_target.split(counts), greedy.split(counts), strict=True)
+    flat = iter([Likelihood(float(values.double().sum()), bool(hits.all())) for values, hits in parts])
+    return [[next(flat) for _ in tree.targets] for tree in trees]
+
+
+def logits_of(
+    model: Model, trees: Sequence[Tree], row: Int[Tensor, " read"], place: Int[Tensor, " read"], hooks: Hooks = ()
+) -> Float[Tensor, "read vocab"]:
+    """The logits at some places of a batch of trees."""
+    rows = batch(trees)
+    return model.logits_at(rows.ids, row, place, hooks, positions=rows.positions, seen=rows.seen)
+
+
+def _needed(trees: Sequence[Tree], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Row, place and predicted token of every logit that is needed."""
+    wanted = [
+        (number, place, target)
+        for number, tree in enumerate(trees)
+        for places, targets in zip(tree.read, tree.targets, strict=True)
+        for place, target in zip(places, targets, strict=True)
+    ]
+    row, place, target = torch.tensor(wanted, device=device).unbind(1)
+    return row, place, target

@@ -1,0 +1,49 @@
+"""The built-in word lists: big enough, sound, and always the same."""
+
+import pytest
+
+from importance import load_task
+from importance.catalogue import LISTS
+from importance.lists import read_list
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_have_a_hundred_pairs_or_more_each_its_own(name):
+    rows = read_list(name)
+    pairs = [(row["input"], row["output"]) for row in [*rows.scored, *rows.pool]]
+    assert len(pairs) >= 100
+    assert len({left for left, _ in pairs}) == len(pairs)
+    assert all(left == left.strip() and right == right.strip() and left != right for left, right in pairs)
+    assert min(len(rows.scored), len(rows.pool)) >= 50
+    assert rows.source["source"] == "built in"
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_four_different_choices_one_of_them_right(name):
+    task = load_task(name)
+    documents = task.documents()
+    for document in documents:
+        row = task.rows.scored[document.index]
+        assert len({request.continuation for request in document.requests}) == 4
+        (gold,) = document.gold
+        assert document.requests[gold].continuation == f" {row['output']}"
+    assert task.chance(documents) == 0.25
+    # No place is right so often that a habit would pay.
+    assert max(sum(document.gold == (place,) for document in documents) for place in range(4)) < 0.4 * len(documents)
+
+
+def test_prompts_and_choices_are_these():
+    task = load_task("country_capital")
+    (document,) = task.documents(limit=1)
+    assert [request.context for request in document.requests] == ["Spain ->"] * 4
+    assert [request.continuation for request in document.requests] == [" Madrid", " Roseau", " Venezuela", " Samoa"]
+    assert task.documents(shots=2, limit=1)[0].requests[0].context == "Thailand -> Bangkok\nPeru -> Lima\nSpain ->"
+
+
+def test_the_wrong_choices_of_recall_are_of_the_same_record_and_of_another_city():
+    task = load_task("key_value")
+    for document in task.documents(limit=20):
+        record = document.requests[0].context.removesuffix(" ->")
+        said = [request.continuation.strip() for request in document.requests]
+        assert sum(f": {word}" in record for word in said) == 3
+        assert f"city: {said[document.gold[0]]}" in record
