@@ -8,15 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what `__getattr__` finds, for editors and type checkers
+    import importance as importance
     import induction as induction
     import results as results
     import tracing as tracing
     import viz as viz
+    from importance import *  # noqa: F403
     from induction import *  # noqa: F403
     from results import *  # noqa: F403
     from tracing import *  # noqa: F403
 
-ROOMS = ("induction", "results", "tracing", "viz")
+ROOMS = ("importance", "induction", "results", "tracing", "viz")
 
 
 def __getattr__(name: str) -> Any:

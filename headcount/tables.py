@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from results import HeadScores, InputError, RepeatLoss, Run
+from results import Accuracy, HeadScores, InputError, LayerScores, RepeatLoss, Run
 
 
 def as_values(run: Run, top: int) -> dict[str, Any]:
@@ -31,23 +31,22 @@ def _values(run: Run, name: str, top: int) -> dict[str, Any]:
     if isinstance(result, RepeatLoss):
         rows = result.to_frame().to_dict("records")
         return {"loss": rows, "late_minus_early": result.late_minus_early, "stderr": result.late_minus_early_stderr}
-    return {
-        "definition": result.definition,
-        "n": result.n,
-        "top": _top(result, top) if isinstance(result, HeadScores) else [],
-    }
+    if isinstance(result, Accuracy):
+        numbers = {name: getattr(result, name) for name in ("value", "stderr", "n", "chance", "majority", "cut")}
+        return {"task": result.provenance.get("task"), "top": [numbers]}
+    return {"definition": result.definition, "n": result.n, "top": _top(result, top)}
 
 
-def _top(scores: HeadScores, top: int) -> list[dict[str, Any]]:
+def _top(scores: HeadScores | LayerScores, top: int) -> list[dict[str, Any]]:
     stderr = scores.stderr
     return [
         {
-            "head": f"L{layer}H{head}",
+            "layer" if isinstance(scores, LayerScores) else "head": scores.label(*position),
             "value": value,
-            "stderr": None if stderr is None else float(stderr[layer, head]),
-            **{extra: float(values[layer, head]) for extra, values in scores.extras.items()},
+            "stderr": None if stderr is None else float(stderr[tuple(position)]),
+            **{extra: float(values[tuple(position)]) for extra, values in scores.extras.items()},
         }
-        for layer, head, value in scores.top(top)
+        for *position, value in scores.top(top)
     ]
 
 
@@ -60,7 +59,8 @@ def _table(run: Run, name: str, top: int) -> Table:
     if "loss" in values:
         title = f"{name}: late minus early {values['late_minus_early']:.3f} ± {values['stderr']:.3f} nats"
         return _filled(title, values["loss"])
-    return _filled(f"{name} ({values['definition']}, n = {values['n']})", values["top"])
+    title = f"{name} ({values['definition']}, n = {values['n']})" if "definition" in values else name
+    return _filled(title, values["top"])
 
 
 def _filled(title: str, rows: list[dict[str, Any]]) -> Table:

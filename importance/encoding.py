@@ -8,9 +8,7 @@ from results import InputError
 Encoding = Literal["joint", "apart"]
 
 
-def encode(
-    tokenizer: Any, context: str, continuation: str, *, longest: int, encoding: Encoding = "joint"
-) -> Tokens:
+def encode(tokenizer: Any, context: str, continuation: str, *, longest: int, encoding: Encoding = "joint") -> Tokens:
     """Context and continuation as tokens, the context cut from the left to fit.
 
     Joint (the harness of today): spaces at the end of the context go to the continuation, the whole is encoded once,

@@ -1,7 +1,8 @@
 """Head importance from gradients: how much the loss would change, to first order, if a head fell silent.
 
-With z the head's output before W_O and L the mean negative log-likelihood of a gold continuation's tokens, the first-order
-change of L as z goes to zero is -Σ z · ∂L/∂z (Molchanov et al. 2016; Michel et al. 2019; Bansal et al. 2023, Eq. 8).
+With z the head's output before W_O and L the mean negative log-likelihood of a gold continuation's tokens, the
+first-order change of L as z goes to zero is -Σ z · ∂L/∂z (Molchanov et al. 2016; Michel et al. 2019; Bansal et al.
+2023, Eq. 8).
 """
 
 from typing import Literal, NamedTuple, get_args

@@ -14,7 +14,7 @@ from results import InputError
 from tracing import BatchSize, Model
 
 
-class HarnessModel(LM):
+class HarnessModel(LM):  # type: ignore[misc]  # lm-eval publishes no types
     """Answers the harness's log-likelihood requests; requests of one document share their common prefix."""
 
     def __init__(self, model: Model, batch_size: BatchSize = "auto") -> None:
@@ -23,7 +23,7 @@ class HarnessModel(LM):
         self.size = batch_size
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """log p(continuation | context) of each request, and whether its tokens are the likeliest ones."""
+        """The log p(continuation | context) of each request, and whether its tokens are the likeliest ones."""
         encoded = [self._encode(*request.args) for request in requests]
         places: dict[Any, list[int]] = {}
         for place, request in enumerate(requests):
@@ -31,11 +31,11 @@ class HarnessModel(LM):
         found = self._scored([[encoded[place] for place in group] for group in places.values()])
         answers: dict[int, tuple[float, bool]] = {}
         for group, values in zip(places.values(), found, strict=True):
-            answers.update({place: tuple(value) for place, value in zip(group, values, strict=True)})
+            answers.update({place: (*value,) for place, value in zip(group, values, strict=True)})
         return [answers[place] for place in range(len(requests))]
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """log p of whole texts, in windows as long as the context; every token is predicted once."""
+        """The log p of whole texts, in windows as long as the context; every token is predicted once."""
         totals = []
         for (text,) in (request.args for request in requests):
             ids = self.model.tokenizer.encode(text, add_special_tokens=False)

@@ -182,7 +182,9 @@ def ffn_importance(
         drops.mean(1),
         variance=drops.var(1) if drops.shape[1] > 1 else None,
         n=drops.shape[1],
-        folds=torch.stack([drops[:, fold :: gradient.FOLDS].mean(1) for fold in range(min(gradient.FOLDS, drops.shape[1]))]),
+        folds=torch.stack(
+            [drops[:, fold :: gradient.FOLDS].mean(1) for fold in range(min(gradient.FOLDS, drops.shape[1]))]
+        ),
         measure="ffn_importance",
         definition="oracle, accuracy",
         extras={"log_p": drops_log_p},

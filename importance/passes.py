@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from importance.gradient import Contributions, contributions
-from importance.scoring import Hooks, Likelihood, logits_of, run_trees
+from importance.scoring import Likelihood, logits_of, run_trees
 from importance.trees import Tokens, Tree, grow
 from tracing import BatchSize, Hook, Model, Progress, map_batches
 
@@ -59,7 +59,7 @@ def _differentiate(
         kept.append(z.view_as(z))
         return kept[-1]  # what goes on is what is differentiated
 
-    hooks: Hooks = [("hook_embed", begin)]
+    hooks: list[tuple[str, Any]] = [("hook_embed", begin)]
     hooks += [(f"blocks.{layer}.attn.hook_z", keep) for layer in range(model.sizes.n_layers)]
     places = [(row, place) for row, tree in enumerate(trees) for place in tree.read[0]]
     row, place = torch.tensor(places, device=model.device).unbind(1)

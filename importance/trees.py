@@ -1,8 +1,9 @@
 """Requests that begin alike, run as one: a tree of tokens in a single row.
 
-The requests of a document share a prefix (its context, as far as they are the same) and differ in what follows. A tree
-holds the prefix once and the branches after it; a mask lets every token see the prefix and its own branch, and positions
-go on from the prefix in each branch. One forward pass over the row gives what one pass for each request would give.
+The requests of a document share a prefix (its context, as far as they are the same) and differ in what follows. A
+tree holds the prefix once and the branches after it; a mask lets every token see the prefix and its own branch, and
+positions go on from the prefix in each branch. One forward pass over the row gives what one pass for each request
+would give.
 """
 
 from collections.abc import Sequence

@@ -1,15 +1,15 @@
 """What every measurement returns, and how it is kept on disk.
 
 Scores of heads and layers (`HeadScores`, `LayerScores`), what measuring induction heads gives (`InductionScores`,
-`RepeatLoss`), how well it does on a task (`Accuracy`), the directory that holds a model's results (`create_run`, `open_run`, `Run`), and the error that speaks
-to a person (`InputError`).
+`RepeatLoss`), how well a model does on a task (`Accuracy`), the directory that holds a model's results (`create_run`,
+`open_run`, `Run`), and the error that speaks to a person (`InputError`).
 """
 
 from results.accuracy import Accuracy
 from results.errors import InputError
 from results.induction import InductionScores
 from results.learning import RepeatLoss
-from results.run import Run, create_run, open_run
+from results.run import Result, Run, create_run, open_run
 from results.scores import HeadScores, LayerScores
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "InputError",
     "LayerScores",
     "RepeatLoss",
+    "Result",
     "Run",
     "create_run",
     "open_run",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from results import HeadScores, InputError, LayerScores, RepeatLoss, Run
+from results import HeadScores, InputError, RepeatLoss, Result, Run
 
 MEASURES = ("prefix_matching", "copying", "copying_published")
 
@@ -23,7 +23,7 @@ class Contents:
     maps: Mapping[str, HeadScores]
     control: Mapping[str, HeadScores]
     loss: RepeatLoss | None
-    everything: Mapping[str, HeadScores | LayerScores | RepeatLoss]
+    everything: Mapping[str, Result]
 
 
 def read(run: Run) -> Contents:
