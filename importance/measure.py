@@ -14,7 +14,7 @@ from importance.example import Document, Example
 from importance.passes import gradient_pass, without_each_ffn, without_each_head
 from importance.scoring import Likelihood, forest, likelihoods
 from importance.task import Task
-from importance.trees import Tokens
+from importance.trees import Tokens, grow
 from results import Accuracy, HeadScores, InputError, LayerScores
 from tracing import BatchSize, Model, Progress, map_batches, provenance
 
@@ -164,7 +164,7 @@ def ffn_importance(
     """
     documents = task.documents(shots, limit, seed)
     encoded = [_encoded(model, document.requests, task.encoding) for document in documents]
-    grown = [(place, tree) for place, requests in enumerate(encoded) for tree in forest(model, requests)]
+    grown = forest(model, encoded)
 
     def compute(chosen: list[int]) -> list[list[list[Likelihood]]]:
         runs = without_each_ffn(model, [grown[index][1] for index in chosen])
@@ -259,7 +259,7 @@ def _head_drops(
     model: Model, requests: Sequence[Tokens], batch_size: BatchSize, progress: Progress | None
 ) -> Float[Tensor, "example layer head"]:
     """How much the log-probability of each example falls without each head."""
-    trees = [forest(model, [request])[0] for request in requests]
+    trees = [grow([request]) for request in requests]
 
     def compute(chosen: list[int]) -> list[Tensor]:
         return list(without_each_head(model, [trees[index] for index in chosen]))

@@ -43,28 +43,32 @@ def likelihoods(
     Returns:
         In the order given. Batches do not change the values beyond rounding.
     """
-    grown = [(row, tree) for row, requests in enumerate(documents) for tree in forest(model, requests)]
-    rows, trees = [row for row, _ in grown], [tree for _, tree in grown]
+    places, trees = [], []
+    for place, tree in forest(model, documents):
+        places.append(place)
+        trees.append(tree)
 
     def compute(chosen: list[int]) -> list[list[Likelihood]]:
         return run_trees(model, [trees[index] for index in chosen])
 
     done = map_batches(compute, [len(tree.ids) for tree in trees], batch_size, model.device.type, progress)
     found: list[list[Likelihood]] = [[] for _ in documents]
-    for row, values in zip(rows, done, strict=True):
-        found[row] += values
+    for place, values in zip(places, done, strict=True):
+        found[place] += values
     return found
 
 
-def forest(model: Model, requests: Sequence[Tokens]) -> list[Tree]:
-    """A document's requests as one tree; as one tree each where a tree would not see what its requests see.
+def forest(model: Model, documents: Sequence[Sequence[Tokens]]) -> list[tuple[int, Tree]]:
+    """Every document's requests as one tree, with the document's place.
 
-    A window of attention that is shorter than the requests would need a window in each branch.
+    Where attention has a window and some request is longer than it, all requests become trees of their own: the mask of
+    a tree knows no window, and trees that need one must not share a batch with trees that have a mask.
     """
     window = getattr(model.hf.config, "sliding_window", None)
-    if window is not None and max(len(request.ids) for request in requests) > window:
-        return [grow([request]) for request in requests]
-    return [grow(requests)]
+    longest = max((len(request.ids) for requests in documents for request in requests), default=0)
+    if window is not None and longest > window:
+        return [(place, grow([request])) for place, requests in enumerate(documents) for request in requests]
+    return [(place, grow(requests)) for place, requests in enumerate(documents)]
 
 
 def run_trees(model: Model, trees: Sequence[Tree], hooks: Hooks = ()) -> list[list[Likelihood]]:
