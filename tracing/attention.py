@@ -80,9 +80,10 @@ class AttentionCall:
         key, value = self.key[:, own // group], self.value[:, own // group]
         return replace(self, query=self.query[:, own], key=key, value=value, mask=mask)
 
-    def causal(self) -> Tensor:
-        """The causal mask [query, key]."""
-        return torch.ones(self.query.shape[2], self.key.shape[2], dtype=torch.bool, device=self.query.device).tril()
+    def causal(self, rows: slice = slice(None)) -> Tensor:
+        """The causal mask [query, key], or some rows of it."""
+        query = torch.arange(self.query.shape[2], device=self.query.device)[rows]
+        return query[:, None] >= torch.arange(self.key.shape[2], device=self.query.device)
 
     def scores(self) -> Float[Tensor, "batch head query key"]:
         """Scaled, capped and masked attention scores, before the softmax; -inf where attention is not allowed."""
@@ -159,7 +160,7 @@ class AttentionCall:
         return scores if self.soft_cap is None else self.soft_cap * (scores / self.soft_cap).tanh()
 
     def _mask(self, scores: Tensor, rows: slice) -> Tensor:
-        mask = self.causal()[rows] if self.mask is None else self.mask[:, :, rows]
+        mask = self.causal(rows) if self.mask is None else self.mask[:, :, rows]
         return scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
 
     def _per_query_head(self, grouped: Tensor) -> Tensor:
