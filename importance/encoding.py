@@ -45,15 +45,16 @@ def _joint(tokenizer: Any, context: str, continuation: str) -> tuple[list[int], 
         return ([prefix], tail) if tail[:1] != [prefix] else (tail[:1], tail[1:])
     bare = context.rstrip()
     continuation, context = context[len(bare) :] + continuation, bare
-    special = _special(tokenizer, context)
-    head = tokenizer.encode(context, **special)
-    return head, tokenizer.encode(context + continuation, **special)[len(head) :]
+    head = with_defaults(tokenizer, context)
+    return head, with_defaults(tokenizer, context + continuation)[len(head) :]
 
 
-def _special(tokenizer: Any, text: str) -> dict[str, bool]:
-    """The tokenizer's default, but no second begin-of-text token where the text has one."""
+def with_defaults(tokenizer: Any, text: str) -> list[int]:
+    """A text with the special tokens that the tokenizer adds by default, but no second begin-of-text token."""
     prefix = tokenizer.decode(prefix_token(tokenizer))
-    return {"add_special_tokens": False} if prefix and text.startswith(prefix) else {}
+    special = {"add_special_tokens": False} if prefix and text.startswith(prefix) else {}
+    ids: list[int] = tokenizer.encode(text, **special)
+    return ids
 
 
 def _plain(tokenizer: Any, text: str) -> list[int]:

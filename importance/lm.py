@@ -7,7 +7,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from importance.encoding import encode, prefix_token
+from importance.encoding import encode, prefix_token, with_defaults
 from importance.scoring import Likelihood, likelihoods
 from importance.trees import Tokens
 from results import InputError
@@ -38,7 +38,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # lm-eval publishes no types
         """The log p of whole texts, in windows as long as the context; every token is predicted once."""
         totals = []
         for (text,) in (request.args for request in requests):
-            ids = self.model.tokenizer.encode(text, add_special_tokens=False)
+            ids = with_defaults(self.model.tokenizer, text)
             rolling = get_rolling_token_windows(ids, prefix_token(self.model.tokenizer), self._longest, context_len=1)
             windows = [make_disjoint_window(window) for window in rolling]
             pieces = [[Tokens((*given, *asked), len(given))] for given, asked in windows]

@@ -4,6 +4,7 @@ import logging
 
 import lm_eval
 import pytest
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
@@ -67,6 +68,14 @@ def test_accuracy_equals_lm_evals_at_0_shots(name, model, theirs, real_rows):
     result, _ = evaluate(theirs, name, real_rows, 0)
     ours = accuracy(model, load_task(name, data=real_rows), limit=LIMIT)
     assert ours.value == pytest.approx(result["acc,none"])
+
+
+def test_whole_texts_longer_than_the_context_score_as_in_lm_evals_own_model(model, theirs):
+    text = "the quick brown fox jumps over the lazy dog " * 40
+    assert len(model.tokenizer.encode(text)) > model.sizes.context
+    asked = [Instance("loglikelihood_rolling", {}, (text,), 0), Instance("loglikelihood_rolling", {}, ("short",), 1)]
+    ours, expected = (lm.loglikelihood_rolling(asked, disable_tqdm=True) for lm in (HarnessModel(model), theirs))
+    assert ours == pytest.approx(expected, rel=1e-5)
 
 
 def test_it_writes_no_texts(model):

@@ -1,0 +1,76 @@
+"""Accuracy of a model on rows made for it: every number follows by hand from plain log-likelihoods."""
+
+import json
+import math
+
+import pytest
+import torch
+from reference.importance import log_likelihood
+
+from importance import accuracy, ffn_importance, load_task
+from importance.encoding import encode
+from tracing import load_model, masked
+
+ROWS = [
+    {
+        "premise": "The cat sat.",
+        "choice1": "It was tired.",
+        "choice2": "It flew.",
+        "question": "cause",
+        "idx": 0,
+        "label": 0,
+    },
+    {
+        "premise": "He ran fast.",
+        "choice1": "He slept.",
+        "choice2": "He won.",
+        "question": "effect",
+        "idx": 1,
+        "label": 1,
+    },
+    {
+        "premise": "It rained.",
+        "choice1": "We got wet.",
+        "choice2": "We sang.",
+        "question": "effect",
+        "idx": 2,
+        "label": 0,
+    },
+]
+
+
+@pytest.fixture
+def task(tmp_path):
+    (tmp_path / "copa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return load_task("copa", data=tmp_path)
+
+
+def test_every_number_follows_from_plain_log_likelihoods(task):
+    model = load_model("tiny-opt")
+    found = accuracy(model, task)
+    documents = task.documents()
+    for place, document in enumerate(documents):
+        tokens = [encode(model.tokenizer, one.context, one.continuation, longest=512) for one in document.requests]
+        log_p = [log_likelihood(model.hf, list(one.ids), one.start) for one in tokens]
+        (gold,) = document.gold
+        assert float(found.choice[place]) == log_p.index(max(log_p))
+        assert float(found.gold_log_p[place]) == pytest.approx(log_p[gold], abs=1e-3)
+        assert float(found.margin[place]) == pytest.approx(log_p[gold] - log_p[1 - gold], abs=2e-3)
+        assert bool(found.correct[place]) == (log_p.index(max(log_p)) == gold)
+    right = found.correct.tolist()
+    mean = sum(right) / 3
+    assert found.value == pytest.approx(mean)
+    assert found.stderr == pytest.approx(math.sqrt(sum((value - mean) ** 2 for value in right) / 2 / 3), abs=1e-6)
+    assert (found.n, found.chance) == (3, 0.5)
+
+
+def test_ffn_importance_is_the_drop_of_accuracy_and_log_probability(task):
+    model = load_model("tiny-opt")
+    whole, scores = accuracy(model, task), ffn_importance(model, task)
+    for layer in range(2):
+        with masked(model, ffns=[layer]):
+            without = accuracy(model, task)
+        assert float(scores.values[layer]) == pytest.approx(whole.value - without.value, abs=1e-6)
+        drop = (whole.gold_log_p - without.gold_log_p).mean()
+        assert torch.isclose(scores.extras["log_p"][layer], drop, atol=1e-4)
+        assert torch.isclose(scores.variance[layer], (whole.correct - without.correct).var())

@@ -1,0 +1,52 @@
+"""Accuracy: it keeps what it is made of, on disk too, and refuses what does not fit."""
+
+import math
+
+import pytest
+import torch
+
+from results import Accuracy, InputError, create_run
+
+
+def made(**changes):
+    fields = {
+        "value": 2 / 3,
+        "stderr": 1 / 3,
+        "n": 3,
+        "chance": 0.25,
+        "majority": math.nan,
+        "correct": [1, 0, 1],
+        "choice": [0, 2, 1],
+        "gold_log_p": [-1.5, -2.5, -0.5],
+        "margin": [0.5, -1.0, math.nan],
+        "cut": 1,
+        "provenance": {"task": "copa"},
+    }
+    return Accuracy(**(fields | changes))
+
+
+def test_it_survives_a_file_and_a_run_unchanged(tmp_path):
+    run = create_run(tmp_path / "run", model={"name": "m"})
+    run.save("accuracy/copa", made())
+    for back in (run["accuracy/copa"], Accuracy.load(tmp_path / "run" / "accuracy" / "copa.safetensors")):
+        assert (back.value, back.stderr, back.n, back.chance, back.cut) == (2 / 3, 1 / 3, 3, 0.25, 1)
+        assert math.isnan(back.majority)
+        assert back.provenance == {"task": "copa"}
+        for name in ("correct", "choice", "gold_log_p", "margin"):
+            assert torch.equal(getattr(back, name).nan_to_num(9), getattr(made(), name).nan_to_num(9))
+
+
+def test_the_table_has_a_row_for_each_document():
+    frame = made().to_frame()
+    assert list(frame.columns) == ["document", "choice", "gold_log_p", "margin"]
+    assert frame["gold_log_p"].tolist() == [-1.5, -2.5, -0.5]
+
+
+def test_units_and_documents_may_differ_in_number():
+    assert made(n=2, correct=[1, 0]).n == 2
+
+
+@pytest.mark.parametrize("changes", [{"correct": [1, 0]}, {"n": 0}, {"margin": [1.0]}, {"gold_log_p": [[1.0]]}])
+def test_what_does_not_fit_is_refused(changes):
+    with pytest.raises(InputError):
+        made(**changes)
