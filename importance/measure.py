@@ -54,7 +54,7 @@ def accuracy(
     encoded = [_encoded(model, document.requests, task.encoding) for document in documents]
     found = likelihoods(model, encoded, batch_size=batch_size, progress=progress)
     cut = sum(any(request.cut for request in requests) for requests in encoded)
-    return _judged(model, task, documents, found, cut, shots=shots, seed=seed)
+    return _judged(model, task, documents, found, cut, shots=shots, limit=limit, seed=seed)
 
 
 def head_importance(
@@ -188,7 +188,9 @@ def ffn_importance(
         measure="ffn_importance",
         definition="oracle, accuracy",
         extras={"log_p": drops_log_p},
-        provenance=_task_provenance(model, task, documents, shots=shots, seed=seed, accuracy=float(right[0].mean())),
+        provenance=_task_provenance(
+            model, task, documents, shots=shots, limit=limit, seed=seed, accuracy=float(right[0].mean())
+        ),
     )
 
 

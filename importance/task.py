@@ -132,7 +132,10 @@ class Task:
         if not pool:
             raise InputError(f"{self.name} has no rows to draw {shots} shots from: {self._pool_advice()}")
         source = Shots(pool, self.fields, question)
-        return [source.draw(row, shots, seed) for row in rows]
+        try:
+            return [source.draw(row, shots, seed) for row in rows]
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
 
     def _pool(self) -> list[Row]:
         """The pool; the paper's harness showed WSC's positive rows only."""

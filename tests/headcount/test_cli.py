@@ -4,21 +4,10 @@ import json
 
 import pytest
 import torch
+from headcount_runs import run
 from reference.models import BUILDERS, bpe_tokenizer
 
-from headcount.cli import main
 from results import open_run
-
-
-def run(capsys, *arguments):
-    """Exit status, standard output, standard error."""
-    try:
-        main([str(argument) for argument in arguments])
-        status = 0
-    except SystemExit as stop:
-        status = stop.code or 0
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 @pytest.fixture
