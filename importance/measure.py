@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from importance import gradient, metrics
-from importance.encoding import Encoding, encode
-from importance.example import Document, Example
+from importance import gradient
+from importance.encoding import Encoding
+from importance.evaluate import Asked, ask, encoded, judge
+from importance.example import Example
 from importance.passes import gradient_pass, without_each_ffn, without_each_head
 from importance.scoring import Likelihood, forest, likelihoods
 from importance.task import Task
@@ -50,11 +50,19 @@ def accuracy(
     Raises:
         InputError: A number is out of range, there are too few rows, or a continuation has no tokens.
     """
-    documents = task.documents(shots, limit, seed)
-    encoded = [_encoded(model, document.requests, task.encoding) for document in documents]
-    found = likelihoods(model, encoded, batch_size=batch_size, progress=progress)
-    cut = sum(any(request.cut for request in requests) for requests in encoded)
-    return _judged(model, task, documents, found, cut, shots=shots, limit=limit, seed=seed)
+    asked = ask(model, task, shots, limit, seed)
+    found = judge(asked, likelihoods(model, asked.tokens, batch_size=batch_size, progress=progress))
+    n = len(found.correct)
+    return Accuracy(
+        value=float(found.correct.mean()),
+        stderr=float(found.correct.std() / math.sqrt(n)) if n > 1 else math.nan,
+        n=n,
+        chance=task.chance(asked.documents),
+        majority=task.majority(asked.documents),
+        cut=asked.cut,
+        provenance=asked.provenance(model),
+        **found._asdict(),
+    )
 
 
 def head_importance(
@@ -99,15 +107,15 @@ def head_importance(
         raise InputError(f"method must be gradient or oracle, not {method!r}")
     if not examples:
         raise InputError("head importance needs at least one example")
-    encoded = [_encoded(model, [example], encoding)[0] for example in examples]
+    requests = encoded(model, examples, encoding)
     scale = LOSS_SCALE.get(model.dtype, 1.0) if loss_scale is None else loss_scale
     if method == "gradient":
-        found = gradient_pass(model, encoded, scale, batch_size, progress)
-        reads = torch.tensor([len(request.ids) - 1 for request in encoded])
-        predicted = torch.tensor([len(request.ids) - request.start for request in encoded])
+        found = gradient_pass(model, requests, scale, batch_size, progress)
+        reads = torch.tensor([len(request.ids) - 1 for request in requests])
+        predicted = torch.tensor([len(request.ids) - request.start for request in requests])
         result = gradient.estimate(found, reads, predicted, reduction)
     else:
-        drops = _head_drops(model, encoded, batch_size, progress)
+        drops = _head_drops(model, requests, batch_size, progress)
         result = gradient.estimate(gradient.Contributions(drops, drops), *_ones(len(drops)), "signed")
         reduction = "log-probability"
     settings = {
@@ -117,7 +125,7 @@ def head_importance(
         "encoding": encoding,
         "loss_scale": scale,
         "n_examples": len(examples),
-        "cut": sum(request.cut > 0 for request in encoded),
+        "cut": sum(request.cut > 0 for request in requests),
     }
     return HeadScores(
         gradient.normalised(result.values) if normalise else result.values,
@@ -162,22 +170,9 @@ def ffn_importance(
 
     Source: Bansal et al. 2023, Eq. 7.
     """
-    documents = task.documents(shots, limit, seed)
-    encoded = [_encoded(model, document.requests, task.encoding) for document in documents]
-    grown = forest(model, encoded)
-
-    def compute(chosen: list[int]) -> list[list[list[Likelihood]]]:
-        runs = without_each_ffn(model, [grown[index][1] for index in chosen])
-        return [[run[index] for run in runs] for index in range(len(chosen))]
-
-    done = map_batches(compute, [len(tree.ids) for _, tree in grown], batch_size, model.device.type, progress)
-    found: list[list[list[Likelihood]]] = [[[] for _ in documents] for _ in range(model.sizes.n_layers + 1)]
-    for (place, _), by_run in zip(grown, done, strict=True):
-        for run, values in enumerate(by_run):
-            found[run][place] += values
-    right = torch.tensor([_correct(task, documents, run) for run in found], dtype=torch.float32)
-    gold = torch.tensor([[_gold(d, v) for d, v in zip(documents, run, strict=True)] for run in found])
-    drops, drops_log_p = right[0] - right[1:], (gold[0] - gold[1:]).mean(1)
+    asked = ask(model, task, shots, limit, seed)
+    whole, *without = [judge(asked, run) for run in _runs_without_ffns(model, asked, batch_size, progress)]
+    drops = torch.stack([whole.correct - run.correct for run in without])
     return LayerScores(
         drops.mean(1),
         variance=drops.var(1) if drops.shape[1] > 1 else None,
@@ -187,74 +182,27 @@ def ffn_importance(
         ),
         measure="ffn_importance",
         definition="oracle, accuracy",
-        extras={"log_p": drops_log_p},
-        provenance=_task_provenance(
-            model, task, documents, shots=shots, limit=limit, seed=seed, accuracy=float(right[0].mean())
-        ),
+        extras={"log_p": torch.stack([(whole.gold_log_p - run.gold_log_p).mean() for run in without])},
+        provenance=asked.provenance(model, accuracy=float(whole.correct.mean())),
     )
 
 
-def _encoded(model: Model, requests: Sequence[Example], encoding: Encoding) -> list[Tokens]:
-    if model.tokenizer is None:
-        raise InputError(f"{model.name} was loaded without a tokenizer: load_model(..., tokenizer=)")
-    longest = model.sizes.context
-    return [
-        encode(model.tokenizer, request.context, request.continuation, longest=longest, encoding=encoding)
-        for request in requests
-    ]
+def _runs_without_ffns(
+    model: Model, asked: Asked, batch_size: BatchSize, progress: Progress | None
+) -> list[list[list[Likelihood]]]:
+    """The likelihoods of every document with all parts, then without the network of layer 0, 1, ..."""
+    grown = forest(model, asked.tokens)
 
+    def compute(chosen: list[int]) -> list[list[list[Likelihood]]]:
+        runs = without_each_ffn(model, [grown[index][1] for index in chosen])
+        return [[run[index] for run in runs] for index in range(len(chosen))]
 
-def _judged(
-    model: Model, task: Task, documents: list[Document], found: list[list[Likelihood]], cut: int, **settings: Any
-) -> Accuracy:
-    correct = torch.tensor(_correct(task, documents, found), dtype=torch.float32)
-    n = len(correct)
-    pairs = list(zip(documents, found, strict=True))
-    return Accuracy(
-        value=float(correct.mean()),
-        stderr=float(correct.std() / math.sqrt(n)) if n > 1 else math.nan,
-        n=n,
-        chance=task.chance(documents),
-        majority=task.majority(documents),
-        correct=correct,
-        choice=torch.tensor([_choice(values) for _, values in pairs]),
-        gold_log_p=torch.tensor([_gold(document, values) for document, values in pairs]),
-        margin=torch.tensor([_margin(document, values) for document, values in pairs]),
-        cut=cut,
-        provenance=_task_provenance(model, task, documents, **settings),
-    )
-
-
-def _task_provenance(model: Model, task: Task, documents: list[Document], **settings: Any) -> dict[str, Any]:
-    return provenance(
-        model,
-        task=task.name,
-        profile=task.profile,
-        metric=task.metric,
-        encoding=task.encoding,
-        n_documents=len(documents),
-        source=task.source,
-        **settings,
-    )
-
-
-def _correct(task: Task, documents: list[Document], found: list[list[Likelihood]]) -> list[bool]:
-    log_p = [[value.log_p for value in values] for values in found]
-    greedy = [[value.greedy for value in values] for values in found]
-    return task.correct(documents, log_p, greedy)
-
-
-def _choice(values: list[Likelihood]) -> int:
-    return metrics.chosen([value.log_p for value in values]) if len(values) > 1 else -1
-
-
-def _gold(document: Document, values: list[Likelihood]) -> float:
-    return max(values[choice].log_p for choice in document.gold)
-
-
-def _margin(document: Document, values: list[Likelihood]) -> float:
-    wrong = [value.log_p for choice, value in enumerate(values) if choice not in document.gold]
-    return _gold(document, values) - max(wrong) if wrong else math.nan
+    done = map_batches(compute, [len(tree.ids) for _, tree in grown], batch_size, model.device.type, progress)
+    found: list[list[list[Likelihood]]] = [[[] for _ in asked.documents] for _ in range(model.sizes.n_layers + 1)]
+    for (place, _), by_run in zip(grown, done, strict=True):
+        for run, values in enumerate(by_run):
+            found[run][place] += values
+    return found
 
 
 def _head_drops(

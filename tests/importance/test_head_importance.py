@@ -51,6 +51,15 @@ def test_the_batch_size_does_not_matter(batch_size):
     assert torch.allclose(head_importance(model, EXAMPLES, batch_size=batch_size).values, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_tokenizers_padding_side_does_not_matter(side):
+    tokenizer = bpe_tokenizer()
+    tokenizer.padding_side = side
+    expected = head_importance(load_model(opt(), tokenizer=TOKENIZER), EXAMPLES, batch_size=1).values
+    scores = head_importance(load_model(opt(), tokenizer=tokenizer), EXAMPLES, batch_size=len(EXAMPLES))
+    assert torch.allclose(scores.values, expected, rtol=1e-5)
+
+
 @models
 def test_the_signed_sum_is_the_slope_of_the_loss_as_a_head_fades(build):
     hf = build()
