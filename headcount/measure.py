@@ -3,14 +3,13 @@
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import importance
 import induction
 from headcount.progress import Progress, say
 from headcount.units import Unit
-from importance import Task, aggregate
-from importance.aggregates import AGGREGATES
+from importance import Task, compare
 from results import Accuracy, HeadScores, InductionScores, InputError, LayerScores, RepeatLoss, Run
 from tracing import Model, randomised
 
@@ -140,6 +139,7 @@ def aggregate_units(run: Run) -> list[Unit]:
     return [_aggregate_unit(kind, shots, scores) for (kind, shots), scores in groups.items() if len(scores) > 1]
 
 
+AGGREGATES: tuple[Literal["mean", "rank-mean"], ...] = ("mean", "rank-mean")
 _IMPORTANCE = re.compile(r"importance/(?P<kind>[\w-]+)/(?P<task>.+)\.(?P<shots>\d+shot)")
 
 
@@ -147,7 +147,7 @@ def _aggregate_unit(kind: str, shots: str, scores: dict[str, HeadScores | LayerS
     inputs = {task: hashlib.sha256(found.values.numpy().tobytes()).hexdigest() for task, found in scores.items()}
 
     def measure(progress: Progress) -> tuple[HeadScores | LayerScores, ...]:
-        found = [aggregate(scores, how) for how in AGGREGATES]
+        found = [compare.aggregate(scores, how) for how in AGGREGATES]
         return tuple(replace(one, provenance=one.provenance | {"inputs": inputs}) for one in found)
 
     names = tuple(f"importance/{kind}/{how}.{shots}" for how in AGGREGATES)

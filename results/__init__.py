@@ -2,10 +2,21 @@
 
 Scores of heads and layers (`HeadScores`, `LayerScores`), what measuring induction heads gives (`InductionScores`,
 `RepeatLoss`), how well a model does on a task (`Accuracy`), the directory that holds a model's results (`create_run`,
-`open_run`, `Run`), and the error that speaks to a person (`InputError`).
+`open_run`, `Run`), what comparing scores gives (`Correlation`, `Overlap`, `Capacity`, ..), and the error that speaks
+to a person (`InputError`).
 """
 
 from results.accuracy import Accuracy
+from results.comparisons import (
+    Capacity,
+    Clusters,
+    Correlation,
+    CorrelationMatrix,
+    Merge,
+    Overlap,
+    Reliability,
+    ShotPair,
+)
 from results.errors import InputError
 from results.induction import InductionScores
 from results.learning import RepeatLoss
@@ -14,13 +25,21 @@ from results.scores import HeadScores, LayerScores
 
 __all__ = [
     "Accuracy",
+    "Capacity",
+    "Clusters",
+    "Correlation",
+    "CorrelationMatrix",
     "HeadScores",
     "InductionScores",
     "InputError",
     "LayerScores",
+    "Merge",
+    "Overlap",
+    "Reliability",
     "RepeatLoss",
     "Result",
     "Run",
+    "ShotPair",
     "create_run",
     "open_run",
 ]
