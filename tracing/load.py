@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from results import InputError
-from tracing import bridge, check, default_model
-from tracing.anatomy import Anatomy, family_of
+from tracing import bridge, check, default_model, pruned_files
+from tracing.anatomy import Anatomy, empty_copy, family_of
 from tracing.bars import bars_at_a_terminal
 from tracing.hook_map import build
 from tracing.model import Model
+from tracing.surgery import lost_hooks, taken_out
 
 TINY_OPT = Path(__file__).parent / "tiny_opt"
 
@@ -31,7 +32,7 @@ def load_model(
 
     Args:
         source: None or "smollm2-135m" for the default model (fetched on first use); "tiny-opt" for the trained toy that
-            comes with the package; a folder; a name on the Hub; or a model in hand: a
+            comes with the package; a folder, also one of `save_pruned`; a name on the Hub; or a model in hand: a
             transformers model, an nnsight model, a TransformerLens `TransformerBridge`. A model in hand keeps its
             weights, its attention implementation and its `requires_grad`, and is put in evaluation mode.
         revision: The Hub's branch, tag or commit.
@@ -46,6 +47,9 @@ def load_model(
         InputError: There is no such model, it cannot be read, its architecture is not supported, or a hook does not
             show what it should.
     """
+    if isinstance(source, str | Path) and pruned_files.is_one(source):
+        hf, name, commit, found = _read_pruned(Path(source).expanduser(), revision, dtype, device_map)
+        return opened(hf, tokenizer or found, name, commit)
     if source is None or isinstance(source, str | Path):
         hf, name, commit, found = _read(source, revision, dtype, device_map, with_tokenizer=tokenizer is None)
         return opened(hf, tokenizer or found, name, commit)
@@ -76,6 +80,8 @@ def randomised(model: Model, seed: int = 0) -> Model:
     """
     import transformers
 
+    if model.pruned is not None:
+        raise InputError(f"{model.name} is structurally pruned: draw random weights for the whole model, then prune it")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         hf = transformers.AutoModelForCausalLM.from_config(copy.deepcopy(model.hf.config), dtype=model.dtype)
@@ -114,6 +120,27 @@ def _read(
         read = transformers.AutoTokenizer.from_pretrained
         tokenizer = _reading(where, "tokenizer", lambda: read(where, **options))
     return hf, name, getattr(config, "_commit_hash", None), tokenizer
+
+
+def _read_pruned(
+    folder: Path, revision: str | None, dtype: Any, device_map: Any
+) -> tuple[nn.Module, str, str | None, Any]:
+    """Model, name, commit and tokenizer of a folder that `save_pruned` has written."""
+    import transformers
+
+    devices = list(device_map.values()) if isinstance(device_map, dict) else [device_map or "cpu"]
+    if revision is not None or len(devices) != 1 or devices[0] in ("auto", "balanced", "sequential"):
+        raise InputError(f"{folder} holds a pruned model: expected no revision, and one device as device_map")
+    config = _reading(str(folder), "configuration", lambda: transformers.AutoConfig.from_pretrained(folder))
+    family_of(config)
+    with torch.device("meta"):
+        hf = transformers.AutoModelForCausalLM.from_config(config)
+    saved = pruned_files.read(folder, hf, wanted if isinstance(wanted := _dtype(dtype), torch.dtype) else None)
+    tokenizer = None
+    if (folder / "tokenizer_config.json").is_file():
+        read = transformers.AutoTokenizer.from_pretrained
+        tokenizer = _reading(str(folder), "tokenizer", lambda: read(folder))
+    return hf.to(devices[0]), saved.name, saved.revision, tokenizer
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | str:
@@ -161,10 +188,13 @@ def opened(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_mod
     """
     family_of(hf.config)
     _readable(hf)
-    anatomy = Anatomy.of(hf)
+    removed = taken_out(hf)
+    anatomy = Anatomy.of(hf if removed is None else empty_copy(hf))
     hf.eval()
     unembed = next(name for name, module in hf.named_modules() if module is hf.get_output_embeddings())
     hooks = build(anatomy.family, anatomy.sizes, anatomy.variant, unembed)
+    if removed is not None:
+        hooks = hooks.without(lost_hooks(hooks, anatomy, removed))
     nnsight_model = _wrap(hf, tokenizer) if nnsight_model is None else nnsight_model
     model = Model(
         hf,
@@ -175,6 +205,7 @@ def opened(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_mod
         family=anatomy.family,
         variant=anatomy.variant,
         hooks=hooks,
+        pruned=removed,
     )
     check.resolve_operations(model)
     check.self_check(model)
