@@ -8,6 +8,8 @@ from tracing.load import load_model, randomised
 from tracing.masks import masked
 from tracing.model import Model
 from tracing.provenance import identity, provenance
+from tracing.pruned import ParameterCounts, pruned, removed_parameters
+from tracing.pruned_files import save_pruned
 from tracing.sizes import Sizes
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "Cache",
     "Hook",
     "Model",
+    "ParameterCounts",
     "Progress",
     "Sizes",
     "identity",
@@ -24,5 +27,8 @@ __all__ = [
     "masked",
     "pad",
     "provenance",
+    "pruned",
     "randomised",
+    "removed_parameters",
+    "save_pruned",
 ]

@@ -35,9 +35,10 @@ def resolve_operations(model: "Model") -> None:
     for layer in range(model.sizes.n_layers):
         block = model.envoy(f"{model.family.layers}.{layer}")
         calls = [name for name in _operations(model, f"{layer}.{model.family.attention}") if _is_attention(name)]
-        if not calls:
+        if calls:
+            model.attention_operation = calls[-1]
+        elif model.pruned is None or not model.pruned.heads[layer].all():
             raise InputError(f"{model.name}: no call of an attention interface in layer {layer}'s attention module")
-        model.attention_operation = calls[-1]
         if not model.variant.parallel and model.family.mid not in block.source.names:
             found = ", ".join(block.source.names)
             raise InputError(f"{model.name}: hook_resid_mid needs operation {model.family.mid}; its block has {found}")
@@ -73,10 +74,18 @@ def self_check(model: "Model") -> None:
         _require(model, "attn.hook_pattern", "attention taken over gives other logits", logits, plain)
         for layer in range(model.sizes.n_layers):
             _check_block(model, cache, layer)
-        _check_projections(model, tokens)
         if model.dtype in _TOLERANCE:
             _check_write_back(model, tokens, plain)
-        _check_edits(model, tokens, plain, cache)
+        if whole := _whole_layers(model):
+            _check_projections(model, tokens, whole[-1])
+            _check_edits(model, tokens, plain, cache, whole[-1])
+
+
+def _whole_layers(model: "Model") -> list[int]:
+    """The layers of which no part was pruned."""
+    if model.pruned is None:
+        return list(range(model.sizes.n_layers))
+    return (~(model.pruned.heads.any(1) | model.pruned.ffns)).nonzero().flatten().tolist()
 
 
 def _check_shapes(model: "Model", cache: Cache, pos: int) -> None:
@@ -96,7 +105,7 @@ def _check_shapes(model: "Model", cache: Cache, pos: int) -> None:
     }
     expected = {f"blocks.{layer}.{name}": shape for layer in range(s.n_layers) for name, shape in shapes.items()}
     for name, shape in ({"hook_embed": (1, pos, s.d_model)} | expected).items():
-        if cache[name].shape != shape:
+        if name not in model.hooks.lost and cache[name].shape != shape:
             raise InputError(f"{model.name}: {name} should be {list(shape)}, but is {list(cache[name].shape)}")
 
 
@@ -104,14 +113,9 @@ def _check_block(model: "Model", cache: Cache, layer: int) -> None:
     def value(name: str) -> Tensor:
         return cache[f"blocks.{layer}.{name}"]
 
-    pattern = value("attn.hook_pattern").float()
     at = f"blocks.{layer}."
-    _require(model, at + "attn.hook_pattern", "rows must sum to one", pattern.sum(-1), torch.ones_like(pattern[..., 0]))
-    _require(model, at + "attn.hook_pattern", "must be causal", pattern.triu(1), torch.zeros_like(pattern))
-    projection = model.envoy(f"{model.family.layers}.{layer}.{model.family.output}")._module
-    if model.family.attention_added == model.family.output:
-        summed = value("attn.hook_result").sum(-2) + output_bias(projection)
-        _require(model, at + "attn.hook_result", "heads must sum to hook_attn_out", summed, value("hook_attn_out"))
+    if at + "attn.hook_pattern" in model.hooks:
+        _check_heads(model, cache, layer)
     if model.variant.post_norm:
         return
     mid = value("hook_resid_pre") + value("hook_attn_out")
@@ -121,14 +125,26 @@ def _check_block(model: "Model", cache: Cache, layer: int) -> None:
     _require(model, at + "hook_resid_post", "must be what its block's parts sum to", value("hook_resid_post"), post)
 
 
-def _check_projections(model: "Model", tokens: Tensor) -> None:
+def _check_heads(model: "Model", cache: Cache, layer: int) -> None:
+    at = f"blocks.{layer}."
+    pattern = cache[at + "attn.hook_pattern"].float()
+    _require(model, at + "attn.hook_pattern", "rows must sum to one", pattern.sum(-1), torch.ones_like(pattern[..., 0]))
+    _require(model, at + "attn.hook_pattern", "must be causal", pattern.triu(1), torch.zeros_like(pattern))
+    projection = model.envoy(f"{model.family.layers}.{layer}.{model.family.output}")._module
+    if model.family.attention_added == model.family.output:
+        summed = cache[at + "attn.hook_result"].sum(-2) + output_bias(projection)
+        rule = "heads must sum to hook_attn_out"
+        _require(model, at + "attn.hook_result", rule, summed, cache[at + "hook_attn_out"])
+
+
+def _check_projections(model: "Model", tokens: Tensor, layer: int) -> None:
     """Queries, keys, values and gates must be what they are called: their shapes may well be the same."""
     seen: dict[str, Tensor] = {}
 
     def keep(value: Tensor, hook: Hook) -> None:
         seen[hook.name] = value.clone()
 
-    block = f"blocks.{model.sizes.n_layers - 1}."
+    block = f"blocks.{layer}."
     edits: dict[str, HookFunction] = {"attn.hook_q": _zeros, "attn.hook_v": _ones}
     kept = ["attn.hook_rot_q", "attn.hook_z"]
     if model.family.mlp_gate:
@@ -168,9 +184,9 @@ def _ones(value: Tensor, hook: Hook) -> Tensor:
     return torch.ones_like(value)
 
 
-def _check_edits(model: "Model", tokens: Tensor, plain: Tensor, cache: Cache) -> None:
-    """An edit of the last block must reach the logits."""
-    last = f"blocks.{model.sizes.n_layers - 1}."
+def _check_edits(model: "Model", tokens: Tensor, plain: Tensor, cache: Cache, layer: int) -> None:
+    """An edit of a late block must reach the logits."""
+    last = f"blocks.{layer}."
 
     def first_key_only(pattern: Tensor, hook: Hook) -> Tensor:
         edited = torch.zeros_like(pattern)

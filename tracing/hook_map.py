@@ -6,7 +6,7 @@ TransformerLens; see the table in `docs/hooks.md`.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
@@ -51,7 +51,19 @@ HookName = str | Callable[[str], bool]
 
 
 class HookMap(dict[str, Site]):
-    """Hook name → `Site`, in execution order."""
+    """Hook name → `Site`, in execution order.
+
+    Attributes:
+        lost: Names of parts that were pruned, and why they are not there.
+    """
+
+    def __init__(self, sites: Iterable[tuple[str, Site]] = (), lost: Mapping[str, str] | None = None) -> None:
+        super().__init__(sites)
+        self.lost = dict(lost or {})
+
+    def without(self, lost: Mapping[str, str]) -> "HookMap":
+        """The map of a model that has lost these names."""
+        return HookMap(((name, site) for name, site in self.items() if name not in lost), lost)
 
     def find(self, names: HookName | Iterable[HookName] | None) -> list[Site]:
         """The sites that these names, or predicates on names, select, in execution order.
@@ -68,7 +80,7 @@ class HookMap(dict[str, Site]):
             elif name in self:
                 chosen.add(name)
             else:
-                raise InputError(self._unknown(name))
+                raise InputError(self.lost.get(name) or self._unknown(name))
         return sorted((self[name] for name in chosen), key=lambda site: site.rank)
 
     def _unknown(self, name: str) -> str:

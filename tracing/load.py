@@ -3,7 +3,6 @@
 import copy
 import re
 from collections.abc import Callable
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ import torch
 from torch import nn
 
 from results import InputError
-from tracing import bridge, check, default_model
+from tracing import bridge, check, default_model, pruned_files
+from tracing.anatomy import Anatomy, empty_copy, family_of
 from tracing.bars import bars_at_a_terminal
-from tracing.families import FAMILIES, Family
-from tracing.hook_map import Variant, build
+from tracing.hook_map import build
 from tracing.model import Model
-from tracing.sizes import Sizes
+from tracing.surgery import lost_hooks, taken_out
 
 TINY_OPT = Path(__file__).parent / "tiny_opt"
 
@@ -33,9 +32,9 @@ def load_model(
 
     Args:
         source: None or "smollm2-135m" for the default model (fetched on first use); "tiny-opt" for the trained toy that
-            comes with the package; a folder; a name on the Hub; or a model in hand: a transformers model, an nnsight
-            model, a TransformerLens `TransformerBridge`. A model in hand keeps its weights, its attention
-            implementation and its `requires_grad`, and is put in evaluation mode.
+            comes with the package; a folder, also one of `save_pruned`; a name on the Hub; or a model in hand: a
+            transformers model, an nnsight model, a TransformerLens `TransformerBridge`. A model in hand keeps its
+            weights, its attention implementation and its `requires_grad`, and is put in evaluation mode.
         revision: The Hub's branch, tag or commit.
         dtype: Number format of the weights; None keeps the checkpoint's.
         device_map: Where the layers go, as transformers takes it ("auto", "cuda", ...).
@@ -48,13 +47,16 @@ def load_model(
         InputError: There is no such model, it cannot be read, its architecture is not supported, or a hook does not
             show what it should.
     """
+    if isinstance(source, str | Path) and pruned_files.is_one(source):
+        hf, name, commit, found = _read_pruned(Path(source).expanduser(), revision, dtype, device_map)
+        return opened(hf, tokenizer or found, name, commit)
     if source is None or isinstance(source, str | Path):
         hf, name, commit, found = _read(source, revision, dtype, device_map, with_tokenizer=tokenizer is None)
-        return _open(hf, tokenizer or found, name, commit)
+        return opened(hf, tokenizer or found, name, commit)
     if revision is not None or dtype is not None or device_map is not None:
         raise InputError("revision, dtype and device_map are for models loaded by name: a model in hand stays as it is")
     if bridge.is_bridge(source):
-        return _open(bridge.clean_model(source), tokenizer or source.tokenizer, source.cfg.model_name, None)
+        return opened(bridge.clean_model(source), tokenizer or source.tokenizer, source.cfg.model_name, None)
     if getattr(source, "dispatched", True) is False:  # an nnsight model reads its weights when they are first needed
         _reading(type(source).__name__, "weights", source.dispatch)
     wrapped = getattr(source, "_module", None)
@@ -66,7 +68,7 @@ def load_model(
         )
     tokenizer = tokenizer or getattr(source, "tokenizer", None)
     name = getattr(hf.config, "_name_or_path", "") or type(hf).__name__
-    return _open(hf, tokenizer, name, None, None if wrapped is None else source)
+    return opened(hf, tokenizer, name, None, None if wrapped is None else source)
 
 
 def randomised(model: Model, seed: int = 0) -> Model:
@@ -78,11 +80,13 @@ def randomised(model: Model, seed: int = 0) -> Model:
     """
     import transformers
 
+    if model.pruned is not None:
+        raise InputError(f"{model.name} is structurally pruned: draw random weights for the whole model, then prune it")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         hf = transformers.AutoModelForCausalLM.from_config(copy.deepcopy(model.hf.config), dtype=model.dtype)
     hf.requires_grad_(False)
-    return _open(hf.to(model.device), model.tokenizer, f"{model.name}, random weights (seed {seed})", None)
+    return opened(hf.to(model.device), model.tokenizer, f"{model.name}, random weights (seed {seed})", None)
 
 
 def _read(
@@ -95,7 +99,7 @@ def _read(
     where, name = _resolve(source)
     options = {"revision": revision} if revision else {}
     config = _reading(where, "configuration", lambda: transformers.AutoConfig.from_pretrained(where, **options))
-    _family_of(config)
+    family_of(config)
     placing = {"device_map": device_map} if device_map is not None else {}
 
     def weights() -> tuple[Any, dict[str, Any]]:
@@ -116,6 +120,27 @@ def _read(
         read = transformers.AutoTokenizer.from_pretrained
         tokenizer = _reading(where, "tokenizer", lambda: read(where, **options))
     return hf, name, getattr(config, "_commit_hash", None), tokenizer
+
+
+def _read_pruned(
+    folder: Path, revision: str | None, dtype: Any, device_map: Any
+) -> tuple[nn.Module, str, str | None, Any]:
+    """Model, name, commit and tokenizer of a folder that `save_pruned` has written."""
+    import transformers
+
+    devices = list(device_map.values()) if isinstance(device_map, dict) else [device_map or "cpu"]
+    if revision is not None or len(devices) != 1 or devices[0] in ("auto", "balanced", "sequential"):
+        raise InputError(f"{folder} holds a pruned model: expected no revision, and one device as device_map")
+    config = _reading(str(folder), "configuration", lambda: transformers.AutoConfig.from_pretrained(folder))
+    family_of(config)
+    with torch.device("meta"):
+        hf = transformers.AutoModelForCausalLM.from_config(config)
+    saved = pruned_files.read(folder, hf, wanted if isinstance(wanted := _dtype(dtype), torch.dtype) else None)
+    tokenizer = None
+    if (folder / "tokenizer_config.json").is_file():
+        read = transformers.AutoTokenizer.from_pretrained
+        tokenizer = _reading(str(folder), "tokenizer", lambda: read(folder))
+    return hf.to(devices[0]), saved.name, saved.revision, tokenizer
 
 
 def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | str:
@@ -155,31 +180,32 @@ def _reading(where: str, what: str, read: Callable[[], Any]) -> Any:
         raise InputError(f"cannot read the {what} of model {where}: {type(error).__name__}: {reason}") from error
 
 
-def _family_of(config: Any) -> Family:
-    kind = getattr(config, "model_type", None)
-    for family in FAMILIES:
-        if kind in family.model_types:
-            return family
-    known = ", ".join(kind for family in FAMILIES for kind in family.model_types)
-    raise InputError(
-        f"architecture {kind!r} is not supported: expected one of {known} (tracing/families.py lists them)"
-    )
+def opened(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_model: Any = None) -> Model:
+    """A `Model` around a transformers model, its hook map checked against it.
 
-
-def _open(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_model: Any = None) -> Model:
-    family = _family_of(hf.config)
+    Raises:
+        InputError: The architecture is not supported, or a hook does not show what it should.
+    """
+    family_of(hf.config)
     _readable(hf)
-    family = _present(family, hf)
+    removed = taken_out(hf)
+    anatomy = Anatomy.of(hf if removed is None else empty_copy(hf))
     hf.eval()
-    variant = Variant(
-        parallel=bool(getattr(hf.config, "use_parallel_residual", False)) and family.name == "GPT-NeoX",
-        post_norm=getattr(hf.config, "do_layer_norm_before", True) is False,
-    )
     unembed = next(name for name, module in hf.named_modules() if module is hf.get_output_embeddings())
-    hooks = build(family, Sizes.of(hf.config), variant, unembed)
+    hooks = build(anatomy.family, anatomy.sizes, anatomy.variant, unembed)
+    if removed is not None:
+        hooks = hooks.without(lost_hooks(hooks, anatomy, removed))
     nnsight_model = _wrap(hf, tokenizer) if nnsight_model is None else nnsight_model
     model = Model(
-        hf, nnsight_model, tokenizer, name=name, revision=revision, family=family, variant=variant, hooks=hooks
+        hf,
+        nnsight_model,
+        tokenizer,
+        name=name,
+        revision=revision,
+        family=anatomy.family,
+        variant=anatomy.variant,
+        hooks=hooks,
+        pruned=removed,
     )
     check.resolve_operations(model)
     check.self_check(model)
@@ -204,26 +230,3 @@ def _wrap(hf: Any, tokenizer: Any) -> Any:
         return nnsight.NNsight(hf)
     # nnsight sets the padding side and token of the tokenizer it is given; the person's own stays as it is.
     return TransformersModel(hf, tokenizer=copy.deepcopy(tokenizer))
-
-
-def _present(family: Family, hf: nn.Module) -> Family:
-    """The family's entry without the optional parts that this model does not have.
-
-    Raises:
-        InputError: A part that every model of the family has is missing.
-    """
-    optional = {"final_norm", "project_in", "project_out", "pos_embed", "mlp_gate"}
-    modules = {name for name, _ in hf.named_modules()}
-    block = f"{family.layers}.0."
-    absent = {}
-    for field in fields(family):
-        path = getattr(family, field.name)
-        if field.name in ("name", "model_types", "fused_layout", "mid", "mlp", "flat_mlp") or not path:
-            continue
-        if path not in modules and block + path not in modules:
-            if field.name not in optional:
-                raise InputError(
-                    f"{type(hf).__name__} has no module {path}, where {family.name} models keep {field.name}"
-                )
-            absent[field.name] = ""
-    return replace(family, **absent)  # type: ignore[arg-type]

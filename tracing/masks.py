@@ -89,6 +89,18 @@ def _mask(what: str, chosen: Any, shape: tuple[int, ...]) -> Tensor:
     return mask
 
 
+def together(model: "Model", heads: HeadSet | None, ffns: LayerSet | None) -> Removed:
+    """These parts and those that are removed at present.
+
+    Raises:
+        InputError: A mask's shape is not the model's, or a part does not exist; or the model is structurally pruned.
+    """
+    if model.pruned is not None:
+        raise InputError(f"{model.name} is structurally pruned already: remove all parts at once from the whole model")
+    removed = Removed.of(model.sizes, heads, ffns)
+    return removed if model.removed is None else model.removed | removed
+
+
 @contextmanager
 def masked(model: "Model", heads: HeadSet | None = None, ffns: LayerSet | None = None) -> Iterator["Model"]:
     """Run a model with parts removed: every call of `model` inside the block is without them.
@@ -102,11 +114,10 @@ def masked(model: "Model", heads: HeadSet | None = None, ffns: LayerSet | None =
         ffns: Mask [layer], True where removed, or layers.
 
     Raises:
-        InputError: A mask's shape is not the model's, or a part does not exist.
+        InputError: A mask's shape is not the model's, or a part does not exist; or the model is structurally pruned.
     """
     before = model.removed
-    removed = Removed.of(model.sizes, heads, ffns)
-    model.removed = removed if before is None else before | removed
+    model.removed = together(model, heads, ffns)
     try:
         yield model
     finally:

@@ -33,6 +33,7 @@ class Model:
         variant: How it differs from others of its family.
         hooks: Every hook name, and where its value is.
         removed: Parts that are removed at present; see `masked`.
+        pruned: Parts that were taken out of the weights for good; see `tracing.pruned`. `sizes` are the whole model's.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Model:
         family: Family,
         variant: Variant,
         hooks: HookMap,
+        pruned: Removed | None = None,
     ) -> None:
         self.hf, self.nnsight, self.tokenizer = hf, nnsight, tokenizer
         self.name, self.revision = name, revision
         self.family, self.variant, self.hooks = family, variant, hooks
         self.sizes = Sizes.of(hf.config)
         self.removed: Removed | None = None
+        self.pruned = pruned
         self.attention_operation = ""
         self._envoys: dict[str, Any] = {}
         self._fingerprint: tuple[Any, str] | None = None
@@ -59,6 +62,8 @@ class Model:
     def __repr__(self) -> str:
         s = self.sizes
         sizes = f"{s.n_layers} layers, {s.n_heads} heads, d_model {s.d_model}"
+        if self.pruned is not None:
+            sizes += f", pruned of {int(self.pruned.heads.sum())} heads and {int(self.pruned.ffns.sum())} FFNs"
         return f"Model({self.name!r}: {sizes}, {self.dtype}, {self.device})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Model":

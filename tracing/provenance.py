@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from tracing.surgery import taken_out
+
 if TYPE_CHECKING:
     from tracing.model import Model
 
@@ -32,13 +34,14 @@ def identity(model: "Model") -> dict[str, Any]:
 def provenance(model: "Model", **settings: Any) -> dict[str, Any]:
     """The record that every result carries; `settings` are those of the measurement."""
     who = identity(model)
-    removed = model.removed
+    removed = model.removed if model.pruned is None else model.pruned
     return {
         "model": who.pop("name"),
         **who,
         "device": str(model.device),
         "removed_heads": [] if removed is None else removed.heads.nonzero().tolist(),
         "removed_ffns": [] if removed is None else removed.ffns.nonzero().flatten().tolist(),
+        "structurally_pruned": model.pruned is not None,
         **settings,
         "versions": {package: _version(package) for package in _PACKAGES},
         "command": _command(),
@@ -51,9 +54,11 @@ def fingerprint(module: nn.Module) -> str:
 
     It covers each parameter's name, shape, dtype, the sum of its bytes read as integers, and a sample of some 4,096 of
     these: one changed weight changes it, though a change made to evade it need not. On meta only names and shapes
-    exist.
+    exist. What was taken out of a pruned model is covered as well.
     """
     digest = hashlib.blake2b(digest_size=12)
+    if (removed := taken_out(module)) is not None:
+        digest.update(f"{removed.heads.nonzero().tolist()} {removed.ffns.nonzero().tolist()}".encode())
     for name, parameter in sorted(module.state_dict().items()):
         digest.update(f"{name} {list(parameter.shape)} {parameter.dtype}".encode())
         if not parameter.is_meta:

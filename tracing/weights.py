@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from results import InputError
 from tracing.views import View
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _epsilon(norm: nn.Module) -> float:
 
 def output_heads(model: "Model", layer: int) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
     """W_O of each head and b_O, in float32."""
-    projection = _block(model, layer).get_submodule(model.family.output)
+    projection = _whole_block(model, layer).get_submodule(model.family.output)
     weight = matrix(projection).float().unflatten(0, (model.sizes.n_heads, -1))
     bias = output_bias(projection)
     return weight, bias.float() if isinstance(bias, Tensor) else weight.new_zeros(weight.shape[-1])
@@ -70,7 +71,7 @@ def output_heads(model: "Model", layer: int) -> tuple[Float[Tensor, "head d_head
 
 def value_heads(model: "Model", layer: int) -> Float[Tensor, "head d_model d_head"]:
     """W_V of each query head, in float32; query heads of one group share theirs."""
-    block, sizes = _block(model, layer), model.sizes
+    block, sizes = _whole_block(model, layer), model.sizes
     if model.family.fused:
         interleaved = model.family.fused_layout == "interleaved"
         view = View(heads=sizes.n_heads, part=2, parts=3, interleaved=interleaved)
@@ -103,7 +104,14 @@ def unembed_embed(model: "Model") -> Float[Tensor, "d_model d_model"]:
     return product
 
 
-def _block(model: "Model", layer: int) -> nn.Module:
+def _whole_block(model: "Model", layer: int) -> nn.Module:
+    """A block that has all of its heads.
+
+    Raises:
+        InputError: Some were pruned: the weights do not say which head is which.
+    """
+    if model.pruned is not None and model.pruned.heads[layer].any():
+        raise InputError(f"{model.name}: heads of layer {layer} were pruned: read the weights of the whole model")
     block: nn.Module = model.hf.get_submodule(f"{model.family.layers}.{layer}")
     return block
 

@@ -385,7 +385,7 @@ class TestSelfCheck:
     ) -> None:
         hf = BUILDERS[name]()
         load_model(hf)
-        monkeypatch.setattr("tracing.load.FAMILIES", (replace(getattr(families, entry), **wrong),))
+        monkeypatch.setattr("tracing.anatomy.FAMILIES", (replace(getattr(families, entry), **wrong),))
         with pytest.raises(InputError, match=hook) as error:
             load_model(hf)
         assert type(hf).__name__ in str(error.value)
