@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from importance.origins import Origin
-from results import Accuracy, HeadScores, InputError, LayerScores, RepeatLoss, Run
+from results import Accuracy, HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, RepeatLoss, Run
 
 
 def as_values(run: Run, top: int) -> dict[str, Any]:
@@ -62,6 +62,8 @@ def _values(run: Run, name: str, top: int) -> dict[str, Any]:
     if isinstance(result, Accuracy):
         numbers = {name: getattr(result, name) for name in ("value", "stderr", "n", "chance", "majority", "cut")}
         return {"accuracy": numbers}
+    if isinstance(result, PruningCurve | PruningGrid):
+        return {"pruning": result.to_frame().drop(columns="margin").to_dict("records")}
     return {"definition": result.definition, "n": result.n, "top": _top(result, top)}
 
 
@@ -87,7 +89,8 @@ def _title(name: str, values: dict[str, Any]) -> str:
 def _rows(values: dict[str, Any]) -> list[dict[str, Any]]:
     if "damaged" in values:
         return [{"damaged": values["damaged"]}]
-    rows: list[dict[str, Any]] = values["loss"] if "loss" in values else values["top"]
+    kind = next(kind for kind in ("loss", "pruning", "top") if kind in values)
+    rows: list[dict[str, Any]] = values[kind]
     return rows
 
 

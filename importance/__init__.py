@@ -4,6 +4,18 @@ from importance import compare
 from importance.example import Document, Example
 from importance.loading import load_task
 from importance.measure import accuracy, ffn_importance, head_importance
+from importance.pruning import prune, prune_grid
 from importance.task import Task
 
-__all__ = ["Document", "Example", "Task", "accuracy", "compare", "ffn_importance", "head_importance", "load_task"]
+__all__ = [
+    "Document",
+    "Example",
+    "Task",
+    "accuracy",
+    "compare",
+    "ffn_importance",
+    "head_importance",
+    "load_task",
+    "prune",
+    "prune_grid",
+]

@@ -1,7 +1,8 @@
 """What every measurement returns, and how it is kept on disk.
 
 Scores of heads and layers (`HeadScores`, `LayerScores`), what measuring induction heads gives (`InductionScores`,
-`RepeatLoss`), how well a model does on a task (`Accuracy`), the directory that holds a model's results (`create_run`,
+`RepeatLoss`), how well a model does on a task (`Accuracy`) and
+as parts are removed (`PruningCurve`, `PruningGrid`), the directory that holds a model's results (`create_run`,
 `open_run`, `Run`), what comparing scores gives (`Correlation`, `Overlap`, `Capacity`, ..), and the error that speaks
 to a person (`InputError`).
 """
@@ -20,6 +21,7 @@ from results.comparisons import (
 from results.errors import InputError
 from results.induction import InductionScores
 from results.learning import RepeatLoss
+from results.pruning import PruningCurve, PruningGrid
 from results.run import Result, Run, create_run, open_run
 from results.scores import HeadScores, LayerScores
 
@@ -35,6 +37,8 @@ __all__ = [
     "LayerScores",
     "Merge",
     "Overlap",
+    "PruningCurve",
+    "PruningGrid",
     "Reliability",
     "RepeatLoss",
     "Result",

@@ -7,19 +7,20 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from results import checks, files
 from results.accuracy import Accuracy
 from results.errors import InputError
 from results.learning import RepeatLoss
+from results.pruning import PruningCurve, PruningGrid
 from results.scores import HeadScores, LayerScores
 
-Result = HeadScores | LayerScores | RepeatLoss | Accuracy
+Result = HeadScores | LayerScores | RepeatLoss | Accuracy | PruningCurve | PruningGrid
 
 MANIFEST = "manifest.json"
 IDENTITY = ("name", "revision", "fingerprint")
-KINDS: Mapping[str, type[Result]] = {kind.__name__: kind for kind in (HeadScores, LayerScores, RepeatLoss, Accuracy)}
+KINDS: Mapping[str, type[Result]] = {kind.__name__: kind for kind in get_args(Result)}
 SUFFIXES = sorted({kind.suffix for kind in KINDS.values()})
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
 

@@ -157,7 +157,7 @@ class Model:
         Raises:
             InputError: A name is unknown, tokens do not fit the model, or a hook returns another shape.
         """
-        ids, hooks = self.check_tokens(tokens), self._removals() + self._hooked(fwd_hooks)
+        ids, hooks = self.check_tokens(tokens), self._all_hooks(fwd_hooks)
         return execute.run(self, ids, hooks)
 
     def logits_at(
@@ -193,14 +193,14 @@ class Model:
         def select(resid: Tensor, hook: Hook) -> Tensor:
             return resid[row.to(resid.device), pos.to(resid.device)]
 
-        hooks = self._removals() + self._hooked([*fwd_hooks, ("unembed.select", select)])
+        hooks = self._all_hooks([*fwd_hooks, ("unembed.select", select)])
         return execute.run(self, ids, hooks, **inputs)
 
     def run_until_last(self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]) -> None:
         """A forward pass for its hooks alone, without gradients; it ends after the last of them."""
         ids = self.check_tokens(tokens)
         with torch.no_grad():
-            execute.run_until_last(self, ids, self._removals() + self._hooked(fwd_hooks))
+            execute.run_until_last(self, ids, self._all_hooks(fwd_hooks))
 
     def run_with_cache(
         self,
@@ -251,8 +251,12 @@ class Model:
             )
         return ids.to(self.device)
 
-    def _removals(self) -> list[Hooked]:
-        return [] if self.removed is None else self.removed.hooks(self.hooks)
+    def _all_hooks(self, asked: Sequence[tuple[HookName, HookFunction]]) -> list[Hooked]:
+        """The hooks asked for, behind those that remove parts; inside of what is skipped nothing can be removed."""
+        hooked = self._hooked(asked)
+        skipped = tuple(f"{site.module}." for site, _ in hooked if site.port == "skip")
+        removals = [] if self.removed is None else self.removed.hooks(self.hooks)
+        return [hook for hook in removals if not hook[0].module.startswith(skipped)] + hooked
 
     def _hooked(self, hooks: Sequence[tuple[HookName, HookFunction]]) -> list[Hooked]:
         for hook in hooks:

@@ -99,9 +99,7 @@ def test_a_damaged_result_is_named_when_asked_for_and_can_be_set_aside(run: Run)
 
 def test_a_result_of_unknown_kind_is_refused(run: Run) -> None:
     files.write(run.folder / "later.json", files.Content("PruningTree", {}))
-    with pytest.raises(
-        InputError, match=r"expected one of HeadScores, LayerScores, RepeatLoss, Accuracy, got PruningTree"
-    ):
+    with pytest.raises(InputError, match=r"expected one of HeadScores, LayerScores, .*, got PruningTree"):
         run["later"]
 
 

@@ -1,0 +1,252 @@
+"""How well a model does on a task as parts of it are removed: along one ranking, or along two at once."""
+
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import Any, ClassVar
+
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+
+from results import checks, files
+from results.errors import InputError
+from results.stored import Stored
+
+NUMBERS = ("chance", "majority")
+TENSORS = ("correct", "gold_log_p", "margin")
+
+
+def mean_and_stderr(values: Float[Tensor, "*axes unit"]) -> tuple[Float[Tensor, "*axes"], Float[Tensor, "*axes"]]:
+    """Mean over units and its standard error, sqrt(s² / n); NaN for a single unit."""
+    return values.mean(-1), values.std(-1) / sqrt(values.shape[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class PruningCurve(Stored):
+    """Accuracy against the share of heads, or of feed-forward networks, that are removed.
+
+    Attributes:
+        component: `"heads"` or `"ffns"`.
+        strategy: `"static"` (one ranking), `"recomputed"` (ranked again before each step) or `"random"`.
+        percents: The share of parts that each step removes, ascending from 0.
+        removed: How many parts that is: floor(percent · parts / 100).
+        parameters: How many parameters go with them, in the mean over seeds where orders are random.
+        seeds: One for each random order; a single 0 for the others.
+        order: For each seed, all parts in the order of their removal, as flat indices [layer * head] or [layer].
+        correct: 1 for each unit that is right, at each step.
+        gold_log_p: Log-probability of each document's right continuation, in nats.
+        margin: That less the best wrong one; NaN where there is none.
+        chance: What guessing gives.
+        majority: What always giving the most frequent answer gives; NaN where answers have no common names.
+        provenance: What is needed to measure it again, as JSON can hold it.
+
+    Raises:
+        InputError: Shapes or counts do not fit.
+    """
+
+    suffix: ClassVar[str] = ".safetensors"
+
+    component: str
+    strategy: str
+    percents: tuple[float, ...]
+    removed: tuple[int, ...]
+    parameters: tuple[float, ...]
+    seeds: tuple[int, ...]
+    order: Float[Tensor, "seed part"]
+    correct: Float[Tensor, "seed step unit"]
+    gold_log_p: Float[Tensor, "seed step document"]
+    margin: Float[Tensor, "seed step document"]
+    chance: float
+    majority: float
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("percents", "removed", "parameters", "seeds"):
+            self._set(name, tuple(getattr(self, name)))
+        seeds, steps = len(self.seeds), len(self.percents)
+        self._adopt("order", ["seed", "part"], [seeds, None])
+        self._adopt("correct", ["seed", "step", "unit"], [seeds, steps, None])
+        self._adopt("gold_log_p", ["seed", "step", "document"], [seeds, steps, None])
+        self._adopt("margin", ["seed", "step", "document"], list(self.gold_log_p.shape))
+        _check_steps({"removed": self.removed, "parameters": self.parameters}, steps)
+        for name in NUMBERS:
+            self._set(name, float(getattr(self, name)))
+        self._set("provenance", checks.json_dict("provenance", self.provenance))
+
+    @property
+    def n(self) -> int:
+        """The number of units that are right or wrong."""
+        return self.correct.shape[-1]
+
+    @property
+    def value(self) -> Float[Tensor, " step"]:
+        """Accuracy at each step, the mean over seeds."""
+        return self.correct.mean((0, 2))
+
+    @property
+    def stderr(self) -> Float[Tensor, " step"]:
+        """Its standard error over units; orders are taken as they are, see `spread`."""
+        return mean_and_stderr(self.correct.mean(0))[1]
+
+    @property
+    def spread(self) -> Float[Tensor, " step"]:
+        """Standard deviation of the accuracy over random orders; NaN where there is a single one."""
+        return self.correct.mean(-1).std(0)
+
+    @property
+    def drop(self) -> Float[Tensor, " step"]:
+        """Accuracy of the whole model less that of each step."""
+        return mean_and_stderr(self._lost(self.correct))[0]
+
+    @property
+    def drop_stderr(self) -> Float[Tensor, " step"]:
+        """Its standard error, from the paired differences of the units."""
+        return mean_and_stderr(self._lost(self.correct))[1]
+
+    @property
+    def lost_log_p(self) -> tuple[Float[Tensor, " step"], Float[Tensor, " step"]]:
+        """How much the gold log-probability falls, in nats, and the standard error of that, over documents."""
+        return mean_and_stderr(self._lost(self.gold_log_p))
+
+    def _lost(self, values: Float[Tensor, "seed step unit"]) -> Float[Tensor, "step unit"]:
+        return (values[:, :1] - values).mean(0)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A tidy table, one row a seed and step.
+
+        Returns:
+            Columns: `seed`, `percent`, `removed`, `parameters`, `value`, `stderr`, `drop`, `drop_stderr`, and the means
+            over documents `gold_log_p` and `margin`.
+        """
+        value, stderr = mean_and_stderr(self.correct)
+        drop, drop_stderr = mean_and_stderr(self.correct[:, :1] - self.correct)
+        columns = {"value": value, "stderr": stderr, "drop": drop, "drop_stderr": drop_stderr}
+        columns |= {"gold_log_p": self.gold_log_p.mean(-1), "margin": self.margin.mean(-1)}
+        steps = {"percent": self.percents, "removed": self.removed, "parameters": self.parameters}
+        return pd.DataFrame(
+            {"seed": [seed for seed in self.seeds for _ in self.percents]}
+            | {name: list(values) * len(self.seeds) for name, values in steps.items()}
+            | {name: values.flatten().numpy() for name, values in columns.items()},
+            copy=True,
+        )
+
+    def to_content(self) -> files.Content:
+        """What a file holds of this: tensors by name, and all the rest as fields."""
+        names = ("component", "strategy", "percents", "removed", "parameters", "seeds", "provenance")
+        rest = {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in names}
+        rest |= {name: str(getattr(self, name)) for name in NUMBERS}
+        return files.Content(type(self).__name__, rest, {name: getattr(self, name) for name in ("order", *TENSORS)})
+
+    @classmethod
+    def arguments(cls, content: files.Content) -> dict[str, Any]:
+        """The arguments that make the same object again from a file's content."""
+        return {**content.fields, **content.tensors}
+
+    def __repr__(self) -> str:
+        task = self.provenance.get("task", "")
+        return (
+            f"PruningCurve({task}, {self.component}, {self.strategy}: accuracy {float(self.value[0]):.3f} whole, "
+            f"{float(self.value[-1]):.3f} without {self.percents[-1]:g} %)"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PruningGrid(Stored):
+    """Accuracy as feed-forward networks and heads are removed together, each along its own ranking.
+
+    Attributes:
+        ffn_percents: The share of feed-forward networks that is removed, down the grid.
+        head_percents: The share of heads, across it.
+        parameters: How many parameters go, [ffn step][head step].
+        correct: 1 for each unit that is right.
+        gold_log_p: Log-probability of each document's right continuation, in nats.
+        margin: That less the best wrong one; NaN where there is none.
+        chance: What guessing gives.
+        majority: What always giving the most frequent answer gives; NaN where answers have no common names.
+        provenance: What is needed to measure it again, as JSON can hold it.
+
+    Raises:
+        InputError: Shapes or counts do not fit.
+    """
+
+    suffix: ClassVar[str] = ".safetensors"
+
+    ffn_percents: tuple[float, ...]
+    head_percents: tuple[float, ...]
+    parameters: tuple[tuple[int, ...], ...]
+    correct: Float[Tensor, "ffn head unit"]
+    gold_log_p: Float[Tensor, "ffn head document"]
+    margin: Float[Tensor, "ffn head document"]
+    chance: float
+    majority: float
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("ffn_percents", "head_percents"):
+            self._set(name, tuple(getattr(self, name)))
+        self._set("parameters", tuple(tuple(row) for row in self.parameters))
+        sizes = [len(self.ffn_percents), len(self.head_percents)]
+        self._adopt("correct", ["ffn", "head", "unit"], [*sizes, None])
+        self._adopt("gold_log_p", ["ffn", "head", "document"], [*sizes, None])
+        self._adopt("margin", ["ffn", "head", "document"], list(self.gold_log_p.shape))
+        _check_steps({"parameters": self.parameters}, sizes[0])
+        for row in self.parameters:
+            _check_steps({"a row of parameters": row}, sizes[1])
+        for name in NUMBERS:
+            self._set(name, float(getattr(self, name)))
+        self._set("provenance", checks.json_dict("provenance", self.provenance))
+
+    @property
+    def n(self) -> int:
+        """The number of units that are right or wrong."""
+        return self.correct.shape[-1]
+
+    @property
+    def value(self) -> Float[Tensor, "ffn head"]:
+        """Accuracy at each point of the grid."""
+        return self.correct.mean(-1)
+
+    @property
+    def stderr(self) -> Float[Tensor, "ffn head"]:
+        """Its standard error over units."""
+        return mean_and_stderr(self.correct)[1]
+
+    @property
+    def drop(self) -> Float[Tensor, "ffn head"]:
+        """Accuracy of the whole model less that of each point."""
+        return self.value[0, 0] - self.value
+
+    @property
+    def drop_stderr(self) -> Float[Tensor, "ffn head"]:
+        """Its standard error, from the paired differences of the units."""
+        return mean_and_stderr(self.correct[:1, :1] - self.correct)[1]
+
+    def to_frame(self) -> pd.DataFrame:
+        """A tidy table, one row a point: `ffn_percent`, `head_percent`, `parameters`, `value`, `stderr`, `drop`, ..."""
+        places = [(ffn, head) for ffn in self.ffn_percents for head in self.head_percents]
+        columns = {"value": self.value, "stderr": self.stderr, "drop": self.drop, "drop_stderr": self.drop_stderr}
+        columns |= {"gold_log_p": self.gold_log_p.mean(-1), "margin": self.margin.mean(-1)}
+        return pd.DataFrame(
+            {"ffn_percent": [ffn for ffn, _ in places], "head_percent": [head for _, head in places]}
+            | {"parameters": [count for row in self.parameters for count in row]}
+            | {name: values.flatten().numpy() for name, values in columns.items()},
+            copy=True,
+        )
+
+    def to_content(self) -> files.Content:
+        """What a file holds of this: tensors by name, and all the rest as fields."""
+        rest: dict[str, Any] = {name: list(getattr(self, name)) for name in ("ffn_percents", "head_percents")}
+        rest |= {"parameters": [list(row) for row in self.parameters], "provenance": self.provenance}
+        rest |= {name: str(getattr(self, name)) for name in NUMBERS}
+        return files.Content(type(self).__name__, rest, {name: getattr(self, name) for name in TENSORS})
+
+    @classmethod
+    def arguments(cls, content: files.Content) -> dict[str, Any]:
+        """The arguments that make the same object again from a file's content."""
+        return {**content.fields, **content.tensors}
+
+
+def _check_steps(lists: dict[str, tuple[Any, ...]], steps: int) -> None:
+    for name, values in lists.items():
+        if len(values) != steps:
+            raise InputError(f"{name}: expected {steps} entries, one a step, got {len(values)}")
