@@ -1,7 +1,8 @@
 """Units of work: what appears in a run together, is measured once, and is measured again where its inputs changed."""
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from headcount.progress import Progress, say
@@ -18,6 +19,7 @@ class Unit:
         settings: What must stand in a result's provenance for it to be this unit's.
         steps: How many steps it counts on the progress bar.
         measure: Does the work; takes the bar and returns the results in the order of `names`.
+        needs: Results of the run that it reads; where one of them changed since, the unit is measured again.
     """
 
     title: str
@@ -25,21 +27,45 @@ class Unit:
     settings: dict[str, Any]
     steps: int
     measure: Callable[[Progress], tuple[Result, ...]]
+    needs: tuple[str, ...] = field(default=())
 
     def done(self, run: Run) -> bool:
         """Whether the run has all results, made with these settings; a damaged one is set aside, and measured again."""
-        return all(self._has(run, name) for name in self.names)
+        asked = self.settings | ({"inputs": self.inputs(run)} if self.needs else {})
+        return all(_has(run, name, asked) for name in self.names)
 
-    def _has(self, run: Run, name: str) -> bool:
-        if name not in run:
-            return False
-        try:
-            made = run[name].provenance
-        except InputError as error:
-            aside = run.set_aside(name)
-            say(f"{error}; kept as {aside.name}, measuring again")
-            return False
-        return _says(made, self.settings)
+    def inputs(self, run: Run) -> dict[str, str | None]:
+        """A digest of each result that it reads; None for one that is not there."""
+        return {name: _digest(run, name) for name in self.needs}
+
+
+def _has(run: Run, name: str, asked: dict[str, Any]) -> bool:
+    made = _read(run, name)
+    return made is not None and _says(made.provenance, asked)
+
+
+def _read(run: Run, name: str) -> Result | None:
+    """A result of the run, if it is there; a damaged one is set aside."""
+    if name not in run:
+        return None
+    try:
+        return run[name]
+    except InputError as error:
+        aside = run.set_aside(name)
+        say(f"{error}; kept as {aside.name}, measuring again")
+        return None
+
+
+def _digest(run: Run, name: str) -> str | None:
+    """What a result says, in 64 hexadecimal digits; when and on which machine it was made does not count."""
+    result = _read(run, name)
+    if result is None:
+        return None
+    content = result.to_content()
+    said = hashlib.sha256(repr({key: value for key, value in content.fields.items() if key != "provenance"}).encode())
+    for key in sorted(content.tensors):
+        said.update(key.encode() + content.tensors[key].numpy().tobytes())
+    return said.hexdigest()
 
 
 def _says(made: Any, asked: Any) -> bool:
@@ -52,15 +78,20 @@ def _says(made: Any, asked: Any) -> bool:
 def measure_units(units: Sequence[Unit], run: Run) -> list[str]:
     """Measure what the run does not have yet; each unit's results are on disk before the next one begins.
 
+    Units come after those whose results they need.
+
     Returns:
         The names of the results measured now.
     """
-    missing = [unit for unit in units if not unit.done(run)]
     measured: list[str] = []
-    with Progress(sum(unit.steps for unit in missing)) as progress:
-        for unit in missing:
+    with Progress(sum(unit.steps for unit in units)) as progress:
+        for unit in units:
+            if unit.done(run):
+                progress.advance(unit.steps)
+                continue
             progress.title(unit.title)
+            inputs = {"inputs": unit.inputs(run)} if unit.needs else {}
             for name, result in zip(unit.names, unit.measure(progress), strict=True):
-                run.save(name, result)
+                run.save(name, replace(result, provenance=result.provenance | inputs))
                 measured.append(name)
     return measured

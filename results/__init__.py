@@ -3,7 +3,8 @@
 Scores of heads and layers (`HeadScores`, `LayerScores`), what measuring induction heads gives (`InductionScores`,
 `RepeatLoss`), how well a model does on a task (`Accuracy`) and
 as parts are removed (`PruningCurve`, `PruningGrid`), the directory that holds a model's results (`create_run`,
-`open_run`, `Run`), what comparing scores gives (`Correlation`, `Overlap`, `Capacity`, ..), and the error that speaks
+`open_run`, `Run`), what comparing scores gives (`Correlation`, `Overlap`, `Capacity`,
+.., and as a file, `Table`), and the error that speaks
 to a person (`InputError`).
 """
 
@@ -24,6 +25,7 @@ from results.learning import RepeatLoss
 from results.pruning import PruningCurve, PruningGrid
 from results.run import Result, Run, create_run, open_run
 from results.scores import HeadScores, LayerScores
+from results.table import Table
 
 __all__ = [
     "Accuracy",
@@ -44,6 +46,7 @@ __all__ = [
     "Result",
     "Run",
     "ShotPair",
+    "Table",
     "create_run",
     "open_run",
 ]

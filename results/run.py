@@ -15,8 +15,9 @@ from results.errors import InputError
 from results.learning import RepeatLoss
 from results.pruning import PruningCurve, PruningGrid
 from results.scores import HeadScores, LayerScores
+from results.table import Table
 
-Result = HeadScores | LayerScores | RepeatLoss | Accuracy | PruningCurve | PruningGrid
+Result = HeadScores | LayerScores | RepeatLoss | Accuracy | PruningCurve | PruningGrid | Table
 
 MANIFEST = "manifest.json"
 IDENTITY = ("name", "revision", "fingerprint")

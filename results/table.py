@@ -1,0 +1,82 @@
+"""A tidy table: what an analysis of several results gives, one row for each thing it speaks of."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from results import checks, files
+from results.errors import InputError
+from results.stored import Stored
+
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Stored):
+    """Rows of named values.
+
+    Attributes:
+        columns: The names of the columns.
+        rows: One value for each column; numbers, text, truth values or None.
+        definition: What the rows say and how they were computed, in a sentence.
+        provenance: What is needed to compute it again, as JSON can hold it.
+
+    Raises:
+        InputError: A row does not have one value for each column, or one that a table cannot hold.
+    """
+
+    suffix: ClassVar[str] = ".json"
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    definition: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._set("columns", tuple(self.columns))
+        self._set("rows", tuple(tuple(row) for row in self.rows))
+        self._set("provenance", checks.json_dict("provenance", self.provenance))
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise InputError(f"expected one value for each of {', '.join(self.columns)}, got {len(row)}: {row}")
+            if not all(value is None or isinstance(value, str | int | float) for value in row):
+                raise InputError(f"expected numbers, text, truth values or None in a table, got {row}")
+
+    @classmethod
+    def of(cls, records: Iterable[Mapping[str, Value]], definition: str = "", **provenance: Any) -> "Table":
+        """A table of records that all have the same keys."""
+        listed = list(records)
+        columns = tuple(listed[0]) if listed else ()
+        return cls(columns, tuple(tuple(record[name] for name in columns) for record in listed), definition, provenance)
+
+    def records(self) -> list[dict[str, Value]]:
+        """One dict a row."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The same as a data frame."""
+        return pd.DataFrame([list(row) for row in self.rows], columns=list(self.columns))
+
+    def to_content(self) -> files.Content:
+        """What a file holds of this."""
+        rows = [[_kept(value) for value in row] for row in self.rows]
+        kept = {"columns": list(self.columns), "rows": rows, "definition": self.definition}
+        return files.Content(type(self).__name__, kept | {"provenance": self.provenance})
+
+    @classmethod
+    def arguments(cls, content: files.Content) -> dict[str, Any]:
+        """The arguments that make the same object again from a file's content."""
+        rows = [[_restored(value) for value in row] for row in content.fields["rows"]]
+        return {**content.fields, "rows": rows}
+
+
+def _kept(value: Value) -> Any:
+    """NaN and infinities, which JSON lacks, as a word in a list of its own."""
+    return [str(value)] if isinstance(value, float) and not isfinite(value) else value
+
+
+def _restored(value: Any) -> Value:
+    return float(value[0]) if isinstance(value, list) else value
