@@ -1,12 +1,50 @@
 """What the report takes from a run: which results it knows, checked against each other."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from results import HeadScores, InputError, RepeatLoss, Result, Run
+from results import Accuracy, HeadScores, InputError, LayerScores, RepeatLoss, Result, Run
 
 MEASURES = ("prefix_matching", "copying", "copying_published")
+MEANS: Mapping[str, str] = {"mean": "mean over tasks", "rank-mean": "mean rank over tasks"}
+NAME = re.compile(r"(?P<task>.+)\.(?P<shots>\d+)shot")
+
+Kind = TypeVar("Kind", HeadScores, LayerScores, Accuracy)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was measured on: a task, or a mean over tasks, at a number of shots.
+
+    Attributes:
+        task: The task's name, or one of `MEANS`.
+        shots: The number of solved examples before each document.
+    """
+
+    task: str
+    shots: int
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether it stands for several tasks."""
+        return self.task in MEANS
+
+    @property
+    def name(self) -> str:
+        """How a result's name says it: `piqa.0shot`."""
+        return f"{self.task}.{self.shots}shot"
+
+    @property
+    def title(self) -> str:
+        """What people call it: `piqa, 0 shots`."""
+        return f"{MEANS.get(self.task, self.task)}, {self.shots} shot{'' if self.shots == 1 else 's'}"
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Where it stands among others: fewer shots first, at each the means, then the tasks by name."""
+        return self.shots, [*MEANS, self.task].index(self.task), self.task
 
 
 @dataclass(frozen=True)
@@ -17,13 +55,32 @@ class Contents:
         maps: Scores of the model's heads by measure, in the order in which they are shown.
         control: The same measures on a model of the same shape with random weights.
         loss: The loss by repeat, if it was measured.
+        heads: The importance of heads for each task and number of shots, and its means over tasks.
+        ffns: The importance of feed-forward networks, likewise.
+        accuracy: How well the model does on each task.
         everything: All results of the run by name, those included that no section shows.
     """
 
     maps: Mapping[str, HeadScores]
     control: Mapping[str, HeadScores]
     loss: RepeatLoss | None
+    heads: Mapping[Setting, HeadScores]
+    ffns: Mapping[Setting, LayerScores]
+    accuracy: Mapping[Setting, Accuracy]
     everything: Mapping[str, Result]
+
+    @property
+    def complete(self) -> bool:
+        """Whether no section lacks its results."""
+        parts = (self.control, self.heads, self.ffns, self.accuracy)
+        return len(self.maps) == len(MEASURES) and self.loss is not None and all(parts)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The numbers of layers and heads, as far as a result tells them."""
+        for scores in (*self.maps.values(), *self.heads.values(), *self.control.values(), *self.ffns.values()):
+            return scores.shape
+        return ()
 
 
 def read(run: Run) -> Contents:
@@ -37,11 +94,11 @@ def read(run: Run) -> Contents:
     if loss is not None and not isinstance(loss, RepeatLoss):
         raise _wrong(run, "induction/repeat_loss", "RepeatLoss", loss)
     maps, control = _maps(run, everything, "induction"), _maps(run, everything, "control")
-    shapes = {scores.shape for scores in (*maps.values(), *control.values())}
-    if len(shapes) > 1:
-        listed = ", ".join(str(list(shape)) for shape in sorted(shapes))
-        raise InputError(f"{run.folder}: expected score maps of one shape [layer, head], got {listed}; measure again")
-    return Contents(maps, control, loss, everything)
+    heads = _settings(run, everything, "importance/heads", HeadScores)
+    ffns = _settings(run, everything, "importance/ffns", LayerScores)
+    _check_shapes(run, (*maps.values(), *control.values(), *heads.values()), ffns.values())
+    accuracy = _settings(run, everything, "accuracy", Accuracy)
+    return Contents(maps, control, loss, heads, ffns, accuracy, everything)
 
 
 def _maps(run: Run, everything: Mapping[str, Any], group: str) -> dict[str, HeadScores]:
@@ -54,6 +111,38 @@ def _maps(run: Run, everything: Mapping[str, Any], group: str) -> dict[str, Head
         elif scores is not None:
             raise _wrong(run, f"{group}/{measure}", "HeadScores", scores)
     return maps
+
+
+def _settings(run: Run, everything: Mapping[str, Any], group: str, kind: type[Kind]) -> dict[Setting, Kind]:
+    """The results of a group whose names say task and shots, such as `importance/heads/piqa.0shot`, in order."""
+    found = {}
+    for name, result in everything.items():
+        folder, _, own = name.rpartition("/")
+        matched = NAME.fullmatch(own)
+        if folder != group or matched is None:
+            continue
+        if not isinstance(result, kind):
+            raise _wrong(run, name, kind.__name__, result)
+        found[Setting(matched["task"], int(matched["shots"]))] = result
+    return dict(sorted(found.items(), key=lambda entry: entry[0].order))
+
+
+def _check_shapes(run: Run, heads: Iterable[HeadScores], ffns: Iterable[LayerScores]) -> None:
+    """Requires that all scores belong to one model."""
+    shapes, layers = {scores.shape for scores in heads}, {scores.shape for scores in ffns}
+    if len(shapes) > 1:
+        raise InputError(
+            f"{run.folder}: expected score maps of one shape [layer, head], got {_listed(shapes)}; measure again"
+        )
+    if len(layers | {shape[:1] for shape in shapes}) > 1:
+        raise InputError(
+            f"{run.folder}: expected scores of heads and of layers of one model, "
+            f"got {_listed(shapes | layers)}; measure again"
+        )
+
+
+def _listed(shapes: Iterable[tuple[int, ...]]) -> str:
+    return ", ".join(str(list(shape)) for shape in sorted(shapes))
 
 
 def _wrong(run: Run, name: str, expected: str, result: object) -> InputError:

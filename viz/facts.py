@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 
 import torch
 
-from results import HeadScores, RepeatLoss
+from results import Accuracy, HeadScores, LayerScores, RepeatLoss
 from viz import words
+from viz.contents import Contents, Setting
 
 THRESHOLD = 0.5
+FIRST = 10  # how many heads count as the most important
+NAMED = 4  # of how many tasks the summary speaks
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def strongest(maps: Mapping[str, HeadScores]) -> dict[str, Strongest]:
     orders = {measure: ranks(scores) for measure, scores in maps.items()}
     found = {}
     for measure, scores in maps.items():
-        texts = words.all_measured(scores.values, scores.stderr)
+        texts = words.written(scores)
         for layer, head, _ in scores.top(1):
             others = {
                 words.title_of(other): str(order.get((layer, head), words.MISSING))
@@ -65,9 +68,9 @@ def strongest(maps: Mapping[str, HeadScores]) -> dict[str, Strongest]:
     return found
 
 
-def ranks(scores: HeadScores) -> dict[tuple[int, int], int]:
-    """The rank of every measured head by (layer, head), 1 for the highest score."""
-    return {(layer, head): rank for rank, (layer, head, _) in enumerate(scores.top(scores.values.numel()), 1)}
+def ranks(scores: HeadScores | LayerScores) -> dict[tuple[int, ...], int]:
+    """The rank of every measured head by (layer, head), or layer by (layer,), 1 for the highest score."""
+    return {tuple(position): rank for rank, (*position, _) in enumerate(scores.top(scores.values.numel()), 1)}
 
 
 def above(*maps: HeadScores) -> int:
@@ -94,3 +97,70 @@ def learns(loss: RepeatLoss) -> bool:
 def _spread(scores: HeadScores) -> tuple[str, str, str]:
     best = "".join(f"{words.number(value)} ({scores.label(*position)})" for *position, value in scores.top(1))
     return best or words.MISSING, words.number(scores.values.nanmean().item()), str(above(scores))
+
+
+def beats_chance(accuracy: Accuracy) -> bool:
+    """Whether a task is solved better than by guessing and by always giving the most frequent answer.
+
+    Returns:
+        Whether the accuracy exceeds both by more than two standard errors. A majority of NaN is none; a standard error
+        of NaN, that of a single document, settles nothing.
+    """
+    blind = max(value for value in (accuracy.chance, accuracy.majority, 0.0) if not isnan(value))
+    return accuracy.value - 2 * accuracy.stderr > blind
+
+
+def without_verdict(found: Contents, setting: Setting, scores: HeadScores | LayerScores) -> list[str]:
+    """Which tasks of a setting were measured to be at chance, so that nothing can be said of what they need.
+
+    Args:
+        found: All results.
+        setting: A task or a mean over tasks.
+        scores: What was measured there; a mean's provenance lists its tasks.
+    """
+    names = _tasks(scores.provenance.get("tasks")) if setting.is_mean else [setting.task]
+    measured = {name: found.accuracy.get(Setting(name, setting.shots)) for name in names}
+    return [name for name, accuracy in measured.items() if accuracy is not None and not beats_chance(accuracy)]
+
+
+def most_important(found: Contents) -> list[tuple[Setting, Strongest]]:
+    """The head with the highest importance for each of the first few tasks."""
+    tasks = [(setting, scores) for setting, scores in found.heads.items() if not setting.is_mean]
+    best = [(setting, strongest({"head_importance": scores})) for setting, scores in tasks[:NAMED]]
+    return [(setting, head["head_importance"]) for setting, head in best if head]
+
+
+def _tasks(listed: object) -> list[str]:
+    """The tasks that a mean's provenance lists, as names or as entries with a name; a file may hold anything there."""
+    entries = listed if isinstance(listed, list) else []
+    names = [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
+    return [name for name in names if isinstance(name, str)]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many of the most important heads are also among the highest in another measure.
+
+    Attributes:
+        setting: Where importance was measured.
+        count: How many heads both have among their first.
+        first: How many heads of each were compared.
+        expected: How many would be in both if the importance had nothing to do with the measure.
+    """
+
+    setting: Setting
+    count: int
+    first: int
+    expected: float
+
+
+def overlap(found: Contents, measure: str) -> Overlap | None:
+    """The overlap of importance with a measure: of the mean over tasks if there is one, else of the first task."""
+    other = found.maps.get(measure)
+    settings = sorted(found.heads, key=lambda setting: setting.task != "mean")  # the order is kept otherwise
+    if other is None or not settings:
+        return None
+    total = other.values.numel()
+    first = min(FIRST, total)
+    tops = [{tuple(place) for *place, _ in scores.top(first)} for scores in (found.heads[settings[0]], other)]
+    return Overlap(settings[0], len(tops[0] & tops[1]), first, first * first / total)

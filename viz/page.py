@@ -15,7 +15,8 @@ from results import Run, open_run
 from results.files import write_whole
 from viz import contents, facts, tables, words
 from viz.curves import loss_by_repeat
-from viz.scoremap import heads
+from viz.layers import ffn_importance
+from viz.scoremap import heads, heads_for_page
 from viz.theme import THEMES, css_colours, template
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -58,9 +59,12 @@ def _environment() -> jinja2.Environment:
 def _page(run: Run, found: contents.Contents) -> dict[str, Any]:
     """What the template is filled with."""
     figures = _figures(found)
+    topic = "What in-context learning needs in" if found.heads or found.ffns else "Induction heads of"
     return {
+        "title": f"{topic} {run.manifest['model'].get('name', '')}",
         "model": {key: run.manifest["model"].get(key, "") for key in ("name", "revision", "fingerprint")},
         "found": found,
+        "measures": contents.MEASURES,
         "figures": figures,
         "facts": facts,
         "tables": tables,
@@ -78,13 +82,21 @@ def _figures(found: contents.Contents) -> dict[str, go.Figure]:
     figures = {measure: heads(scores, title="", limits=limits.get(measure)) for measure, scores in found.maps.items()}
     if found.loss is not None:
         figures["repeat_loss"] = loss_by_repeat(found.loss)
+    figures |= {f"heads/{setting.name}": heads_for_page(scores) for setting, scores in found.heads.items()}
+    figures |= {f"ffns/{setting.name}": ffn_importance(scores, title="") for setting, scores in found.ffns.items()}
     return figures
 
 
 def _figure_data(figures: dict[str, go.Figure]) -> str:
     """The figures, and what makes them light or dark, as JSON."""
     templates = {name: template(theme) for name, theme in THEMES.items()}
-    text: str = to_json_plotly({"figures": figures, "templates": templates})
+    parts = {name: figure.to_plotly_json() for name, figure in figures.items()}
+    for part in parts.values():
+        del part["layout"]["template"]  # the page gives each figure its colours
+    layouts = list({to_json_plotly(part["layout"]): part["layout"] for part in parts.values()}.values())
+    for part in parts.values():
+        part["layout"] = layouts.index(part["layout"])  # maps of one model share theirs
+    text: str = to_json_plotly({"figures": parts, "layouts": layouts, "templates": templates})
     return text
 
 

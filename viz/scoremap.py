@@ -1,13 +1,15 @@
 """The score map: one cell a head, layers upwards, heads across."""
 
-import textwrap
+import base64
 from html import escape
+from math import isfinite, isnan
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from results import HeadScores, InputError
 from viz import facts, words
@@ -15,8 +17,7 @@ from viz import theme as themes
 
 EXTENT = 680  # the longer side of a map's cells, in pixels, unless they would become too small or too large
 CELL_MIN, CELL_MAX = 6, 40
-MARGIN = {"l": 56, "r": 104, "t": 12, "b": 48}
-LINE, CHARACTER = 20, 8  # of the title, in pixels
+MARGIN = {"l": 56, "r": 104, "b": 48}
 
 
 def heads(
@@ -44,6 +45,50 @@ def heads(
     """
     if not isinstance(scores, HeadScores):
         scores = HeadScores(scores)
+    figure = _drawn(scores, title, theme, limits)
+    return figure.update_traces(hovertext=_hover(scores), hoverinfo="text", selector={"type": "heatmap"})
+
+
+def heads_for_page(scores: HeadScores, *, theme: str = "light") -> go.Figure:
+    """Draws the same map for a page that writes what hovering says itself, because the texts would make it large.
+
+    Returns:
+        A figure whose heatmap has all that it shows in `meta`, which the page unpacks: the measure's title, `n`, the
+        number of layers, the values, whether they are small, and the standard errors in steps of the last digit shown.
+    """
+    figure = _drawn(scores, "", theme, None)
+    small = words.writer(scores) is words.significant
+    meta = {
+        "title": escape(words.title_of(scores.measure)),
+        "n": scores.n,
+        "layers": scores.shape[0],
+        "small": small,
+        "values": _packed(figure.data[0].z),
+        "errors": [] if scores.stderr is None else _in_steps(scores.values, scores.stderr, small),
+    }
+    return figure.update_traces(z=None, meta=meta, hoverinfo="text", selector={"type": "heatmap"})
+
+
+def _packed(values: Float[NDArray[np.float32], "layer head"]) -> str:
+    """Float32 in base64: the first byte of every number, then the second, and so on, since equal parts compress."""
+    planes = np.ascontiguousarray(values, "<f4").view(np.uint8).reshape(-1, 4).T
+    return base64.b64encode(planes.tobytes()).decode("ascii")
+
+
+def _in_steps(values: Tensor, stderr: Tensor, small: bool) -> list[float | None]:
+    """Standard errors in steps of the last digit that is shown of their values, a few characters each; None for NaN."""
+    steps = [words.last_digit(value) if small else words.STEP for value in values.flatten().tolist()]
+    return [_counted(error, step) for error, step in zip(stderr.flatten().tolist(), steps, strict=True)]
+
+
+def _counted(error: float, step: float) -> float | None:
+    if isnan(error):
+        return None
+    return round(error / step) if isfinite(error) and step < 1 else error
+
+
+def _drawn(scores: HeadScores, title: str | None, theme: str, limits: tuple[float, float] | None) -> go.Figure:
+    """The map without what hovering says."""
     values = scores.values.numpy()
     colours, signed = themes.named(theme), bool((values < 0).any())
     low, high = _limits(values, signed, limits)
@@ -53,14 +98,20 @@ def heads(
             zmin=low,
             zmax=high,
             colorscale=[list(stop) for stop in colours.diverging] if signed else themes.SEQUENTIAL,
-            colorbar={"thickness": 12, "outlinewidth": 0, "ypad": 0, "nticks": 6, "tickfont": {"size": 11}},
-            hovertext=_hover(scores),
-            hoverinfo="text",
+            colorbar={
+                "thickness": 12,
+                "outlinewidth": 0,
+                "ypad": 0,
+                "nticks": 6,
+                "tickfont": {"size": 11},
+                "exponentformat": "power",
+            },
             name="",
         )
     )
-    _mark_missing(figure, values, colours)
-    heading = _title(scores) if title is None else title
+    layers, across = np.nonzero(~np.isfinite(values))
+    themes.mark_missing(figure, across, layers, colours)
+    heading = words.heading(scores) if title is None else title
     figure.update_layout(template=themes.template(colours), **_frame(scores.shape, heading))
     return figure
 
@@ -85,7 +136,7 @@ def _hover(scores: HeadScores) -> list[list[str]]:
     measure = escape(words.title_of(scores.measure))
     extras = [(escape(words.title_of(name)), extra.flatten().tolist()) for name, extra in scores.extras.items()]
     texts = []
-    for index, value in enumerate(words.all_measured(scores.values, scores.stderr)):
+    for index, value in enumerate(words.written(scores)):
         layer, head = divmod(index, n_heads)
         lines = [
             f"<b>{scores.label(layer, head)}</b>: layer {layer}, head {head}",
@@ -98,30 +149,14 @@ def _hover(scores: HeadScores) -> list[list[str]]:
     return [texts[layer * n_heads : (layer + 1) * n_heads] for layer in range(n_layers)]
 
 
-def _title(scores: HeadScores) -> str:
-    """What was measured, how, how often and on what."""
-    definition = f" ({scores.definition})" if scores.definition else ""
-    model = f", {scores.provenance['model']}" if "model" in scores.provenance else ""
-    return f"{words.title_of(scores.measure)}{definition}{model}, n = {scores.n}"
-
-
-def _mark_missing(figure: go.Figure, values: Float[NDArray[np.float32], "layer head"], theme: themes.Theme) -> None:
-    """Puts a cross into every cell without a finite score; hovering stays with the heatmap beneath."""
-    layers, across = np.nonzero(~np.isfinite(values))
-    if len(layers):
-        cross = {"symbol": "x-thin", "size": 6, "line": {"width": 1, "color": theme.muted}}
-        figure.add_scatter(x=across, y=layers, mode="markers", marker=cross, hoverinfo="skip", showlegend=False)
-
-
 def _frame(shape: tuple[int, ...], heading: str) -> dict[str, Any]:
     """The layout: square cells, axes that count from 0, room for a title where there is one."""
     n_layers, n_heads = shape
     cell = min(max(EXTENT // max(shape), CELL_MIN), CELL_MAX)
     width = n_heads * cell + MARGIN["l"] + MARGIN["r"]
-    lines = textwrap.wrap(heading, width // CHARACTER)
-    top = MARGIN["t"] + LINE * len(lines)
+    title, top = themes.title(heading, width)
     return {
-        "title": {"text": "<br>".join(map(escape, lines)), "y": 1, "yref": "container", "yanchor": "top"},
+        "title": title,
         "width": width,
         "height": n_layers * cell + top + MARGIN["b"],
         "margin": {**MARGIN, "t": top, "autoexpand": False},

@@ -1,18 +1,19 @@
 """The report's tables as plain text: the highest heads, every value of a map, and where the numbers come from."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import isnan, nan
 from typing import Any
 
 from torch import Tensor
 
-from results import HeadScores, RepeatLoss, Run
+from results import Accuracy, HeadScores, LayerScores, RepeatLoss, Run
 from viz import facts, words
-from viz.contents import Contents
+from viz.contents import Contents, Setting
 
 HIGHEST = 12
+FULL = 8  # more results than this, and each one's own provenance is folded
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def head_rows(maps: Mapping[str, HeadScores]) -> list[list[Cell]]:
 
 
 def _score_column(scores: HeadScores) -> list[Cell]:
-    texts = words.all_measured(scores.values, scores.stderr)
+    texts = words.written(scores)
     return [Cell(text, _order(value)) for text, value in zip(texts, scores.values.flatten().tolist(), strict=True)]
 
 
@@ -79,6 +80,90 @@ def _extras(maps: Mapping[str, HeadScores]) -> dict[str, Tensor]:
 
 def _order(value: float) -> float | None:
     return None if isnan(value) else value
+
+
+def important_columns(scores: HeadScores, maps: Mapping[str, HeadScores]) -> list[str]:
+    """The headings that go with `important_rows`."""
+    others = [heading for measure in _compared(maps) for heading in (words.title_of(measure).lower(), "rank")]
+    return ["rank", "head", words.quantity(scores), *others]
+
+
+def important_rows(
+    heads: Mapping[Setting, HeadScores], maps: Mapping[str, HeadScores]
+) -> dict[Setting, list[list[str]]]:
+    """The most important heads of each setting, and how they do as induction heads.
+
+    Args:
+        heads: The importance of all heads.
+        maps: Scores of the same heads by measure; any of them may be missing.
+
+    Returns:
+        By setting, one row a head: its rank, its label, its importance with standard error, then its score and rank in
+        each of the other measures.
+    """
+    others = [_describer(other) for other in _compared(maps).values()]
+    return {setting: _important(scores, others) for setting, scores in heads.items()}
+
+
+Describer = Callable[[int, int], tuple[str, str]]
+
+
+def _important(scores: HeadScores, others: Sequence[Describer]) -> list[list[str]]:
+    own = _describer(scores)
+    rows = []
+    for layer, head, _ in scores.top(facts.FIRST):
+        text, rank = own(layer, head)
+        described = [part for other in others for part in other(layer, head)]
+        rows.append([rank, scores.label(layer, head), text, *described])
+    return rows
+
+
+def _describer(scores: HeadScores) -> Describer:
+    """Gives a head's score with standard error, and its rank, as text."""
+    ranks, write, values = facts.ranks(scores), words.writer(scores), scores.values.tolist()
+    errors = None if scores.stderr is None else scores.stderr.tolist()
+
+    def describe(layer: int, head: int) -> tuple[str, str]:
+        text = write(values[layer][head], nan if errors is None else errors[layer][head])
+        return text, str(ranks.get((layer, head), words.MISSING))
+
+    return describe
+
+
+def _compared(maps: Mapping[str, HeadScores]) -> dict[str, HeadScores]:
+    """The measures that make an induction head."""
+    return {measure: maps[measure] for measure in ("prefix_matching", "copying") if measure in maps}
+
+
+def ffn_columns(scores: LayerScores) -> list[str]:
+    """The headings that go with `ffn_rows`."""
+    return ["layer", words.quantity(scores), *(words.title_of(name).lower() for name in scores.extras)]
+
+
+def ffn_rows(scores: LayerScores) -> list[list[str]]:
+    """Each layer: the drop in accuracy without its network with standard error, and the extras."""
+    columns = [words.all_measured(extra, None) for extra in scores.extras.values()]
+    return [
+        [str(layer), text, *(column[layer] for column in columns)] for layer, text in enumerate(words.written(scores))
+    ]
+
+
+TASK_COLUMNS = ("task", "shots", "accuracy", "chance", "majority", "n", "cut", "verdict")
+
+
+def task_rows(accuracy: Mapping[Setting, Accuracy]) -> list[list[str]]:
+    """Each task at each number of shots, and whether the model solves it at all; headings are `TASK_COLUMNS`."""
+    return [
+        [
+            setting.task,
+            str(setting.shots),
+            words.measured(result.value, result.stderr),
+            *(words.number(blind) for blind in (result.chance, result.majority)),
+            *(str(count) for count in (result.n, result.cut)),
+            "above chance" if facts.beats_chance(result) else "no verdict: at chance",
+        ]
+        for setting, result in accuracy.items()
+    ]
 
 
 def matrix(scores: HeadScores) -> list[list[str]]:

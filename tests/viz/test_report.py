@@ -5,24 +5,18 @@ import gzip
 import json
 import re
 from collections.abc import Callable
-from html import unescape
 from pathlib import Path
 
 import pytest
 import torch
+from pages import text_of
 
 import viz
 from results import HeadScores, InputError, LayerScores, RepeatLoss, Run, create_run
 from viz import tables
 
 COMMAND = "headcount induction --out DIR"
-
-
-def text_of(path: Path) -> str:
-    """The words of a page, without tags, scripts, styles and line breaks."""
-    page = re.sub(r"<(script|style).*?</\1>", " ", path.read_text(), flags=re.DOTALL)
-    page = re.sub(r"<[^>]*>", "", page.replace("</t", " </t"))  # cells stand apart, words in bold do not
-    return re.sub(r"\s+", " ", unescape(page))
+INCOMPLETE = "Not everything was measured in this run"
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +155,7 @@ def test_an_empty_run_says_which_command_fills_it(tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", model={"name": "tiny"})
     page = viz.report(run, tmp_path / "report.html")
     text = text_of(page)
-    assert "This run is incomplete" in text
+    assert INCOMPLETE in text
     for missing in ("the score maps", "the scores of the heads", "the loss by repeat", "the random-weights control"):
         assert f"Not in this run: {missing}. {COMMAND}" in text
     assert page.stat().st_size < 50_000, "without a figure there is nothing for plotly to draw"
@@ -174,7 +168,7 @@ def test_any_part_alone_gives_a_report(small_run: Run, tmp_path: Path, present: 
         if name.endswith(f"induction/{present}") or name.startswith(present):
             run.save(name, small_run[name])
     text = text_of(viz.report(run, tmp_path / "report.html"))
-    assert "This run is incomplete" in text
+    assert INCOMPLETE in text
     assert ("The strongest prefix-matching head is L2H1" in text) == (present == "prefix_matching")
     assert ("heads score above 0.5 in copying" in text) == (present == "copying")
 

@@ -1,32 +1,17 @@
 """The report in a real browser, opened from a file without a network."""
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from pages import hover
+from playwright.sync_api import Browser, BrowserContext, Page
 
 import viz
 from results import Run
 from viz import tables
 from viz.theme import DARK, LIGHT
-
-READY = 30_000  # milliseconds; far more than a quiet machine needs
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, without which these tests are skipped, but not where all checks must run."""
-    path = shutil.which("chromium")
-    if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("chromium is not installed: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -34,51 +19,9 @@ def report(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return viz.report(small_run, tmp_path_factory.mktemp("report") / "report.html")
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1280, "height": 1000}, offline=True, color_scheme="light")
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def opened(context: BrowserContext) -> Callable[[Path], Page]:
-    """Opens a report and waits for its figures; anything that goes wrong in the page fails the test."""
-
-    def open_page(path: Path) -> Page:
-        page = context.new_page()
-        page.on("console", lambda message: pytest.fail(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: pytest.fail(str(error)))
-        page.on("dialog", lambda dialog: pytest.fail(dialog.message))
-        page.goto(path.as_uri())
-        page.wait_for_selector("[data-ready]", state="attached", timeout=READY)
-        return page
-
-    return open_page
-
-
 def colour(css: str) -> str:
     """`rgb(20, 23, 27)` as `#14171b`."""
     return "#" + bytes(int(part) for part in css.removeprefix("rgb(").removesuffix(")").split(",")).hex()
-
-
-def hover(page: Page, figure: str, layer: int, head: int) -> str:
-    """Moves the mouse to a head and returns what the map says, one line a line."""
-    plot = page.locator(f"[data-figure={figure}]")
-    plot.evaluate("plot => plot.scrollIntoView({ behavior: 'instant', block: 'center' })")
-    x, y = plot.evaluate(
-        """(plot, [layer, head]) => {
-            const { left, top } = plot.getBoundingClientRect();
-            const { _size: size, xaxis, yaxis } = plot._fullLayout;
-            return [left + size.l + xaxis.l2p(head), top + size.t + yaxis.l2p(layer)];
-        }""",
-        [layer, head],
-    )
-    page.mouse.move(x - 2, y - 2)
-    page.mouse.move(x, y)
-    label = plot.locator(".hoverlayer .hovertext", has_text=f"L{layer}H{head}:")
-    label.wait_for()  # the label of the head before goes a moment after the mouse
-    return "\n".join(label.locator("tspan.line").all_text_contents())
 
 
 def test_nothing_is_requested_but_the_file(

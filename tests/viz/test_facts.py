@@ -1,0 +1,78 @@
+"""What the report's sentences rest on."""
+
+from math import nan
+
+import pytest
+import torch
+
+from results import Accuracy, HeadScores, LayerScores, Run
+from viz import contents, facts
+from viz.contents import Setting
+
+
+def accuracy(value: float, stderr: float, chance: float, majority: float) -> Accuracy:
+    return Accuracy(value, stderr, 2, chance, majority, [1, 0], [0, 0], [0, 0], [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "chance", "majority", "beats"),
+    [
+        (0.75, 0.0625, 0.5, nan, True),
+        (0.625, 0.0625, 0.5, nan, False),  # exactly two standard errors
+        (0.75, 0.0625, 0.5, 0.7, False),
+        (0.75, 0.0625, 0.7, 0.5, False),
+        (0.75, 0.0625, 0.5, 0.5, True),
+        (0.25, 0.0625, 0.0, nan, True),
+        (1.0, 0.0, 0.5, 0.5, True),
+        (1.0, nan, 0.5, nan, False),
+        (0.25, 0.0, 0.5, 0.5, False),
+    ],
+)
+def test_chance_is_beaten_by_two_standard_errors(
+    value: float, stderr: float, chance: float, majority: float, beats: bool
+) -> None:
+    assert facts.beats_chance(accuracy(value, stderr, chance, majority)) is beats
+
+
+def found(maps: dict | None = None, heads: dict | None = None, accuracies: dict | None = None) -> contents.Contents:
+    return contents.Contents(maps or {}, {}, None, heads or {}, {}, accuracies or {}, {})
+
+
+def test_a_mean_names_those_of_its_tasks_that_are_at_chance() -> None:
+    good, bad = accuracy(0.9, 0.01, 0.5, nan), accuracy(0.5, 0.01, 0.5, nan)
+    known = found(accuracies={Setting("a", 0): good, Setting("b", 0): bad, Setting("b", 5): good})
+    mean = LayerScores([1], provenance={"tasks": ["a", {"name": "b", "n": 2}, "unknown", 7, {}, {"name": []}]})
+    assert facts.without_verdict(known, Setting("mean", 0), mean) == ["b"]
+    assert facts.without_verdict(known, Setting("mean", 5), mean) == []
+    assert facts.without_verdict(known, Setting("b", 0), LayerScores([1])) == ["b"]
+    assert facts.without_verdict(known, Setting("a", 0), mean) == []
+    assert facts.without_verdict(known, Setting("mean", 0), LayerScores([1], provenance={"tasks": "b"})) == []
+
+
+def test_overlap_counts_heads_among_the_first_of_both() -> None:
+    values = torch.arange(40.0).view(8, 5)
+    shifted = values.roll(-4)  # the six highest of the shifted scores are four places lower
+    maps = {"prefix_matching": HeadScores(values)}
+    heads = {Setting("a", 0): HeadScores(-values), Setting("mean", 5): HeadScores(shifted)}
+    both = facts.overlap(found(maps, heads), "prefix_matching")
+    assert both == facts.Overlap(Setting("mean", 5), 6, 10, 2.5)
+    assert facts.overlap(found(maps, {Setting("a", 0): heads[Setting("a", 0)]}), "prefix_matching").count == 0
+    assert facts.overlap(found(maps), "prefix_matching") is None
+    assert facts.overlap(found({}, heads), "prefix_matching") is None
+
+
+def test_the_most_important_head_of_the_first_few_tasks(needs_run: Run) -> None:
+    best = facts.most_important(contents.read(needs_run))
+    assert [(setting.title, head.label, head.score) for setting, head in best] == [
+        ("piqa, 0 shots", "L3H1", "1.50e-3 ± 0.15e-3"),
+        ("wic, 0 shots", "L4H0", "1.50e-3 ± 0.15e-3"),
+        ("piqa, 5 shots", "L3H1", "1.50e-3 ± 0.15e-3"),
+        ("wic, 5 shots", "L4H0", "1.50e-3 ± 0.15e-3"),
+    ]
+    unmeasured = {Setting("a", 0): HeadScores([[nan]])} | {Setting(f"t{i}", 0): HeadScores([[1]]) for i in range(9)}
+    assert len(facts.most_important(found(heads=unmeasured))) == facts.NAMED - 1
+
+
+def test_layers_are_ranked_as_heads_are() -> None:
+    assert facts.ranks(LayerScores([1, nan, 3])) == {(2,): 1, (0,): 2}
+    assert facts.ranks(HeadScores([[1, 3]])) == {(0, 1): 1, (0, 0): 2}
