@@ -1,7 +1,7 @@
 """What each command measures, as units of work."""
 
-import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -129,39 +129,39 @@ def _say_cut(setting: Setting, cut: int, n: int, what: str) -> None:
 
 def aggregate_units(run: Run) -> list[Unit]:
     """Means over tasks, for every kind of importance and number of shots that a run has two or more tasks of."""
-    groups: dict[tuple[str, str], dict[str, HeadScores | LayerScores]] = {}
-    for name in run.names:
-        found = _IMPORTANCE.fullmatch(name)
+    groups: dict[tuple[str, int], list[str]] = {}
+    for found in map(_IMPORTANCE.fullmatch, run.names):
         if found and found["task"] not in AGGREGATES:
-            scores = _readable(run, name)
-            if scores is not None:
-                groups.setdefault((found["kind"], found["shots"]), {})[found["task"]] = scores
-    return [_aggregate_unit(kind, shots, scores) for (kind, shots), scores in groups.items() if len(scores) > 1]
+            groups.setdefault((found["kind"], int(found["shots"])), []).append(found["task"])
+    return [aggregate_unit(run, kind, shots, tasks) for (kind, shots), tasks in groups.items() if len(tasks) > 1]
 
 
 AGGREGATES: tuple[Literal["mean", "rank-mean"], ...] = ("mean", "rank-mean")
-_IMPORTANCE = re.compile(r"importance/(?P<kind>[\w-]+)/(?P<task>.+)\.(?P<shots>\d+shot)")
+_IMPORTANCE = re.compile(r"importance/(?P<kind>[\w-]+)/(?P<task>.+)\.(?P<shots>\d+)shot")
 
 
-def _aggregate_unit(kind: str, shots: str, scores: dict[str, HeadScores | LayerScores]) -> Unit:
-    inputs = {task: hashlib.sha256(found.values.numpy().tobytes()).hexdigest() for task, found in scores.items()}
+def aggregate_unit(run: Run, kind: str, shots: int, tasks: Sequence[str]) -> Unit:
+    """The means over some tasks of one kind of importance, such as `heads`."""
+    needs = {task: f"importance/{kind}/{task}.{shots}shot" for task in tasks}
 
     def measure(progress: Progress) -> tuple[HeadScores | LayerScores, ...]:
-        found = [compare.aggregate(scores, how) for how in AGGREGATES]
-        return tuple(replace(one, provenance=one.provenance | {"inputs": inputs}) for one in found)
+        scores = {task: scores_of(run, name) for task, name in needs.items()}
+        return tuple(compare.aggregate(scores, how) for how in AGGREGATES)
 
-    names = tuple(f"importance/{kind}/{how}.{shots}" for how in AGGREGATES)
-    return Unit(f"means over tasks, {shots}", names, {"inputs": inputs}, 0, measure)
+    names = tuple(f"importance/{kind}/{how}.{shots}shot" for how in AGGREGATES)
+    return Unit(f"means over tasks, {shots} shots", names, {}, 0, measure, tuple(needs.values()))
 
 
-def _readable(run: Run, name: str) -> HeadScores | LayerScores | None:
-    """The scores of that name; None where the file is damaged or something else, which is said."""
-    try:
-        scores = run[name]
-    except InputError as error:
-        say(f"{error}; left out of the means over tasks")
-        return None
-    return scores if isinstance(scores, HeadScores | LayerScores) else None
+def scores_of(run: Run, name: str) -> HeadScores | LayerScores:
+    """Scores that a unit needs.
+
+    Raises:
+        InputError: The result of that name is something else.
+    """
+    scores = run[name]
+    if not isinstance(scores, HeadScores | LayerScores):
+        raise InputError(f"{name} in {run.folder}: expected scores, got {type(scores).__name__}; measure again")
+    return scores
 
 
 def _named(folder: str) -> tuple[str, ...]:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
+from rich import table as rich_table
 from rich.console import Console
-from rich.table import Table
 
 from importance.origins import Origin
-from results import Accuracy, HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, RepeatLoss, Run
+from results import Accuracy, HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, RepeatLoss, Run, Table
 
 
 def as_values(run: Run, top: int) -> dict[str, Any]:
@@ -64,6 +64,8 @@ def _values(run: Run, name: str, top: int) -> dict[str, Any]:
         return {"accuracy": numbers}
     if isinstance(result, PruningCurve | PruningGrid):
         return {"pruning": result.to_frame().drop(columns="margin").to_dict("records")}
+    if isinstance(result, Table):
+        return {"definition": result.definition, "n": len(result.rows), "rows": result.records()}
     return {"definition": result.definition, "n": result.n, "top": _top(result, top)}
 
 
@@ -89,13 +91,13 @@ def _title(name: str, values: dict[str, Any]) -> str:
 def _rows(values: dict[str, Any]) -> list[dict[str, Any]]:
     if "damaged" in values:
         return [{"damaged": values["damaged"]}]
-    kind = next(kind for kind in ("loss", "pruning", "top") if kind in values)
+    kind = next(kind for kind in ("loss", "pruning", "rows", "top") if kind in values)
     rows: list[dict[str, Any]] = values[kind]
     return rows
 
 
-def _filled(rows: list[dict[str, Any]]) -> Table:
-    table = Table(*(column.replace("_", " ") for column in rows[0]) if rows else ())
+def _filled(rows: list[dict[str, Any]]) -> rich_table.Table:
+    table = rich_table.Table(*(column.replace("_", " ") for column in rows[0]) if rows else ())
     for row in rows:
         table.add_row(*(_number(cell) if isinstance(cell, float) else str(cell) for cell in row.values()))
     return table

@@ -90,8 +90,13 @@ def measure_units(units: Sequence[Unit], run: Run) -> list[str]:
                 progress.advance(unit.steps)
                 continue
             progress.title(unit.title)
-            inputs = {"inputs": unit.inputs(run)} if unit.needs else {}
+            inputs = unit.inputs(run)
+            if None in inputs.values():
+                missing = ", ".join(name for name, digest in inputs.items() if digest is None)
+                say(f"{unit.title}: left out, since the run has no {missing}")
+                continue
             for name, result in zip(unit.names, unit.measure(progress), strict=True):
-                run.save(name, replace(result, provenance=result.provenance | inputs))
+                noted = {"inputs": inputs} if inputs else {}
+                run.save(name, replace(result, provenance=result.provenance | noted))
                 measured.append(name)
     return measured

@@ -66,32 +66,8 @@ def prune(
 
     Source: Bansal et al. 2023, sections 4.1 to 4.3.
     """
-    _check(component, strategy, order)
     sweep = Sweep(model, ask(model, task, shots, limit, seed), batch_size, progress)
-    steps = _steps(percents)
-    counts = [floor(percent * sweep.parts(component) / 100) for percent in steps]
-    used = tuple(seeds) if strategy == "random" else (0,)
-    if strategy == "recomputed":
-        orders = [_ranked_again(sweep, component, counts)]
-    elif order is not None:
-        orders = [_ranking(order, sweep, component)]
-    else:
-        orders = [_shuffled(sweep.parts(component), one) for one in used]
-    removals = [[_first(component, ranked, count) for count in counts] for ranked in orders]
-    parameters = torch.tensor([[sweep.count(removal) for removal in row] for row in removals], dtype=torch.float64)
-    return PruningCurve(
-        component=component,
-        strategy=strategy,
-        percents=steps,
-        removed=tuple(counts),
-        parameters=tuple(parameters.mean(0).tolist()),
-        seeds=used,
-        order=torch.stack(orders),
-        **_answers(sweep, removals),
-        chance=sweep.chance,
-        majority=sweep.majority,
-        provenance=sweep.asked.provenance(model, strategy=strategy, component=component, ranking=_described(order)),
-    )
+    return curve(sweep, order, component, percents, strategy, seeds)
 
 
 def prune_grid(
@@ -129,6 +105,51 @@ def prune_grid(
     Source: Bansal et al. 2023, section 4.4.
     """
     sweep = Sweep(model, ask(model, task, shots, limit, seed), batch_size, progress)
+    return grid(sweep, heads, ffns, head_percents, ffn_percents)
+
+
+def curve(
+    sweep: Sweep,
+    order: Scores | None,
+    component: Component,
+    percents: Iterable[float],
+    strategy: Strategy = "static",
+    seeds: Sequence[int] = (0,),
+) -> PruningCurve:
+    """`prune` on a sweep, which remembers what was run before."""
+    _check(component, strategy, order)
+    steps = _steps(percents)
+    counts = [floor(percent * sweep.parts(component) / 100) for percent in steps]
+    used = tuple(seeds) if strategy == "random" else (0,)
+    if strategy == "recomputed":
+        orders = [_ranked_again(sweep, component, counts)]
+    elif order is not None:
+        orders = [_ranking(order, sweep, component)]
+    else:
+        orders = [_shuffled(sweep.parts(component), one) for one in used]
+    removals = [[_first(component, ranked, count) for count in counts] for ranked in orders]
+    parameters = torch.tensor([[sweep.count(removal) for removal in row] for row in removals], dtype=torch.float64)
+    return PruningCurve(
+        component=component,
+        strategy=strategy,
+        percents=steps,
+        removed=tuple(counts),
+        parameters=tuple(parameters.mean(0).tolist()),
+        seeds=used,
+        order=torch.stack(orders),
+        **_answers(sweep, removals),
+        chance=sweep.chance,
+        majority=sweep.majority,
+        provenance=sweep.asked.provenance(
+            sweep.model, strategy=strategy, component=component, ranking=_described(order)
+        ),
+    )
+
+
+def grid(
+    sweep: Sweep, heads: HeadScores, ffns: LayerScores, head_percents: Iterable[float], ffn_percents: Iterable[float]
+) -> PruningGrid:
+    """`prune_grid` on a sweep, which remembers what was run before."""
     head_order, ffn_order = _ranking(heads, sweep, "heads"), _ranking(ffns, sweep, "ffns")
     across, down = _steps(head_percents), _steps(ffn_percents)
     removals = [
@@ -148,7 +169,7 @@ def prune_grid(
         **_answers(sweep, removals),
         chance=sweep.chance,
         majority=sweep.majority,
-        provenance=sweep.asked.provenance(model, rankings={"heads": _described(heads), "ffns": _described(ffns)}),
+        provenance=sweep.asked.provenance(sweep.model, rankings={"heads": _described(heads), "ffns": _described(ffns)}),
     )
 
 
