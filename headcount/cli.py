@@ -157,6 +157,51 @@ def ffn(
 
 
 @app.command
+def study(
+    config: Path | None = None,
+    /,
+    *,
+    out: Path,
+    preset: str | None = None,
+    model: str | None = None,
+    data: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure everything on one model: induction scores, importance, pruning, and how all of it compares.
+
+    The order brings a first report early. After an interruption the same command goes on; what is finished is not
+    measured again.
+
+    Args:
+        config: TOML file that says what to measure; `headcount/presets` has examples.
+        out: Run directory to write to: a new one, or one with a run of the same model.
+        preset: quick (minutes), smollm2 (hours) or paper (OPT-66B's settings), in place of a file.
+        model: A model other than the configuration's.
+        data: A folder of task rows, or `hub`, other than the configuration's.
+        dtype: A number format of the weights other than the configuration's.
+        device: A place for the model other than the configuration's.
+        dry_run: List the units of work, what is there already, and about how long the rest will take here.
+        as_json: Print what was done, or would be, as JSON.
+    """
+    from headcount.config import read_config
+    from headcount.study import settings_of, study_units
+
+    _check_folder(out)
+    given = {"model": model, "data": data, "dtype": dtype, "device": device}
+    asked = read_config(config, preset).model_copy(update={key: value for key, value in given.items() if value})
+    settings = settings_of(asked)
+    loaded, run = _opened(asked.model, asked.dtype, asked.device, out)
+    units = study_units(loaded, run, asked, settings)
+    if dry_run:
+        _list(units, run, loaded, as_json)
+    else:
+        _measure(units, run, as_json)
+
+
+@app.command
 def tasks(*, data: str | None = None, as_json: Json = False) -> None:
     """List the tasks there are, and where each one's rows would come from here.
 
@@ -333,6 +378,18 @@ def _measure(units: list[Any], run: Any, as_json: bool, then: Callable[[Any], li
         print(
             f"{len(measured)} results measured, {len(run.names)} in {run.folder}. See them: headcount show {run.folder}"
         )
+
+
+def _list(units: list[Any], run: Any, model: Any, as_json: bool) -> None:
+    """What a study would do, unit by unit."""
+    from headcount.costs import costs
+    from headcount.tables import units_table
+
+    found = costs(units, run, model)
+    if as_json:
+        print(json.dumps([cost._asdict() for cost in found], indent=2))
+    else:
+        units_table(found)
 
 
 def _check_at_least(option: str, value: int, least: int) -> None:

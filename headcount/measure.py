@@ -1,8 +1,9 @@
 """What each command measures, as units of work."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, Literal
 
 import importance
@@ -10,6 +11,8 @@ import induction
 from headcount.progress import Progress, say
 from headcount.units import Unit
 from importance import Task, compare
+from importance.evaluate import ask
+from importance.scoring import forest
 from results import Accuracy, HeadScores, InductionScores, InputError, LayerScores, RepeatLoss, Run
 from tracing import Model, randomised
 
@@ -17,27 +20,48 @@ CONTROL_SEQUENCES = 10
 """Random weights differ little from sequence to sequence: the control takes no more than these."""
 
 
-def induction_units(model: Model, n_sequences: int, seed: int, *, control: bool) -> list[Unit]:
+def induction_units(
+    model: Model, n_sequences: int, seed: int, *, control: bool, prefix_definition: str = "successor"
+) -> list[Unit]:
     """Everything the `induction` command measures."""
-    asked = {"seed": seed, "n_sequences": n_sequences}
+    asked = {"seed": seed, "n_sequences": n_sequences, "prefix_definition": prefix_definition}
     few = min(n_sequences, CONTROL_SEQUENCES)
 
     def scores(progress: Progress) -> tuple[HeadScores, ...]:
-        return _maps(induction.score_heads(model, n_sequences, seed, progress=progress.advance))
+        return _maps(
+            induction.score_heads(
+                model, n_sequences, seed, prefix_definition=prefix_definition, progress=progress.advance
+            )
+        )
 
     def loss(progress: Progress) -> tuple[RepeatLoss]:
         return (induction.repeat_loss(model, min(n_sequences, 20), seed, progress=progress.advance),)
 
     def random(progress: Progress) -> tuple[HeadScores, ...]:
-        return _maps(induction.score_heads(randomised(model, seed), few, seed, progress=progress.advance))
+        return _maps(
+            induction.score_heads(
+                randomised(model, seed), few, seed, prefix_definition=prefix_definition, progress=progress.advance
+            )
+        )
+
+    def tokens(n: int) -> Callable[[], int]:
+        return lambda: sum(4 * induction.sequences.period(index) for index in range(n))
 
     units = [
-        Unit("prefix matching and copying", _named("induction"), asked, 2 * n_sequences, scores),
+        Unit(
+            "prefix matching and copying",
+            _named("induction"),
+            asked,
+            2 * n_sequences,
+            scores,
+            tokens=tokens(n_sequences),
+        ),
         Unit("loss by repeat", ("induction/repeat_loss",), {"seed": seed}, min(n_sequences, 20), loss),
     ]
     if control:
+        fewer = asked | {"n_sequences": few}
         units.append(
-            Unit("the same with random weights", _named("control"), asked | {"n_sequences": few}, 2 * few, random)
+            Unit("the same with random weights", _named("control"), fewer, 2 * few, random, tokens=tokens(few))
         )
     return units
 
@@ -75,8 +99,17 @@ class Setting:
         rows = {key: value for key, value in self.task.source.items() if key != "folder"}
         return self.stated | {"source": rows}
 
-    def steps(self, rows: int) -> int:
-        """How many of so many rows it takes."""
+    @property
+    def documents(self) -> int:
+        """How many documents are scored, at most."""
+        return self._of(len(self.task.rows.scored))
+
+    @property
+    def examples(self) -> int:
+        """How many examples gradients are taken on, at most."""
+        return self._of(len(self.task.rows.pool))
+
+    def _of(self, rows: int) -> int:
         return rows if self.limit is None else min(rows, self.limit)
 
 
@@ -89,8 +122,15 @@ def accuracy_unit(model: Model, setting: Setting) -> Unit:
         _say_cut(setting, found.cut, len(found.gold_log_p), "documents")
         return (found,)
 
-    steps = setting.steps(len(setting.task.rows.scored))
-    return Unit(f"accuracy, {setting.name}", (f"accuracy/{setting.name}",), setting.asked, steps, measure)
+    name = f"accuracy/{setting.name}"
+    return Unit(
+        f"accuracy, {setting.name}",
+        (name,),
+        setting.asked,
+        setting.documents,
+        measure,
+        tokens=tokens_of(model, setting, setting.documents),
+    )
 
 
 def head_unit(model: Model, setting: Setting, method: str, reduction: str) -> Unit:
@@ -107,8 +147,18 @@ def head_unit(model: Model, setting: Setting, method: str, reduction: str) -> Un
         _say_cut(setting, found.provenance["cut"], found.n, "examples")
         return (replace(found, provenance=found.provenance | setting.stated),)
 
-    steps = setting.steps(len(setting.task.rows.pool))
-    return Unit(f"heads, {setting.name}", (f"importance/{folder}/{setting.name}",), asked, steps, measure)
+    sizes = model.sizes
+    # Forward and backward; or each head removed in its layer, with the layers below left out.
+    passes = 3 if method == "gradient" else 1 + sizes.n_layers * sizes.n_heads / 2
+    name = f"importance/{folder}/{setting.name}"
+    return Unit(
+        f"heads, {setting.name}",
+        (name,),
+        asked,
+        setting.examples,
+        measure,
+        tokens=tokens_of(model, setting, passes * setting.examples),
+    )
 
 
 def ffn_unit(model: Model, setting: Setting) -> Unit:
@@ -118,8 +168,23 @@ def ffn_unit(model: Model, setting: Setting) -> Unit:
         task, shots, limit = setting.task, setting.shots, setting.limit
         return (importance.ffn_importance(model, task, shots, limit, seed=setting.seed, progress=progress.advance),)
 
-    steps = setting.steps(len(setting.task.rows.scored))
-    return Unit(f"FFNs, {setting.name}", (f"importance/ffns/{setting.name}",), setting.asked, steps, measure)
+    name = f"importance/ffns/{setting.name}"
+    tokens = tokens_of(model, setting, (1 + model.sizes.n_layers / 2) * setting.documents)
+    return Unit(f"FFNs, {setting.name}", (name,), setting.asked, setting.documents, measure, tokens=tokens)
+
+
+def tokens_of(model: Model, setting: Setting, documents: float) -> Callable[[], int]:
+    """How many tokens so many documents have, as the first ones go."""
+
+    def count() -> int:
+        few = ask(model, setting.task, setting.shots, min(setting.documents, SAMPLE), setting.seed).tokens
+        return round(documents * fmean(len(tree.ids) for _, tree in forest(model, few)))
+
+    return count
+
+
+SAMPLE = 30
+"""Documents whose length stands for all in a guess at costs."""
 
 
 def _say_cut(setting: Setting, cut: int, n: int, what: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from rich import table as rich_table
 from rich.console import Console
 
+from headcount.costs import Cost
 from importance.origins import Origin
 from results import Accuracy, HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, RepeatLoss, Run, Table
 
@@ -40,6 +41,25 @@ def tasks_table(found: Sequence[Origin]) -> None:
     console = Console()
     console.print(_filled(rows))
     console.print("any other lm-eval task that is scored by likelihoods can be named, too", highlight=False)
+
+
+def units_table(found: Sequence[Cost]) -> None:
+    """Print what a study would do, and what that would cost."""
+    rows = [
+        {"unit": cost.title, "state": "done" if cost.done else "to do", "tokens": cost.tokens, "time": _time(cost)}
+        for cost in found
+    ]
+    console = Console()
+    console.print(_filled(rows))
+    missing = [cost for cost in found if not cost.done]
+    hours = sum(cost.seconds for cost in missing) / 3600
+    text = f"{len(found) - len(missing)} of {len(found)} units are done; the rest takes about {hours:.1f} hours here"
+    console.print(text, highlight=False)
+
+
+def _time(cost: Cost) -> str:
+    minutes = cost.seconds / 60
+    return "" if cost.done else f"{minutes:.1f} min" if minutes >= 0.1 else "seconds"
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from headcount.progress import Progress, say
@@ -20,6 +20,7 @@ class Unit:
         steps: How many steps it counts on the progress bar.
         measure: Does the work; takes the bar and returns the results in the order of `names`.
         needs: Results of the run that it reads; where one of them changed since, the unit is measured again.
+        tokens: Says how many tokens pass through the model, for a guess at the time it takes.
     """
 
     title: str
@@ -27,7 +28,8 @@ class Unit:
     settings: dict[str, Any]
     steps: int
     measure: Callable[[Progress], tuple[Result, ...]]
-    needs: tuple[str, ...] = field(default=())
+    needs: tuple[str, ...] = ()
+    tokens: Callable[[], int] = int
 
     def done(self, run: Run) -> bool:
         """Whether the run has all results, made with these settings; a damaged one is set aside, and measured again."""

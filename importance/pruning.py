@@ -141,7 +141,12 @@ def curve(
         chance=sweep.chance,
         majority=sweep.majority,
         provenance=sweep.asked.provenance(
-            sweep.model, strategy=strategy, component=component, ranking=_described(order)
+            sweep.model,
+            strategy=strategy,
+            component=component,
+            percents=list(steps),
+            seeds=list(used),
+            ranking=_described(order),
         ),
     )
 
@@ -169,7 +174,12 @@ def grid(
         **_answers(sweep, removals),
         chance=sweep.chance,
         majority=sweep.majority,
-        provenance=sweep.asked.provenance(sweep.model, rankings={"heads": _described(heads), "ffns": _described(ffns)}),
+        provenance=sweep.asked.provenance(
+            sweep.model,
+            head_percents=list(across),
+            ffn_percents=list(down),
+            rankings={"heads": _described(heads), "ffns": _described(ffns)},
+        ),
     )
 
 

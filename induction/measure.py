@@ -132,6 +132,7 @@ def score_heads(
     settings = {
         "seed": seed,
         "n_sequences": n_sequences,
+        "prefix_definition": prefix_definition,
         "sequences": used,
         "left_out": left_out,
         "token_source": pool.source,

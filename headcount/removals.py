@@ -1,0 +1,129 @@
+"""Units of work that remove parts: pruning curves along every ranking, and the combined grid."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from math import isnan
+from typing import Literal
+
+from headcount.config import Study
+from headcount.measure import Setting, scores_of, tokens_of
+from headcount.progress import Progress
+from headcount.units import Unit
+from importance import compare
+from importance.evaluate import ask
+from importance.pruning import Strategy, curve, grid
+from importance.sweep import Component, Sweep
+from results import HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, Run
+from tracing import Model
+
+Scores = HeadScores | LayerScores
+Ranking = Literal["own", "mean", "most", "least"]
+
+
+class Removals:
+    """Makes the units of one study, whose curves share what was run before.
+
+    Args:
+        model: The whole model.
+        run: The run that holds importance, and takes the curves.
+        config: The study.
+    """
+
+    def __init__(self, model: Model, run: Run, config: Study) -> None:
+        self.model, self.run, self.config = model, run, config
+        self._sweep = cache(self._asked)
+
+    def ranked(self, setting: Setting, component: Component, ranking: Ranking, others: Sequence[str]) -> Unit:
+        """A curve along the importance of the task itself, of others, or their mean.
+
+        Args:
+            setting: The task that is scored.
+            component: What is removed.
+            ranking: What decides who goes.
+            others: The tasks to find the most and least correlated one in.
+        """
+        folder, shots = f"importance/{component}", f"{setting.shots}shot"
+        own = f"{folder}/{setting.name}"
+        needs = {"own": (own,), "mean": (f"{folder}/mean.{shots}",)}.get(
+            ranking, (own, *(f"{folder}/{task}.{shots}" for task in others))
+        )
+
+        def order() -> Scores:
+            scores = {name: scores_of(self.run, name) for name in needs}
+            return _chosen(scores, own, ranking) if ranking in ("most", "least") else scores[needs[0]]
+
+        return self._curve(setting, component, ranking, self._percents(component), needs, order)
+
+    def random(self, setting: Setting, component: Component) -> Unit:
+        """The control: the same removal in random orders."""
+        seeds = tuple(self.config.random_seeds)
+        return self._curve(setting, component, "random", tuple(self.config.random_percents), (), lambda: None, seeds)
+
+    def recomputed(self, setting: Setting, component: Component) -> Unit:
+        """A curve whose ranking is measured again before each step."""
+        return self._curve(setting, component, "recomputed", self._percents(component), (), lambda: None)
+
+    def grid(self, setting: Setting) -> Unit:
+        """Heads and feed-forward networks together, each along its own ranking."""
+        config = self.config
+        needs = tuple(f"importance/{component}/{setting.name}" for component in ("heads", "ffns"))
+        across, down = tuple(config.grid_head_percents), tuple(config.grid_ffn_percents)
+
+        def measure(progress: Progress) -> tuple[PruningGrid]:
+            heads, ffns = (scores_of(self.run, name) for name in needs)
+            if not isinstance(heads, HeadScores) or not isinstance(ffns, LayerScores):
+                raise InputError(f"expected scores of heads and of layers in {' and '.join(needs)}; measure again")
+            return (grid(self._followed(setting, progress), heads, ffns, across, down),)
+
+        asked = setting.asked | {"head_percents": [0.0, *across], "ffn_percents": [0.0, *down]}
+        points = (len(across) + 1) * (len(down) + 1)
+        name = f"pruning/grid/{setting.name}"
+        steps = points * setting.documents
+        tokens = tokens_of(self.model, setting, steps)
+        return Unit(f"grid, {setting.name}", (name,), asked, steps, measure, needs, tokens)
+
+    def _curve(
+        self,
+        setting: Setting,
+        component: Component,
+        kind: str,
+        percents: tuple[float, ...],
+        needs: tuple[str, ...],
+        order: Callable[[], Scores | None],
+        seeds: tuple[int, ...] = (0,),
+    ) -> Unit:
+        strategies: dict[str, Strategy] = {"random": "random", "recomputed": "recomputed"}
+        strategy: Strategy = strategies.get(kind, "static")
+
+        def measure(progress: Progress) -> tuple[PruningCurve]:
+            sweep = self._followed(setting, progress)
+            return (curve(sweep, order(), component, percents, strategy, seeds),)
+
+        name = f"pruning/{component}/{setting.name}.{kind}"
+        asked = setting.asked | {"strategy": strategy, "percents": [0.0, *percents], "seeds": list(seeds)}
+        steps = (len(percents) + 1) * len(seeds) * setting.documents
+        tokens = tokens_of(self.model, setting, steps)
+        return Unit(f"{component} removed ({kind}), {setting.name}", (name,), asked, steps, measure, needs, tokens)
+
+    def _percents(self, component: Component) -> tuple[float, ...]:
+        return tuple(self.config.head_percents if component == "heads" else self.config.ffn_percents)
+
+    def _followed(self, setting: Setting, progress: Progress) -> Sweep:
+        sweep = self._sweep(setting)
+        sweep.progress = progress.advance
+        return sweep
+
+    def _asked(self, setting: Setting) -> Sweep:
+        return Sweep(self.model, ask(self.model, setting.task, setting.shots, setting.limit, setting.seed))
+
+
+def _chosen(scores: Mapping[str, Scores], own: str, ranking: Ranking) -> Scores:
+    """Of the other tasks' scores, those that are correlated most, or least, with a task's own."""
+    rhos = {
+        name: compare.spearman(scores[own], other, resamples=0).rho for name, other in scores.items() if name != own
+    }
+    known = {name: rho for name, rho in rhos.items() if not isnan(rho)}
+    if not known:
+        raise InputError(f"no other task's importance can be correlated with {own}: all of it is alike")
+    best = max if ranking == "most" else min
+    return scores[best(known, key=known.__getitem__)]

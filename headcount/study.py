@@ -1,0 +1,123 @@
+"""A study: everything that is measured on one model, as units in an order that gives a first report early."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from headcount.analyses import INDUCTION, Analyses
+from headcount.config import Study, Tasks
+from headcount.measure import Setting, accuracy_unit, aggregate_unit, ffn_unit, head_unit, induction_units
+from headcount.removals import Removals
+from headcount.units import Unit
+from importance import load_task
+from results import InputError, Run
+from tracing import Model
+
+COMPONENTS = ("heads", "ffns")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A setting, and the part of the configuration that asks for it."""
+
+    setting: Setting
+    group: Tasks
+
+
+def settings_of(config: Study) -> list[Asked]:
+    """Every task at every number of shots; whatever is wrong with them is found before a model is loaded.
+
+    Raises:
+        InputError: A task is unknown, its rows cannot be had or are too few, or one setting is asked for twice.
+    """
+    found = [
+        Asked(
+            Setting(load_task(name, config.profile, group.data or config.data), shots, group.limit, config.seed), group
+        )
+        for group in config.tasks
+        for name in group.names
+        for shots in group.shots
+    ]
+    names = [asked.setting.name for asked in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name} is asked for twice: name every task once for each number of shots")
+    for asked, split in product(found, ("scored", "train")):
+        asked.setting.task.examples(asked.setting.shots, 1, split, config.seed)
+    return found
+
+
+def study_units(model: Model, run: Run, config: Study, settings: Sequence[Asked]) -> list[Unit]:
+    """Everything that a study measures, in order: what a first report needs comes first."""
+    all_settings = [asked.setting for asked in settings]
+    return [
+        *induction_units(
+            model, config.sequences, config.seed, control=config.control, prefix_definition=config.prefix_definition
+        ),
+        *(unit for setting in all_settings for unit in _of_heads(model, setting, config)),
+        *_means(run, "heads", settings),
+        *(ffn_unit(model, setting) for setting in all_settings),
+        *_means(run, "ffns", settings),
+        *_compared(run, config, settings),
+        *_removed(Removals(model, run, config), config, settings),
+    ]
+
+
+def _of_heads(model: Model, setting: Setting, config: Study) -> tuple[Unit, Unit]:
+    examples = replace(setting, limit=config.examples)
+    return accuracy_unit(model, setting), head_unit(model, examples, "gradient", config.reduction)
+
+
+def _means(run: Run, component: str, settings: Sequence[Asked]) -> list[Unit]:
+    return [aggregate_unit(run, component, shots, tasks) for shots, tasks in _seen(settings).items() if len(tasks) > 1]
+
+
+def _seen(settings: Sequence[Asked]) -> dict[int, list[str]]:
+    """The tasks that the means are over, by number of shots."""
+    found: dict[int, list[str]] = {}
+    for asked in settings:
+        if not asked.group.unseen:
+            found.setdefault(asked.setting.shots, []).append(asked.setting.task.name)
+    return found
+
+
+def _compared(run: Run, config: Study, settings: Sequence[Asked]) -> list[Unit]:
+    analyses, seen = Analyses(run, config.top, config.seed), _seen(settings)
+    by_shots: dict[int, list[str]] = {}
+    by_task: dict[str, list[int]] = {}
+    for asked in settings:
+        by_shots.setdefault(asked.setting.shots, []).append(asked.setting.task.name)
+        by_task.setdefault(asked.setting.task.name, []).append(asked.setting.shots)
+    units = []
+    for shots, tasks in by_shots.items():
+        units += analyses.of_shots(shots, [*tasks, *(["mean"] if len(seen.get(shots, [])) > 1 else [])])
+    names = [f"importance/{kind}/{asked.setting.name}" for kind in COMPONENTS for asked in settings]
+    return [
+        *units,
+        *analyses.across_shots(by_task),
+        analyses.layers([*(f"induction/{one}" for one in INDUCTION), *names]),
+    ]
+
+
+def _removed(removals: Removals, config: Study, settings: Sequence[Asked]) -> list[Unit]:
+    """Curves and grids: first each task by its own ranking, then the control, then all else."""
+    pruned = [asked for asked in settings if asked.group.prune]
+    seen = _seen(settings)
+
+    def each(wanted: Callable[[Asked], bool], make: Callable[[Setting, Any], Unit]) -> list[Unit]:
+        return [make(a.setting, component) for a in pruned if wanted(a) for component in COMPONENTS]
+
+    units = []
+    if "own" in config.rankings:
+        units += each(lambda a: True, lambda s, c: removals.ranked(s, c, "own", ()))
+    units += each(lambda a: a.group.random, removals.random)
+    units += [removals.grid(asked.setting) for asked in pruned if asked.group.grid]
+    for ranking in (ranking for ranking in config.rankings if ranking != "own"):
+        for asked, component in product(pruned, COMPONENTS):
+            others = [task for task in seen.get(asked.setting.shots, []) if task != asked.setting.task.name]
+            # A mean is over two tasks or more; most and least correlated differ among two others or more.
+            if len(others) > 1 or (ranking == "mean" and len(seen.get(asked.setting.shots, [])) > 1):
+                units.append(removals.ranked(asked.setting, component, ranking, others))  # type: ignore[arg-type]
+    units += each(lambda a: a.group.recomputed, removals.recomputed)
+    return units
