@@ -29,10 +29,11 @@ class Analyses:
         run: The run.
         top: The share of highest heads whose overlap is measured.
         seed: Seed of resampling.
+        n_layers: The model's layers; fewer than three cannot be ranked.
     """
 
-    def __init__(self, run: Run, top: float, seed: int) -> None:
-        self.run, self.top, self.seed = run, top, seed
+    def __init__(self, run: Run, top: float, seed: int, n_layers: int) -> None:
+        self.run, self.top, self.seed, self.n_layers = run, top, seed, n_layers
 
     def of_shots(self, shots: int, tasks: Sequence[str]) -> list[Unit]:
         """What can be said of some tasks at one number of shots."""
@@ -45,10 +46,11 @@ class Analyses:
         if len(tasks) > 2:  # the tasks and their mean
             units += [
                 self._unit(f"analyses/heads/correlations.{shots}shot", heads, self._correlations),
-                self._unit(f"analyses/ffns/correlations.{shots}shot", ffns, self._ffn_correlations),
                 self._unit(f"analyses/heads/overlaps.{shots}shot", heads, self._overlaps),
                 self._unit(f"analyses/heads/order.{shots}shot", heads, self._order),
             ]
+        if len(tasks) > 2 and self.n_layers >= compare.FEWEST:
+            units.append(self._unit(f"analyses/ffns/correlations.{shots}shot", ffns, self._ffn_correlations))
         return units
 
     def across_shots(self, tasks: Mapping[str, Sequence[int]]) -> list[Unit]:

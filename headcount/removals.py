@@ -8,7 +8,7 @@ from typing import Literal
 from headcount.config import Study
 from headcount.measure import Setting, scores_of, tokens_of
 from headcount.progress import Progress
-from headcount.units import Unit
+from headcount.units import ImpossibleError, Unit
 from importance import compare
 from importance.evaluate import ask
 from importance.pruning import Strategy, curve, grid
@@ -105,6 +105,11 @@ class Removals:
         tokens = tokens_of(self.model, setting, steps)
         return Unit(f"{component} removed ({kind}), {setting.name}", (name,), asked, steps, measure, needs, tokens)
 
+    def parts(self, component: Component) -> int:
+        """How many heads, or feed-forward networks, the model has."""
+        sizes = self.model.sizes
+        return sizes.n_layers * (sizes.n_heads if component == "heads" else 1)
+
     def _percents(self, component: Component) -> tuple[float, ...]:
         return tuple(self.config.head_percents if component == "heads" else self.config.ffn_percents)
 
@@ -124,6 +129,6 @@ def _chosen(scores: Mapping[str, Scores], own: str, ranking: Ranking) -> Scores:
     }
     known = {name: rho for name, rho in rhos.items() if not isnan(rho)}
     if not known:
-        raise InputError(f"no other task's importance can be correlated with {own}: all of it is alike")
+        raise ImpossibleError(f"no other task's importance can be correlated with {own}")
     best = max if ranking == "most" else min
     return scores[best(known, key=known.__getitem__)]

@@ -6,15 +6,17 @@ from itertools import product
 from typing import Any
 
 from headcount.analyses import INDUCTION, Analyses
+from headcount.claims import claims_unit
 from headcount.config import Study, Tasks
 from headcount.measure import Setting, accuracy_unit, aggregate_unit, ffn_unit, head_unit, induction_units
 from headcount.removals import Removals
 from headcount.units import Unit
-from importance import load_task
+from importance import compare, load_task
+from importance.sweep import Component
 from results import InputError, Run
 from tracing import Model
 
-COMPONENTS = ("heads", "ffns")
+COMPONENTS: tuple[Component, ...] = ("heads", "ffns")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def settings_of(config: Study) -> list[Asked]:
 def study_units(model: Model, run: Run, config: Study, settings: Sequence[Asked]) -> list[Unit]:
     """Everything that a study measures, in order: what a first report needs comes first."""
     all_settings = [asked.setting for asked in settings]
-    return [
+    units = [
         *induction_units(
             model, config.sequences, config.seed, control=config.control, prefix_definition=config.prefix_definition
         ),
@@ -59,9 +61,15 @@ def study_units(model: Model, run: Run, config: Study, settings: Sequence[Asked]
         *_means(run, "heads", settings),
         *(ffn_unit(model, setting) for setting in all_settings),
         *_means(run, "ffns", settings),
-        *_compared(run, config, settings),
+        *_compared(Analyses(run, config.top, config.seed, model.sizes.n_layers), settings),
         *_removed(Removals(model, run, config), config, settings),
     ]
+    by_shots: dict[int, list[str]] = {}
+    for asked in settings:
+        by_shots.setdefault(asked.setting.shots, []).append(asked.setting.task.name)
+    unseen = [asked.setting.task.name for asked in settings if asked.group.unseen]
+    measured = [name for unit in units for name in unit.names if not name.startswith("control/")]
+    return [*units, claims_unit(run, by_shots, unseen, measured)]
 
 
 def _of_heads(model: Model, setting: Setting, config: Study) -> tuple[Unit, Unit]:
@@ -82,8 +90,8 @@ def _seen(settings: Sequence[Asked]) -> dict[int, list[str]]:
     return found
 
 
-def _compared(run: Run, config: Study, settings: Sequence[Asked]) -> list[Unit]:
-    analyses, seen = Analyses(run, config.top, config.seed), _seen(settings)
+def _compared(analyses: Analyses, settings: Sequence[Asked]) -> list[Unit]:
+    seen = _seen(settings)
     by_shots: dict[int, list[str]] = {}
     by_task: dict[str, list[int]] = {}
     for asked in settings:
@@ -117,7 +125,8 @@ def _removed(removals: Removals, config: Study, settings: Sequence[Asked]) -> li
         for asked, component in product(pruned, COMPONENTS):
             others = [task for task in seen.get(asked.setting.shots, []) if task != asked.setting.task.name]
             # A mean is over two tasks or more; most and least correlated differ among two others or more.
-            if len(others) > 1 or (ranking == "mean" and len(seen.get(asked.setting.shots, [])) > 1):
+            enough = len(others) > 1 and removals.parts(component) >= compare.FEWEST
+            if enough or (ranking == "mean" and len(seen.get(asked.setting.shots, [])) > 1):
                 units.append(removals.ranked(asked.setting, component, ranking, others))  # type: ignore[arg-type]
     units += each(lambda a: a.group.recomputed, removals.recomputed)
     return units

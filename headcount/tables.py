@@ -113,6 +113,8 @@ def _rows(values: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"damaged": values["damaged"]}]
     kind = next(kind for kind in ("loss", "pruning", "rows", "top") if kind in values)
     rows: list[dict[str, Any]] = values[kind]
+    if rows and "verdict" in rows[0]:  # the rest is for the report
+        return [{key: row[key] for key in ("claim", "verdict", "evidence")} for row in rows]
     return rows
 
 

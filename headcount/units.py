@@ -9,6 +9,10 @@ from headcount.progress import Progress, say
 from results import InputError, Result, Run
 
 
+class ImpossibleError(Exception):
+    """What a unit was to measure does not exist in this run; the message says why."""
+
+
 @dataclass(frozen=True)
 class Unit:
     """A piece of work whose results appear together, or not at all.
@@ -21,6 +25,7 @@ class Unit:
         measure: Does the work; takes the bar and returns the results in the order of `names`.
         needs: Results of the run that it reads; where one of them changed since, the unit is measured again.
         tokens: Says how many tokens pass through the model, for a guess at the time it takes.
+        partial: Whether some of what it needs may be missing.
     """
 
     title: str
@@ -30,6 +35,7 @@ class Unit:
     measure: Callable[[Progress], tuple[Result, ...]]
     needs: tuple[str, ...] = ()
     tokens: Callable[[], int] = int
+    partial: bool = False
 
     def done(self, run: Run) -> bool:
         """Whether the run has all results, made with these settings; a damaged one is set aside, and measured again."""
@@ -93,11 +99,16 @@ def measure_units(units: Sequence[Unit], run: Run) -> list[str]:
                 continue
             progress.title(unit.title)
             inputs = unit.inputs(run)
-            if None in inputs.values():
+            if None in inputs.values() and not unit.partial:
                 missing = ", ".join(name for name, digest in inputs.items() if digest is None)
                 say(f"{unit.title}: left out, since the run has no {missing}")
                 continue
-            for name, result in zip(unit.names, unit.measure(progress), strict=True):
+            try:
+                results = unit.measure(progress)
+            except ImpossibleError as reason:
+                say(f"{unit.title}: left out, since {reason}")
+                continue
+            for name, result in zip(unit.names, results, strict=True):
                 noted = {"inputs": inputs} if inputs else {}
                 run.save(name, replace(result, provenance=result.provenance | noted))
                 measured.append(name)

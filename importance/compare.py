@@ -12,12 +12,14 @@ Agreement of induction scores with importance is `spearman` and `overlap` of the
 induction, which come from sequences and not from a task's examples, is taken as fixed.
 """
 
+from importance.aligned import FEWEST
 from importance.correlations import across_shots, clusters, matrix, reliability, spearman
 from importance.overlaps import overlap
 from importance.retained import capacity, capacity_retained
 from importance.summaries import aggregate, by_layer
 
 __all__ = [
+    "FEWEST",
     "across_shots",
     "aggregate",
     "by_layer",
