@@ -66,6 +66,7 @@ class Study(_Strict):
         ffn_percents: Shares of feed-forward networks that are removed.
         rankings: What decides who goes: a task's `own` importance, the `mean` over tasks, or the importance of the
             task that is correlated `most` or `least` with it.
+        cross_percents: Shares that are removed by rankings other than a task's own; all of the above if left out.
         random_percents: Shares that are removed in random orders.
         random_seeds: One random order each.
         grid_head_percents: Shares of heads in the combined grid.
@@ -88,6 +89,7 @@ class Study(_Strict):
     head_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70, 80, 90]
     ffn_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70, 80, 90]
     rankings: list[Literal["own", "mean", "most", "least"]] = ["own", "mean", "most", "least"]
+    cross_percents: list[Percent] | None = None
     random_percents: list[Percent] = [30, 50, 70, 90]
     random_seeds: Annotated[list[Natural], Field(min_length=1)] = [0, 1]
     grid_head_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70]

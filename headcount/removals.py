@@ -52,7 +52,9 @@ class Removals:
             scores = {name: scores_of(self.run, name) for name in needs}
             return _chosen(scores, own, ranking) if ranking in ("most", "least") else scores[needs[0]]
 
-        return self._curve(setting, component, ranking, self._percents(component), needs, order)
+        cross = self.config.cross_percents
+        percents = self._percents(component) if ranking == "own" or cross is None else tuple(cross)
+        return self._curve(setting, component, ranking, percents, needs, order)
 
     def random(self, setting: Setting, component: Component) -> Unit:
         """The control: the same removal in random orders."""

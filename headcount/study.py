@@ -127,6 +127,6 @@ def _removed(removals: Removals, config: Study, settings: Sequence[Asked]) -> li
             # A mean is over two tasks or more; most and least correlated differ among two others or more.
             enough = len(others) > 1 and removals.parts(component) >= compare.FEWEST
             if enough or (ranking == "mean" and len(seen.get(asked.setting.shots, [])) > 1):
-                units.append(removals.ranked(asked.setting, component, ranking, others))  # type: ignore[arg-type]
+                units.append(removals.ranked(asked.setting, component, ranking, others))
     units += each(lambda a: a.group.recomputed, removals.recomputed)
     return units
