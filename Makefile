@@ -1,11 +1,11 @@
-# Two commands: `make report` scores the default model's heads into report.html, `make test` runs every check.
+# Two commands: `make report` runs the quick study of the default model into report.html, `make test` every check.
 # Each sets up .venv itself; both are quick the second time.
 PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: report test
 report: .venv/.installed
-	$(BIN)/headcount induction --sequences 20 --out runs/smollm2-135m
+	$(BIN)/headcount study --preset quick --out runs/smollm2-135m
 	$(BIN)/headcount report runs/smollm2-135m --output report.html
 
 test: .venv/.installed-dev

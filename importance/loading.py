@@ -8,6 +8,7 @@ from importance.folder import read_folder
 from importance.hub import HUB, read_hub
 from importance.lists import FIELDS, Lists, read_list
 from importance.others import load_other
+from importance.own import is_own, load_own
 from importance.paper import Paper
 from importance.rows import Rows
 from importance.schema import Row, check
@@ -27,8 +28,9 @@ def load_task(name: str, profile: Profile = "harness", data: str | Path | None =
 
     Built in, needing no data: country_capital, antonym, plural, past_tense, letter_case and key_value. The paper's
     sixteen: arc_easy, arc_challenge, openbookqa, hellaswag, piqa, winogrande, boolq, cb, copa, multirc, record, rte,
-    wic, wsc, mathqa and lambada_openai. Any other task of lm-eval that is scored by the likelihood of given answers
-    can be named, too; its rows come from the Hub.
+    wic, wsc, mathqa and lambada_openai. Your own: any other name, if the folder `data` has a file NAME.jsonl (see
+    `importance.own` for its rows). Any other task of lm-eval that is scored by the likelihood of given answers can be
+    named, too; its rows come from the Hub.
 
     Args:
         name: The task.
@@ -50,6 +52,8 @@ def load_task(name: str, profile: Profile = "harness", data: str | Path | None =
         return Task(known, profile, "acc", rows, Lists(rows), tuple(FIELDS))
     if known in sixteen():
         return _one_of_sixteen(sixteen()[known], profile, data)
+    if data is not None and is_own(name, data):
+        return load_own(name, profile, data)
     return load_other(name, profile, data)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from importance import wheel
-from importance.catalogue import LISTS, names, sixteen
+from importance.catalogue import LISTS, names, resolve, sixteen
 from results import InputError
 
 
@@ -35,7 +35,16 @@ def origins(data: str | Path | None = None) -> list[Origin]:
     """
     if data is not None and not Path(data).is_dir():
         raise InputError(f"expected a folder of task rows, but {data} is not one")
-    return [_origin(name, None if data is None else Path(data)) for name in names()]
+    folder = None if data is None else Path(data)
+    return [*(_origin(name, folder) for name in names()), *([] if folder is None else _own(folder))]
+
+
+def _own(folder: Path) -> list[Origin]:
+    """The tasks of a folder that are none of the known ones."""
+    found = (path.name.removesuffix(".jsonl") for path in sorted(folder.glob("*.jsonl")))
+    return [
+        Origin(name, "own", str(folder), True) for name in found if "." not in name and resolve(name) not in names()
+    ]
 
 
 def _origin(name: str, data: Path | None) -> Origin:

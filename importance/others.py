@@ -25,7 +25,8 @@ def load_other(name: str, profile: Profile, data: str | Path | None) -> Task:
     from importance.harness import Harness, build, check_scorable, configuration, lm_eval_tasks
 
     if name not in lm_eval_tasks():
-        raise unknown(name, list(lm_eval_tasks()))
+        error = unknown(name, list(lm_eval_tasks()))
+        raise error if data in {None, HUB} else InputError(f"{error}; and {data} has no {name}.jsonl")
     if profile == "paper":
         raise InputError(f"{name} is not one of the paper's tasks: expected the profile 'harness'")
     if data not in {None, HUB}:

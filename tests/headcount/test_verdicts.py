@@ -1,0 +1,91 @@
+"""Claims are judged as their criteria say, on results made by hand."""
+
+import pytest
+import torch
+
+from headcount import verdicts
+from headcount.claims import CLAIMS
+from headcount.verdicts import Findings
+from results import Accuracy, HeadScores, PruningCurve, Table
+
+N = 100
+
+
+def answered(right, chance=0.25):
+    correct = torch.zeros(N)
+    correct[:right] = 1
+    filler = torch.zeros(N)
+    error = float(correct.std() / N**0.5)
+    return Accuracy(right / N, error, N, chance, float("nan"), correct, filler, filler, filler)
+
+
+def curve(*right, component="heads"):
+    """A curve on which so many of the first documents are right at 0, 20 and 70 %."""
+    correct = torch.stack([(torch.arange(N) < one).float() for one in right])[None]
+    steps, order = ((0, 20, 70), (0, 2, 7), (0, 2, 7)), torch.arange(10)[None]
+    return PruningCurve(component, "static", *steps, (0,), order, correct, correct, correct, 0.25, float("nan"))
+
+
+def findings(**results):
+    named = {name.replace("__", "/").replace("_0shot", ".0shot"): result for name, result in results.items()}
+    return Findings(named, {0: ["piqa"]}, [])
+
+
+def test_what_the_model_cannot_do_gives_no_verdict():
+    found = findings(accuracy__piqa_0shot=answered(30))
+    found.results["pruning/heads/piqa.0shot.own"] = curve(30, 30, 30)
+    assert found.able() == []
+    assert verdicts.removable("heads", 70.0)(found)[0] == "undecided"
+
+
+@pytest.mark.parametrize(("left", "verdict"), [(80, "holds"), (40, "does not hold"), (76, "undecided")])
+def test_heads_can_go_if_accuracy_stays(left, verdict):
+    found = findings(accuracy__piqa_0shot=answered(80))
+    found.results["pruning/heads/piqa.0shot.own"] = curve(80, 80, left)
+    found_verdict, evidence = verdicts.removable("heads", 70.0)(found)
+    assert found_verdict == verdict
+    assert f"falls by {(80 - left) / 100:.3f}" in evidence
+
+
+def test_a_ranking_must_beat_chance():
+    found = findings(accuracy__piqa_0shot=answered(80))
+    found.results["pruning/heads/piqa.0shot.own"] = curve(80, 80, 70)
+    found.results["pruning/heads/piqa.0shot.random"] = curve(80, 50, 30)
+    assert verdicts.better_than_random("heads")(found)[0] == "holds"
+    found.results["pruning/heads/piqa.0shot.own"] = curve(80, 50, 30)
+    assert verdicts.better_than_random("heads")(found)[0] == "undecided"
+
+
+def layers(*shares):
+    rows = [
+        {"measure": "head_importance", "task": f"t{task}", "shots": 0, "layer": layer, "value": share, "stderr": 0.0,
+         "share": share}
+        for task, one in enumerate(shares)
+        for layer, share in enumerate(one)
+    ]  # fmt: skip
+    return findings(analyses__layers=Table.of(rows))
+
+
+def test_depth_is_judged_against_the_number_of_layers():
+    middle = verdicts.concentrated("head_importance", 1 / 3, 2 / 3)
+    assert middle(layers([0.1, 0.8, 0.1], [0.2, 0.7, 0.1]))[0] == "holds"
+    assert middle(layers([0.5, 0.1, 0.4], [0.5, 0.0, 0.5]))[0] == "does not hold"
+    assert middle(layers([0.2, 0.6, 0.2], [0.5, 0.0, 0.5]))[0] == "undecided"
+    assert middle(layers([0.5, 0.5]))[0] == "undecided"  # two layers have no middle third
+    assert middle(findings())[0] == "undecided"
+
+
+def test_few_heads_do_both():
+    prefix, copying = torch.zeros(10, 10), torch.zeros(10, 10)
+    prefix[0, :3], copying[0, 2:6] = 0.9, 0.9
+    found = findings(induction__prefix_matching=HeadScores(prefix), induction__copying=HeadScores(copying))
+    verdict, evidence = verdicts.few_do_both(found)
+    assert verdict == "holds"
+    assert "1 of 100" in evidence
+
+
+def test_every_claim_has_a_verdict_on_an_empty_run():
+    for claim in CLAIMS:
+        verdict, evidence = claim.judge(Findings({}, {0: ["piqa"]}, []))
+        assert verdict == "undecided", claim.text
+        assert evidence

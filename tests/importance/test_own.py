@@ -1,0 +1,85 @@
+"""A person's own task: rows that bring prompts, choices and answers themselves."""
+
+import json
+
+import pytest
+from reference.models import bpe_tokenizer, opt
+
+from importance import accuracy, head_importance, load_task
+from results import InputError
+from tracing import load_model
+
+ROWS = [
+    {"context": "a b c a b", "choices": [" c", " d"], "gold": 0},
+    {"context": "one two one", "choices": [" three", " two", " four"], "gold": [1, 2]},
+    {"context": "", "choices": ["x", "y"], "gold": 1, "shot": "y!\n"},
+]
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write(tmp_path / "mine.jsonl", ROWS)
+    write(tmp_path / "mine.train.jsonl", [{"context": "so", "choices": [" it goes"], "gold": 0}, *ROWS])
+    return tmp_path
+
+
+def test_prompts_are_what_the_rows_say(folder):
+    task = load_task("mine", data=folder)
+    assert task.metric == "acc"
+    first, second, third = task.documents()
+    assert [(one.context, one.continuation) for one in first.requests] == [("a b c a b", " c"), ("a b c a b", " d")]
+    assert (first.gold, second.gold, third.gold) == ((0,), (1, 2), (1,))
+    assert len(second.requests) == 3
+    assert task.source["files"]["mine.jsonl"]["rows"] == 3
+
+
+def test_shots_are_context_and_right_choice_or_what_the_row_gives(folder):
+    contexts = [document.requests[0].context for document in load_task("mine", data=folder).documents(shots=3)]
+    assert all("so it goes\n\n" in context for context in contexts)
+    assert "y!\n" in contexts[0]
+    assert "a b c a b c\n\n" not in contexts[0]  # never itself
+
+
+def test_a_single_choice_is_judged_by_what_the_model_would_say(tmp_path):
+    write(tmp_path / "said.jsonl", [{"context": "a b a", "choices": [" b"], "gold": 0}])
+    task = load_task("said", data=tmp_path)
+    assert task.metric == "greedy"
+    assert task.chance(task.documents()) == 0
+
+
+def test_it_can_be_measured(folder):
+    model, task = load_model(opt(), tokenizer=bpe_tokenizer()), load_task("mine", data=folder, profile="paper")
+    found = accuracy(model, task, shots=1)
+    assert (found.n, found.chance) == (3, pytest.approx((1 / 2 + 2 / 3 + 1 / 2) / 3))
+    assert head_importance(model, task.examples(1), encoding=task.encoding).n == 4
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            {"context": "a", "choices": [" b"]},
+            "line 2: expected 'gold' to be the number of a choice, 0 to 0",
+        ),
+        ({"context": "a", "choices": [" b"], "gold": 1}, "0 to 0, or several, got 1"),
+        ({"context": "a", "choices": [" b"], "gold": []}, "got \\[\\]"),
+        ({"context": "a", "choices": [" b"], "gold": True}, "got True"),
+        ({"context": "a", "choices": [" b", " "], "gold": 0}, "expected 'choices' to be a list of texts, none blank"),
+        ({"context": 3, "choices": [" b"], "gold": 0}, "expected 'context' to be text"),
+        ({"choices": [" b"], "gold": 0}, "a row without 'context'"),
+        ({"context": "a", "choices": [" b"], "gold": 0, "shot": 1}, "expected 'shot' to be text, got 1"),
+    ],
+)
+def test_bad_rows_are_named_by_file_and_line(tmp_path, bad, message):
+    write(tmp_path / "mine.jsonl", [ROWS[0], bad])
+    with pytest.raises(InputError, match=message):
+        load_task("mine", data=tmp_path)
+
+
+def test_an_unknown_name_says_what_the_folder_lacks(folder):
+    with pytest.raises(InputError, match=r"no task is called 'mien'.* has no mien.jsonl"):
+        load_task("mien", data=folder)
