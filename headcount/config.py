@@ -139,8 +139,8 @@ def parse_config(text: str, source: str) -> Study:
 
 
 def _explained(error: ValidationError, text: str, source: str) -> str:
-    """The first thing that is wrong, with its line."""
-    first = error.errors()[0]
+    """The first thing that is wrong, with its line; a key misspelt rather than the one that is missing for it."""
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     path = first["loc"]
     place = f"{source}, line {_line(text, path)}"
     name = ".".join(str(part) for part in path)

@@ -171,7 +171,7 @@ def test_on_real_rows_the_profiles_differ_where_they_are_known_to(name, real_row
 def test_documents_are_shuffled_as_in_2022_before_the_first_are_taken(real_rows):
     task = load_task("piqa", "paper", real_rows)
     order = list(range(len(task.rows.scored)))
-    random.Random(42).shuffle(order)  # noqa: S311
+    random.Random(42).shuffle(order)
     assert [document.index for document in task.documents(limit=20)] == order[:20]
     assert [document.index for document in load_task("piqa", data=real_rows).documents(limit=20)] == list(range(20))
 

@@ -38,7 +38,7 @@ def draw_recall(batch: int, pairs: int, times: int, generator: torch.Generator) 
 
 @torch.no_grad()
 def prefix_matching(model: OPTForCausalLM, period: int, generator: torch.Generator) -> Float[Tensor, "layer head"]:
-    """Score every head's attention to what followed the token earlier, 0..1 (`successor` of methods.md, section 2).
+    """Score every head's attention to what followed the token earlier, 0..1 (`successor` of `induction.prefix`).
 
     For positions j = L+1 .. 4L of BOS + four repeats of L tokens: the mean over j of the summed attention from j to the
     positions j - kL + 1, k = 1 .. floor((j - 1) / L). Mean over 20 sequences.

@@ -1,0 +1,66 @@
+"""A model whose induction heads are known: its in-context tasks need these heads and no others."""
+
+from itertools import combinations
+
+import pytest
+from synthetic_tasks import write_tasks
+
+from importance import accuracy, head_importance, load_task, prune
+from tracing import load_model, masked
+
+PREVIOUS_TOKEN, INDUCTION = (0, 0), ((1, 2), (1, 3))
+NEEDED = {PREVIOUS_TOKEN, *INDUCTION}
+OTHERS = [(layer, head) for layer in range(2) for head in range(4) if (layer, head) not in NEEDED]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("tiny-opt")
+
+
+@pytest.fixture(scope="module", params=["successor", "recall"])
+def task(request, tmp_path_factory):
+    return load_task(request.param, data=write_tasks(tmp_path_factory.mktemp("rows")))
+
+
+@pytest.fixture(scope="module")
+def importance(model, task):
+    return head_importance(model, task.examples())
+
+
+def without(model, task, heads):
+    with masked(model, heads=list(heads)):
+        return accuracy(model, task)
+
+
+def test_the_whole_model_can_do_it(model, task):
+    whole = accuracy(model, task)
+    assert whole.value >= 0.9
+    assert whole.chance == 0.25
+
+
+def test_without_its_induction_heads_it_guesses(model, task):
+    for gone in (INDUCTION, (PREVIOUS_TOKEN,)):
+        left = without(model, task, gone)
+        assert left.value <= left.chance + 2 * left.stderr, gone
+
+
+def test_without_as_many_others_it_can_still_do_it(model, task):
+    for gone in combinations(OTHERS, len(INDUCTION)):
+        assert without(model, task, gone).value >= 0.9, gone
+
+
+def test_importance_names_these_heads(importance):
+    assert {(layer, head) for layer, head, _ in importance.top(3)} == NEEDED
+    *_, third = importance.top(3)[-1]
+    *_, fourth = importance.top(4)[-1]
+    assert third > 100 * fourth
+
+
+def test_pruned_by_importance_it_keeps_what_it_needs_and_random_orders_do_not(model, task, importance):
+    curve = prune(model, task, importance, percents=(25, 50, 62.5, 75, 87.5, 100))
+    kept = curve.removed.index(5)
+    assert min(curve.value[: kept + 1].tolist()) >= 0.9
+    assert curve.value[-1] <= 0.5
+    random = prune(model, task, percents=(62.5,), strategy="random", seeds=range(5))
+    assert random.value[-1] < curve.value[kept] - 0.2
