@@ -14,7 +14,7 @@ from results.stored import Stored
 PER_DOCUMENT = ("correct", "choice", "gold_log_p", "margin")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Accuracy(Stored):
     """Accuracy on a task, and what it is made of.
 
@@ -58,6 +58,12 @@ class Accuracy(Stored):
         for name in ("value", "stderr", "chance", "majority"):
             self._set(name, float(getattr(self, name)))
         self._set("provenance", checks.json_dict("provenance", self.provenance))
+
+    def __repr__(self) -> str:
+        asked = [str(self.provenance[name]) for name in ("task",) if name in self.provenance]
+        asked += [f"{self.provenance['shots']} shots"] if "shots" in self.provenance else []
+        value = f"{self.value:.3f} ± {self.stderr:.3f}, n = {self.n}, chance {self.chance:.3f}"
+        return f"Accuracy({', '.join([*asked, value])})"
 
     def to_frame(self) -> pd.DataFrame:
         """A tidy table, one row a document: `document`, `choice`, `gold_log_p`, `margin`."""

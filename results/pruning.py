@@ -21,7 +21,7 @@ def mean_and_stderr(values: Float[Tensor, "*axes unit"]) -> tuple[Float[Tensor, 
     return values.mean(-1), values.std(-1) / sqrt(values.shape[-1])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PruningCurve(Stored):
     """Accuracy against the share of heads, or of feed-forward networks, that are removed.
 
@@ -150,7 +150,7 @@ class PruningCurve(Stored):
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PruningGrid(Stored):
     """Accuracy as feed-forward networks and heads are removed together, each along its own ranking.
 
@@ -231,6 +231,13 @@ class PruningGrid(Stored):
             | {"parameters": [count for row in self.parameters for count in row]}
             | {name: values.flatten().numpy() for name, values in columns.items()},
             copy=True,
+        )
+
+    def __repr__(self) -> str:
+        task = self.provenance.get("task", "")
+        return (
+            f"PruningGrid({task}: accuracy {float(self.value[0, 0]):.3f}, {float(self.value[-1, -1]):.3f} without "
+            f"{self.ffn_percents[-1]:g} % of FFNs and {self.head_percents[-1]:g} % of heads)"
         )
 
     def to_content(self) -> files.Content:

@@ -14,7 +14,7 @@ from results.stored import Stored
 Value = str | int | float | bool | None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Table(Stored):
     """Rows of named values.
 
@@ -59,6 +59,9 @@ class Table(Stored):
     def to_frame(self) -> pd.DataFrame:
         """The same as a data frame."""
         return pd.DataFrame([list(row) for row in self.rows], columns=list(self.columns))
+
+    def __repr__(self) -> str:
+        return f"Table({self.definition}: {len(self.rows)} rows of {', '.join(self.columns)})"
 
     def to_content(self) -> files.Content:
         """What a file holds of this."""

@@ -133,3 +133,12 @@ def test_bad_input_is_refused(model, task):
     ):
         with pytest.raises(InputError, match=message):
             prune(model, task, limit=LIMIT, **arguments)
+
+
+def test_results_say_in_a_line_what_they_hold(model, task):
+    heads, ffns = scores(model)
+    curve = prune(model, task, heads, percents=(50,), limit=LIMIT)
+    grid = prune_grid(model, task, heads, ffns, head_percents=(50,), ffn_percents=(50,), limit=LIMIT)
+    assert repr(curve).startswith("PruningCurve(plural, heads, static: accuracy 0.")
+    assert repr(grid).endswith("without 50 % of FFNs and 50 % of heads)")
+    assert repr(accuracy(model, task, 1, LIMIT)).startswith("Accuracy(plural, 1 shots, 0.")

@@ -31,3 +31,7 @@ def test_rows_that_do_not_fit_are_refused():
         Table(("a", "b"), ((1,),))
     with pytest.raises(InputError, match="expected numbers, text"):
         Table(("a",), (([1],),))
+
+
+def test_its_name_says_what_it_holds():
+    assert repr(Table.of([{"a": 1, "b": 2}], "two numbers")) == "Table(two numbers: 1 rows of a, b)"
