@@ -1,12 +1,26 @@
 """Figures and the report: what was measured, made visible.
 
-`heads` draws a map of scores, `ffn_importance` scores of layers, `loss_by_repeat` the in-context learning curve, and
-`report` writes a whole run into one HTML file that opens without a network.
+`heads` draws a map of scores, `ffn_importance` scores of layers, `loss_by_repeat` the in-context learning curve,
+`pruning_curve` and `pruning_grid` what removing parts costs, `rank_correlation`, `shots` and `capacity_retained` how
+scores compare, and `report` writes a whole run into one HTML file that opens without a network.
 """
 
+from viz.correlations import rank_correlation, shots
 from viz.curves import loss_by_repeat
 from viz.layers import ffn_importance
 from viz.page import report
+from viz.pruning import pruning_curve, pruning_grid
+from viz.retained import capacity_retained
 from viz.scoremap import heads
 
-__all__ = ["ffn_importance", "heads", "loss_by_repeat", "report"]
+__all__ = [
+    "capacity_retained",
+    "ffn_importance",
+    "heads",
+    "loss_by_repeat",
+    "pruning_curve",
+    "pruning_grid",
+    "rank_correlation",
+    "report",
+    "shots",
+]

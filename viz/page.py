@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from results import Run, open_run
 from results.files import write_whole
-from viz import contents, facts, tables, words
+from viz import contents, facts, study, tables, words
 from viz.curves import loss_by_repeat
 from viz.layers import ffn_importance
 from viz.scoremap import heads, heads_for_page
@@ -58,7 +58,9 @@ def _environment() -> jinja2.Environment:
 
 def _page(run: Run, found: contents.Contents) -> dict[str, Any]:
     """What the template is filled with."""
-    figures = _figures(found)
+    figures, added = _figures(found), study.sections(found.everything)
+    views = {section.name(view): view for section in added for view in section.views}
+    figures |= {name: view.figure for name, view in views.items() if view.figure is not None}
     topic = "What in-context learning needs in" if found.heads or found.ffns else "Induction heads of"
     return {
         "title": f"{topic} {run.manifest['model'].get('name', '')}",
@@ -66,6 +68,8 @@ def _page(run: Run, found: contents.Contents) -> dict[str, Any]:
         "found": found,
         "measures": contents.MEASURES,
         "figures": figures,
+        "study": added,
+        "claims": study.claims(found.everything),
         "facts": facts,
         "tables": tables,
         "words": words,

@@ -133,6 +133,7 @@ function makeChooser(select, draw) {
       choice.hidden = choice.dataset.choice !== select.value;
       choice.open = !choice.hidden;
     }
+    if (!plot) return; // its tables say all
     section.querySelector("[data-chosen]").textContent = select.selectedOptions[0].textContent;
     if (plot.dataset.figure === select.value) return;
     plot.dataset.figure = select.value;
