@@ -283,7 +283,7 @@ def more_with_shots(findings: Findings) -> Judgement:
 def tasks_differ(findings: Findings) -> Judgement:
     """Whether importance agrees with prefix matching more on some task than on another."""
     rows = [
-        row
+        row | {"task": f"{row['task']} at {shots} shots"}
         for shots in findings.settings
         for row in findings.rows(f"analyses/agreement.{shots}shot")
         if row["score"] == "prefix_matching" and row["task"] != "mean"

@@ -13,7 +13,7 @@ from viz import theme as themes
 from viz import words
 
 Value = Literal["accuracy", "drop", "log_p"]
-WIDTH, HEIGHT = 560, 340
+WIDTH, HEIGHT = 560, 380
 CELL = 56
 TITLES = {
     "accuracy": "accuracy",
@@ -53,7 +53,7 @@ def pruning_curve(
     Raises:
         InputError: There is no curve, the value is unknown, or some remove heads and others feed-forward networks.
     """
-    named = {"": curves} if isinstance(curves, PruningCurve) else dict(curves)
+    named = dict(curves) if isinstance(curves, Mapping) else {"": curves}
     _check(named, value)
     colours, first = themes.named(theme), next(iter(named.values()))
     figure = go.Figure()
@@ -68,8 +68,8 @@ def pruning_curve(
         title=text,
         width=WIDTH,
         height=HEIGHT + top,
-        margin={"l": 64, "r": 24, "t": top, "b": 96},
-        legend={"orientation": "h", "y": -0.22},
+        margin={"l": 64, "r": 24, "t": top, "b": 120},
+        legend={"orientation": "h", "y": -0.32, "yanchor": "top"},
         xaxis={"title": {"text": f"{PARTS[first.component]} removed, %"}, "showgrid": False},
         yaxis={"title": {"text": TITLES[value]}, "zeroline": value != "accuracy"},
     )
