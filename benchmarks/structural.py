@@ -96,7 +96,8 @@ def grid(n_layers: int, limit: int) -> None:
         gone[1][ffns.ranking()[:ffn]] = True
         share += operations(model, tokens, length, gone[0].view(n_layers, 32), gone[1]) / whole
     taken = seconds(lambda: prune_grid(model, task, heads, ffns, shots=5, limit=limit))
-    print(f"grid of {len(counts)} different points, {limit} documents, {tokens} tokens: {taken:.1f} s; operations say {share * one:.1f} s")
+    what = f"grid of {len(counts)} different points, {limit} documents, {tokens} tokens"
+    print(f"{what}: {taken:.1f} s; operations say {share * one:.1f} s")
     print(f"    reached: {share * one / taken:.2f}")
 
 
