@@ -5,7 +5,7 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
-from headcount.measure import scores_of
+from headcount.measure import AGGREGATES, aggregate_units, scores_of
 from headcount.progress import Progress
 from headcount.units import Unit
 from importance import compare
@@ -190,6 +190,20 @@ class Analyses:
                 numbers = {"overlap": shared.fraction, "overlap_chance": shared.chance}
                 records.append({"setting": name, **asdict(rho), **numbers})
         return records, "Gradient head importance against the drop of the gold log-probability without each head"
+
+
+def following_units(run: Run, n_layers: int) -> list[Unit]:
+    """What follows from the importance that a run has: means over tasks, and gradients against removal."""
+    both = [
+        name.removeprefix("importance/heads-oracle/")
+        for name in run.names
+        if name.startswith("importance/heads-oracle/") and name.replace("heads-oracle", "heads") in run
+    ]
+    settings = [name for name in both if name.rsplit(".", 1)[0] not in AGGREGATES]
+    units = aggregate_units(run)
+    if settings:
+        units.append(Analyses(run, top=0.3, seed=0, n_layers=n_layers).gradient_and_oracle(settings))
+    return units
 
 
 def _pairs(matrix: CorrelationMatrix) -> list[dict[str, Any]]:

@@ -104,7 +104,8 @@ def importance(
         device: Where to put the model, such as cuda or auto; the CPU if left out.
         as_json: Print what was done as JSON.
     """
-    from headcount.measure import accuracy_unit, aggregate_units, head_unit
+    from headcount.analyses import following_units
+    from headcount.measure import accuracy_unit, head_unit
 
     settings = _settings(task, shots, limit, data, profile, seed, out, ("scored", "train"))
     loaded, run = _opened(model, dtype, device, out)
@@ -113,7 +114,7 @@ def importance(
         for setting in settings
         for unit in (accuracy_unit(loaded, setting), head_unit(loaded, setting, method, reduction))
     ]
-    _measure(units, run, as_json, then=aggregate_units)
+    _measure(units, run, as_json, then=lambda run: following_units(run, loaded.sizes.n_layers))
 
 
 @app.command

@@ -30,7 +30,11 @@ def as_tables(run: Run, top: int) -> None:
     for name, values in found.items():
         if "accuracy" not in values:
             console.print(_title(name, values), markup=False, highlight=False)
-            console.print(_filled(_rows(values)))
+            rows = _rows(values)
+            shown = rows if "verdict" in (rows or [{}])[0] or "rows" not in values else rows[:top]
+            console.print(_filled(shown))
+            if len(shown) < len(rows):
+                console.print(f"and {len(rows) - len(shown)} more rows: --json shows all", highlight=False)
 
 
 def tasks_table(found: Sequence[Origin]) -> None:

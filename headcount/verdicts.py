@@ -276,7 +276,7 @@ def more_with_shots(findings: Findings) -> Judgement:
     error = (_spread(by_shots[True]) ** 2 + _spread(by_shots[False]) ** 2) ** 0.5
     return _above(few - zero, error, 0.0), (
         f"in the mean over all removals {zero:.1f} % of prefix matching remains by 0-shot rankings, {few:.1f} % by "
-        f"few-shot rankings (difference {few - zero:.1f} ± {error:.1f})"
+        f"few-shot rankings (difference {few - zero:.1f} ± {'unknown' if isnan(error) else f'{error:.1f}'})"
     )
 
 

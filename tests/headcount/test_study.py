@@ -171,3 +171,10 @@ def test_bad_input_is_one_line_that_helps(folder, tmp_path, capsys, monkeypatch)
         assert (status, out) == (2, ""), err
         assert len(err.splitlines()) == 1
         assert message in err
+
+
+def test_show_cuts_long_tables_but_never_the_verdicts(folder, undisturbed, capsys):
+    status, out, _ = run(capsys, "show", folder / "one", "--top", 2)
+    assert status == 0
+    assert "more rows: --json shows all" in out
+    assert out.count("undecided") + out.count("holds") + out.count("does not") >= 16

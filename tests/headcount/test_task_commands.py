@@ -108,8 +108,11 @@ def test_what_was_finished_before_an_interruption_stays(tmp_path, data, capsys, 
 def test_heads_one_at_a_time_stand_beside_the_gradients(measured, data, capsys):
     command = ("importance", *MODEL, "--task", "piqa", "--data", data, "--out", measured, "--method", "oracle")
     assert run(capsys, *command)[0] == 0
-    scores = open_run(measured)["importance/heads-oracle/piqa.0shot"]
-    assert scores.definition == "oracle, log-probability"
+    found = open_run(measured)
+    assert found["importance/heads-oracle/piqa.0shot"].definition == "oracle, log-probability"
+    whole, within = found["analyses/gradient_and_oracle"].records()
+    assert (whole["setting"], whole["within"], within["within"]) == ("piqa.0shot", None, "layer")
+    assert -1 <= whole["rho"] <= 1
 
 
 def test_show_gives_tables_and_json_without_nan(measured, capsys):
