@@ -233,7 +233,7 @@ def _points(capacity: Capacity) -> list[dict[str, Any]]:
 
 
 def _by_layer(name: str, scores: Scores) -> list[dict[str, Any]]:
-    """A result's rows; its task and shots are in its name, `importance/heads/piqa.5shot`."""
+    """A result's rows; its task and shots, or which induction score it is, are in its name."""
     last = name.rsplit("/", 1)[1]
     task, shots = last.rsplit(".", 1) if last.endswith("shot") else ("", "")
     means = compare.by_layer(scores)
@@ -243,7 +243,7 @@ def _by_layer(name: str, scores: Scores) -> list[dict[str, Any]]:
     rows = zip(means.values.tolist(), stderr, shares, strict=True)
     return [
         {
-            "measure": scores.measure,
+            "measure": scores.measure if task else last,
             "task": task,
             "shots": int(shots.removesuffix("shot")) if shots else None,
             "layer": layer,
