@@ -35,7 +35,8 @@ class Findings:
     def able(self) -> list[str]:
         """The settings, such as `piqa.0shot`, on which the model beats chance and the best constant answer."""
         names = [f"{task}.{shots}shot" for shots, tasks in self.settings.items() for task in tasks]
-        return [name for name in names if _beats_guessing(self.results.get(f"accuracy/{name}"))]
+        found = {name: self.results.get(f"accuracy/{name}") for name in names}
+        return [name for name, accuracy in found.items() if isinstance(accuracy, Accuracy) and accuracy.beats_guessing]
 
     def curves(self, component: str, ranking: str) -> dict[str, PruningCurve]:
         """The curves of tasks that the model can do."""
@@ -46,13 +47,6 @@ class Findings:
         """The rows of a table; none where it is missing."""
         table = self.results.get(name)
         return table.records() if isinstance(table, Table) else []
-
-
-def _beats_guessing(accuracy: Any) -> bool:
-    if not isinstance(accuracy, Accuracy) or isnan(accuracy.stderr):
-        return False
-    guessing = max(one for one in (accuracy.chance, accuracy.majority) if not isnan(one))
-    return accuracy.value > guessing + 2 * accuracy.stderr
 
 
 def removable(component: str, percent: float) -> Callable[[Findings], Judgement]:

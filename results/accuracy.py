@@ -1,5 +1,6 @@
 """How many documents of a task a model gets right, with everything that a verdict on it needs."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,6 +13,17 @@ from results import checks, files
 from results.stored import Stored
 
 PER_DOCUMENT = ("correct", "choice", "gold_log_p", "margin")
+
+
+def beats_guessing(value: float, stderr: float, *guesses: float) -> bool:
+    """Whether an accuracy exceeds what guessing and the best constant answer give by more than two standard errors.
+
+    Args:
+        value: The accuracy.
+        stderr: Its standard error; NaN, that of a single document, settles nothing.
+        guesses: What it has to exceed; NaN where there is no such guess.
+    """
+    return value - 2 * stderr > max(guess for guess in (*guesses, 0.0) if not math.isnan(guess))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,6 +70,11 @@ class Accuracy(Stored):
         for name in ("value", "stderr", "chance", "majority"):
             self._set(name, float(getattr(self, name)))
         self._set("provenance", checks.json_dict("provenance", self.provenance))
+
+    @property
+    def beats_guessing(self) -> bool:
+        """Whether it exceeds chance and majority by more than two standard errors."""
+        return beats_guessing(self.value, self.stderr, self.chance, self.majority)
 
     def __repr__(self) -> str:
         asked = [str(self.provenance[name]) for name in ("task",) if name in self.provenance]

@@ -1,6 +1,6 @@
 """How well a model does on a task as parts of it are removed: along one ranking, or along two at once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import sqrt
 from typing import Any, ClassVar
 
@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from results import checks, files
+from results.accuracy import beats_guessing
 from results.errors import InputError
 from results.stored import Stored
 
 NUMBERS = ("chance", "majority")
-TENSORS = ("correct", "gold_log_p", "margin")
 
 
 def mean_and_stderr(values: Float[Tensor, "*axes unit"]) -> tuple[Float[Tensor, "*axes"], Float[Tensor, "*axes"]]:
@@ -21,8 +21,53 @@ def mean_and_stderr(values: Float[Tensor, "*axes unit"]) -> tuple[Float[Tensor, 
     return values.mean(-1), values.std(-1) / sqrt(values.shape[-1])
 
 
+class Answered(Stored):
+    """What a curve and a grid share: documents' answers at every point, axes of points first."""
+
+    suffix: ClassVar[str] = ".safetensors"
+
+    correct: Float[Tensor, "*axes unit"]
+    gold_log_p: Float[Tensor, "*axes document"]
+    margin: Float[Tensor, "*axes document"]
+    chance: float
+    majority: float
+    provenance: dict[str, Any]
+
+    @property
+    def n(self) -> int:
+        """The number of units that are right or wrong."""
+        return self.correct.shape[-1]
+
+    @property
+    def beats_guessing(self) -> bool:
+        """Whether the whole model exceeds chance and majority by more than two standard errors."""
+        value, stderr = mean_and_stderr(self.correct[0, 0])
+        return beats_guessing(float(value), float(stderr), self.chance, self.majority)
+
+    def _adopt_answers(self, axes: list[str], sizes: list[int]) -> None:
+        self._adopt("correct", [*axes, "unit"], [*sizes, None])
+        self._adopt("gold_log_p", [*axes, "document"], [*sizes, None])
+        self._adopt("margin", [*axes, "document"], list(self.gold_log_p.shape))
+        for name in NUMBERS:
+            self._set(name, float(getattr(self, name)))
+        self._set("provenance", checks.json_dict("provenance", self.provenance))
+
+    def to_content(self) -> files.Content:
+        """What a file holds of this: tensors by name, and all the rest as fields."""
+        kept = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+        tensors = {name: value for name, value in kept.items() if isinstance(value, Tensor)}
+        rest = {name: value for name, value in kept.items() if name not in {*tensors, *NUMBERS}}
+        numbers = {name: str(kept[name]) for name in NUMBERS}  # JSON has no NaN
+        return files.Content(type(self).__name__, rest | numbers, tensors)
+
+    @classmethod
+    def arguments(cls, content: files.Content) -> dict[str, Any]:
+        """The arguments that make the same object again from a file's content."""
+        return {**content.fields, **content.tensors}
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class PruningCurve(Stored):
+class PruningCurve(Answered):
     """Accuracy against the share of heads, or of feed-forward networks, that are removed.
 
     Attributes:
@@ -44,8 +89,6 @@ class PruningCurve(Stored):
         InputError: Shapes or counts do not fit.
     """
 
-    suffix: ClassVar[str] = ".safetensors"
-
     component: str
     strategy: str
     percents: tuple[float, ...]
@@ -65,18 +108,8 @@ class PruningCurve(Stored):
             self._set(name, tuple(getattr(self, name)))
         seeds, steps = len(self.seeds), len(self.percents)
         self._adopt("order", ["seed", "part"], [seeds, None])
-        self._adopt("correct", ["seed", "step", "unit"], [seeds, steps, None])
-        self._adopt("gold_log_p", ["seed", "step", "document"], [seeds, steps, None])
-        self._adopt("margin", ["seed", "step", "document"], list(self.gold_log_p.shape))
+        self._adopt_answers(["seed", "step"], [seeds, steps])
         _check_steps({"removed": self.removed, "parameters": self.parameters}, steps)
-        for name in NUMBERS:
-            self._set(name, float(getattr(self, name)))
-        self._set("provenance", checks.json_dict("provenance", self.provenance))
-
-    @property
-    def n(self) -> int:
-        """The number of units that are right or wrong."""
-        return self.correct.shape[-1]
 
     @property
     def value(self) -> Float[Tensor, " step"]:
@@ -130,18 +163,6 @@ class PruningCurve(Stored):
             copy=True,
         )
 
-    def to_content(self) -> files.Content:
-        """What a file holds of this: tensors by name, and all the rest as fields."""
-        names = ("component", "strategy", "percents", "removed", "parameters", "seeds", "provenance")
-        rest = {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in names}
-        rest |= {name: str(getattr(self, name)) for name in NUMBERS}
-        return files.Content(type(self).__name__, rest, {name: getattr(self, name) for name in ("order", *TENSORS)})
-
-    @classmethod
-    def arguments(cls, content: files.Content) -> dict[str, Any]:
-        """The arguments that make the same object again from a file's content."""
-        return {**content.fields, **content.tensors}
-
     def __repr__(self) -> str:
         task = self.provenance.get("task", "")
         return (
@@ -151,7 +172,7 @@ class PruningCurve(Stored):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PruningGrid(Stored):
+class PruningGrid(Answered):
     """Accuracy as feed-forward networks and heads are removed together, each along its own ranking.
 
     Attributes:
@@ -169,8 +190,6 @@ class PruningGrid(Stored):
         InputError: Shapes or counts do not fit.
     """
 
-    suffix: ClassVar[str] = ".safetensors"
-
     ffn_percents: tuple[float, ...]
     head_percents: tuple[float, ...]
     parameters: tuple[tuple[int, ...], ...]
@@ -186,20 +205,10 @@ class PruningGrid(Stored):
             self._set(name, tuple(getattr(self, name)))
         self._set("parameters", tuple(tuple(row) for row in self.parameters))
         sizes = [len(self.ffn_percents), len(self.head_percents)]
-        self._adopt("correct", ["ffn", "head", "unit"], [*sizes, None])
-        self._adopt("gold_log_p", ["ffn", "head", "document"], [*sizes, None])
-        self._adopt("margin", ["ffn", "head", "document"], list(self.gold_log_p.shape))
+        self._adopt_answers(["ffn", "head"], sizes)
         _check_steps({"parameters": self.parameters}, sizes[0])
         for row in self.parameters:
             _check_steps({"a row of parameters": row}, sizes[1])
-        for name in NUMBERS:
-            self._set(name, float(getattr(self, name)))
-        self._set("provenance", checks.json_dict("provenance", self.provenance))
-
-    @property
-    def n(self) -> int:
-        """The number of units that are right or wrong."""
-        return self.correct.shape[-1]
 
     @property
     def value(self) -> Float[Tensor, "ffn head"]:
@@ -239,18 +248,6 @@ class PruningGrid(Stored):
             f"PruningGrid({task}: accuracy {float(self.value[0, 0]):.3f}, {float(self.value[-1, -1]):.3f} without "
             f"{self.ffn_percents[-1]:g} % of FFNs and {self.head_percents[-1]:g} % of heads)"
         )
-
-    def to_content(self) -> files.Content:
-        """What a file holds of this: tensors by name, and all the rest as fields."""
-        rest: dict[str, Any] = {name: list(getattr(self, name)) for name in ("ffn_percents", "head_percents")}
-        rest |= {"parameters": [list(row) for row in self.parameters], "provenance": self.provenance}
-        rest |= {name: str(getattr(self, name)) for name in NUMBERS}
-        return files.Content(type(self).__name__, rest, {name: getattr(self, name) for name in TENSORS})
-
-    @classmethod
-    def arguments(cls, content: files.Content) -> dict[str, Any]:
-        """The arguments that make the same object again from a file's content."""
-        return {**content.fields, **content.tensors}
 
 
 def _check_steps(lists: dict[str, tuple[Any, ...]], steps: int) -> None:

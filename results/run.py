@@ -46,7 +46,7 @@ class Run(Mapping[str, Result]):
         """The names of all results, damaged ones included, in alphabetical order."""
         found = (path for path in self.folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
         named = {path.relative_to(self.folder).as_posix().removesuffix(path.suffix) for path in found}
-        return tuple(sorted(name for name in named - {Path(MANIFEST).stem} if NAME.fullmatch(name)))
+        return tuple(sorted(filter(_is_name, named)))
 
     def __getitem__(self, name: str) -> Result:
         path = self._path(name)
@@ -56,7 +56,7 @@ class Run(Mapping[str, Result]):
         return KINDS[content.kind].from_content(path, content)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names  # the inherited one would read the file, and fail where it is damaged
+        return self._find(name) is not None  # the inherited one would read the file, and fail where it is damaged
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -80,7 +80,7 @@ class Run(Mapping[str, Result]):
         Raises:
             InputError: The name is not of that form, or the file cannot be written.
         """
-        if not NAME.fullmatch(name) or name == Path(MANIFEST).stem:
+        if not _is_name(name):
             raise InputError(f"expected a result's name such as 'induction/copying', got {name!r}; choose another")
         path = self.folder / f"{name}{result.suffix}"
         result.save(path)
@@ -104,10 +104,21 @@ class Run(Mapping[str, Result]):
             raise InputError(f"cannot rename {path}: {error.strerror}; make its folder writable") from error
 
     def _path(self, name: str) -> Path:
-        if name not in self.names:
+        path = self._find(name)
+        if path is None:
             raise KeyError(f"no result {name!r} in {self.folder}, which has {', '.join(self.names) or 'none'}")
+        return path
+
+    def _find(self, name: object) -> Path | None:
+        """The file of a result, without a look at all the others."""
+        if not isinstance(name, str) or not _is_name(name):
+            return None
         candidates = (self.folder / f"{name}{suffix}" for suffix in SUFFIXES)
-        return next(path for path in candidates if path.is_file())
+        return next((path for path in candidates if path.is_file()), None)
+
+
+def _is_name(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and name != Path(MANIFEST).stem
 
 
 def open_run(folder: str | PathLike[str]) -> Run:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isnan, nan
+from math import nan
 
 import torch
 
-from results import Accuracy, HeadScores, LayerScores, RepeatLoss
+from results import HeadScores, LayerScores, RepeatLoss
 from viz import words
 from viz.contents import Contents, Setting
 
@@ -99,17 +99,6 @@ def _spread(scores: HeadScores) -> tuple[str, str, str]:
     return best or words.MISSING, words.number(scores.values.nanmean().item()), str(above(scores))
 
 
-def beats_chance(accuracy: Accuracy) -> bool:
-    """Whether a task is solved better than by guessing and by always giving the most frequent answer.
-
-    Returns:
-        Whether the accuracy exceeds both by more than two standard errors. A majority of NaN is none; a standard error
-        of NaN, that of a single document, settles nothing.
-    """
-    blind = max(value for value in (accuracy.chance, accuracy.majority, 0.0) if not isnan(value))
-    return accuracy.value - 2 * accuracy.stderr > blind
-
-
 def without_verdict(found: Contents, setting: Setting, scores: HeadScores | LayerScores) -> list[str]:
     """Which tasks of a setting were measured to be at chance, so that nothing can be said of what they need.
 
@@ -120,7 +109,7 @@ def without_verdict(found: Contents, setting: Setting, scores: HeadScores | Laye
     """
     names = _tasks(scores.provenance.get("tasks")) if setting.is_mean else [setting.task]
     measured = {name: found.accuracy.get(Setting(name, setting.shots)) for name in names}
-    return [name for name, accuracy in measured.items() if accuracy is not None and not beats_chance(accuracy)]
+    return [name for name, accuracy in measured.items() if accuracy is not None and not accuracy.beats_guessing]
 
 
 def most_important(found: Contents) -> list[tuple[Setting, Strongest]]:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan
 from typing import Any
 
 import plotly.graph_objects as go
@@ -195,7 +194,7 @@ def _curve_view(setting: Setting, part: str, curves: Mapping[str, PruningCurve])
         f"Accuracy and drop ± standard error, n = {first.n}",
         columns,
         rows,
-        "" if _beats_guessing(first) else AT_CHANCE,
+        "" if first.beats_guessing else AT_CHANCE,
     )
 
 
@@ -217,11 +216,6 @@ def _random_rows(name: str, curve: PruningCurve) -> list[list[str]]:
     ]
 
 
-def _beats_guessing(curve: PruningCurve | PruningGrid) -> bool:
-    value, error = float(curve.value.flatten()[0]), float(curve.stderr.flatten()[0])
-    return value - 2 * error > max(one for one in (curve.chance, curve.majority, 0.0) if not isnan(one))
-
-
 def _grids(everything: Mapping[str, Result]) -> list[View]:
     return [
         View(
@@ -233,7 +227,7 @@ def _grids(everything: Mapping[str, Result]) -> list[View]:
                 [f"{ffn:g}", *(words.measured(float(d), float(e)) for d, e in zip(drops, errors, strict=True))]
                 for ffn, drops, errors in zip(grid.ffn_percents, grid.drop, grid.drop_stderr, strict=True)
             ],
-            "" if _beats_guessing(grid) else AT_CHANCE,
+            "" if grid.beats_guessing else AT_CHANCE,
         )
         for match, grid in _matched(everything, GRID, PruningGrid)
     ]

@@ -160,7 +160,7 @@ def task_rows(accuracy: Mapping[Setting, Accuracy]) -> list[list[str]]:
             words.measured(result.value, result.stderr),
             *(words.number(blind) for blind in (result.chance, result.majority)),
             *(str(count) for count in (result.n, result.cut)),
-            "above chance" if facts.beats_chance(result) else "no verdict: at chance",
+            "above chance" if result.beats_guessing else "no verdict: at chance",
         ]
         for setting, result in accuracy.items()
     ]

@@ -50,3 +50,21 @@ def test_units_and_documents_may_differ_in_number():
 def test_what_does_not_fit_is_refused(changes):
     with pytest.raises(InputError):
         made(**changes)
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "chance", "majority", "beats"),
+    [
+        (0.75, 0.0625, 0.5, math.nan, True),
+        (0.625, 0.0625, 0.5, math.nan, False),  # exactly two standard errors
+        (0.75, 0.0625, 0.5, 0.7, False),
+        (0.75, 0.0625, 0.7, 0.5, False),
+        (0.75, 0.0625, 0.5, 0.5, True),
+        (0.25, 0.0625, 0.0, math.nan, True),
+        (1.0, 0.0, 0.5, 0.5, True),
+        (1.0, math.nan, 0.5, math.nan, False),
+        (0.25, 0.0, 0.5, 0.5, False),
+    ],
+)
+def test_chance_is_beaten_by_two_standard_errors(value, stderr, chance, majority, beats):
+    assert Accuracy(value, stderr, 2, chance, majority, [1, 0], [0, 0], [0, 0], [0, 0]).beats_guessing is beats

@@ -2,7 +2,6 @@
 
 from math import nan
 
-import pytest
 import torch
 
 from results import Accuracy, HeadScores, LayerScores, Run
@@ -12,26 +11,6 @@ from viz.contents import Setting
 
 def accuracy(value: float, stderr: float, chance: float, majority: float) -> Accuracy:
     return Accuracy(value, stderr, 2, chance, majority, [1, 0], [0, 0], [0, 0], [0, 0])
-
-
-@pytest.mark.parametrize(
-    ("value", "stderr", "chance", "majority", "beats"),
-    [
-        (0.75, 0.0625, 0.5, nan, True),
-        (0.625, 0.0625, 0.5, nan, False),  # exactly two standard errors
-        (0.75, 0.0625, 0.5, 0.7, False),
-        (0.75, 0.0625, 0.7, 0.5, False),
-        (0.75, 0.0625, 0.5, 0.5, True),
-        (0.25, 0.0625, 0.0, nan, True),
-        (1.0, 0.0, 0.5, 0.5, True),
-        (1.0, nan, 0.5, nan, False),
-        (0.25, 0.0, 0.5, 0.5, False),
-    ],
-)
-def test_chance_is_beaten_by_two_standard_errors(
-    value: float, stderr: float, chance: float, majority: float, beats: bool
-) -> None:
-    assert facts.beats_chance(accuracy(value, stderr, chance, majority)) is beats
 
 
 def found(maps: dict | None = None, heads: dict | None = None, accuracies: dict | None = None) -> contents.Contents:
