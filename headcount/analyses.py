@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 from headcount.measure import AGGREGATES, aggregate_units, scores_of
 from headcount.progress import Progress
 from headcount.units import Unit
 from importance import compare
-from results import Capacity, CorrelationMatrix, HeadScores, LayerScores, Run, Table
+from results import Capacity, CorrelationMatrix, HeadScores, LayerScores, Run, ShotPair, Table
 
 Scores = HeadScores | LayerScores
 Records = Iterable[Mapping[str, Any]]
@@ -63,10 +63,13 @@ class Analyses:
         if not several:
             return []
         needs = {f"{task}.{n}": f"importance/heads/{task}.{n}shot" for task, shots in several.items() for n in shots}
-        return [
-            self._unit("analyses/heads/across_shots", needs, self._across_shots),
-            self._unit("analyses/heads/across_shots_summary", needs, self._across_shots_summary),
-        ]
+
+        def measure(progress: Progress) -> tuple[Table, Table]:
+            pairs = self._shot_pairs({short: scores_of(self.run, full) for short, full in needs.items()})
+            return self._table(_across_shots(pairs)), self._table(_means_across_shots(pairs))
+
+        names = ("analyses/heads/across_shots", "analyses/heads/across_shots_summary")
+        return [Unit("rankings across shots", names, self._asked, 0, measure, tuple(needs.values()))]
 
     def layers(self, names: Sequence[str]) -> Unit:
         """Where every score sits by depth."""
@@ -93,11 +96,16 @@ class Analyses:
     ) -> Unit:
         def measure(progress: Progress) -> tuple[Table]:
             found = {short: scores_of(self.run, full) for short, full in needs.items()}
-            records, definition = analyse(found)
-            return (Table.of(records, definition, seed=self.seed, top=self.top),)
+            return (self._table(analyse(found)),)
 
-        asked = {"seed": self.seed, "top": self.top}
-        return Unit(name, (name,), asked, 0, measure, tuple(needs.values()))
+        return Unit(name, (name,), self._asked, 0, measure, tuple(needs.values()))
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        return {"seed": self.seed, "top": self.top}
+
+    def _table(self, said: tuple[Records, str]) -> Table:
+        return Table.of(*said, **self._asked)
 
     def _correlations(self, found: dict[str, Scores]) -> tuple[Records, str]:
         matrices = [compare.matrix(found, variant=v, within=w, seed=self.seed) for v, w in KINDS]  # type: ignore[arg-type]
@@ -129,42 +137,23 @@ class Analyses:
 
     def _agreement(self, found: dict[str, Scores]) -> tuple[Records, str]:
         records = []
-        for task, importance in found.items():
-            for score in INDUCTION:
-                if task not in INDUCTION:
-                    rho = asdict(compare.spearman(found[score], importance, resamples=200, seed=self.seed))
-                    shared = compare.overlap(found[score], importance, self.top, resamples=200, seed=self.seed)
-                    overlap = {
-                        "overlap": shared.fraction,
-                        "overlap_chance": shared.chance,
-                        "overlap_low": shared.low,
-                        "overlap_high": shared.high,
-                    }
-                    records.append({"task": task, "score": score, **rho, **overlap})
+        for task, score in product([task for task in found if task not in INDUCTION], INDUCTION):
+            rho = asdict(compare.spearman(found[score], found[task], resamples=200, seed=self.seed))
+            shared = compare.overlap(found[score], found[task], self.top, resamples=200, seed=self.seed)
+            overlap = {
+                "overlap": shared.fraction,
+                "overlap_chance": shared.chance,
+                "overlap_low": shared.low,
+                "overlap_high": shared.high,
+            }
+            records.append({"task": task, "score": score, **rho, **overlap})
         return records, "Rank correlation and overlap of induction scores with head importance"
 
     def _capacity(self, found: dict[str, Scores]) -> tuple[Records, str]:
         capacity = compare.capacity(found["score"], found["order"], resamples=200, seed=self.seed)
         return _points(capacity), "Percent of the score's sum that remains as the least important heads go"
 
-    def _across_shots(self, found: dict[str, Scores]) -> tuple[Records, str]:
-        records = [
-            {"task": task, "shots_a": pair.shots[0], "shots_b": pair.shots[1], **asdict(one)}
-            for pair in self._shot_pairs(found)
-            for task, one in pair.tasks.items()
-        ]
-        return records, "Rank correlation of a task's head importance at two numbers of shots"
-
-    def _across_shots_summary(self, found: dict[str, Scores]) -> tuple[Records, str]:
-        records = []
-        for pair in self._shot_pairs(found):
-            first = next(iter(pair.tasks.values()))
-            kind = {"variant": first.variant, "within": first.within}
-            numbers = {"mean": pair.mean, "variance": pair.variance, "n": pair.n}
-            records.append({"shots_a": pair.shots[0], "shots_b": pair.shots[1], **numbers, **kind})
-        return records, "Mean and variance over tasks of the rank correlations across shots"
-
-    def _shot_pairs(self, found: dict[str, Scores]) -> list[Any]:
+    def _shot_pairs(self, found: dict[str, Scores]) -> list[ShotPair]:
         by_shots: dict[int, dict[str, Scores]] = {}
         for name, scores in found.items():
             task, shots = name.rsplit(".", 1)
@@ -206,6 +195,25 @@ def following_units(run: Run, n_layers: int) -> list[Unit]:
     return units
 
 
+def _across_shots(pairs: Sequence[ShotPair]) -> tuple[Records, str]:
+    records = [
+        {"task": task, "shots_a": pair.shots[0], "shots_b": pair.shots[1], **asdict(one)}
+        for pair in pairs
+        for task, one in pair.tasks.items()
+    ]
+    return records, "Rank correlation of a task's head importance at two numbers of shots"
+
+
+def _means_across_shots(pairs: Sequence[ShotPair]) -> tuple[Records, str]:
+    records = []
+    for pair in pairs:
+        first = next(iter(pair.tasks.values()))
+        kind = {"variant": first.variant, "within": first.within}
+        numbers = {"mean": pair.mean, "variance": pair.variance, "n": pair.n}
+        records.append({"shots_a": pair.shots[0], "shots_b": pair.shots[1], **numbers, **kind})
+    return records, "Mean and variance over tasks of the rank correlations across shots"
+
+
 def _pairs(matrix: CorrelationMatrix) -> list[dict[str, Any]]:
     numbers = ("rho", "p_value", "low", "high", "null_mean", "null_low", "null_high", "null_p", "ceiling")
     shared = {"n": matrix.n, "variant": matrix.variant, "within": matrix.within}
@@ -222,9 +230,8 @@ def _pairs(matrix: CorrelationMatrix) -> list[dict[str, Any]]:
 
 def _points(capacity: Capacity) -> list[dict[str, Any]]:
     last = len(capacity.curve) - 1
-    places = (
-        range(last + 1) if last <= 3 * POINTS else sorted({round(last * step / POINTS) for step in range(POINTS + 1)})
-    )
+    some = range(POINTS + 1) if last > 3 * POINTS else range(last + 1)
+    places = [round(last * step / (len(some) - 1)) for step in some]
     names = ("low", "high", "null_mean", "null_low", "null_high")
     return [
         {"removed": at, "retained": capacity.curve[at], **{name: getattr(capacity, name)[at] for name in names}}

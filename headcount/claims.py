@@ -60,14 +60,14 @@ CLAIMS = (
         "70 % of heads can be removed with minimal decline",
         f"mean drop of accuracy at 70 %, plus two standard errors, is {TOLERANCE} or less",
         "removal of heads",
-        "about 70 % (15.7 B parameters)",
+        "about 70 %",
         verdicts.removable("heads", 70.0),
     ),
     Claim(
         "20 % of FFNs can be removed with minimal decline",
         f"mean drop of accuracy at 20 %, plus two standard errors, is {TOLERANCE} or less",
         "removal of FFNs",
-        "about 20 % (8.5 B parameters)",
+        "about 20 %",
         verdicts.removable("ffns", 20.0),
     ),
     Claim(

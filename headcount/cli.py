@@ -351,20 +351,14 @@ def _settings(
     splits: tuple[str, ...],
 ) -> list[Any]:
     """Every task at every number of shots; whatever is wrong with them is said before a model is loaded."""
-    from headcount.measure import Setting
-    from importance import load_task
+    from headcount.measure import load_settings
 
     _check_folder(out)
     _check_at_least("--limit", limit, 1)
     _check_at_least("--seed", seed, 0)
     for count in shots:
         _check_at_least("--shots", count, 0)
-    loaded = [load_task(name, profile, data) for name in dict.fromkeys(tasks)]
-    found = [Setting(task, count, limit, seed) for task in loaded for count in dict.fromkeys(shots)]
-    for setting in found:
-        for split in splits:
-            setting.task.examples(setting.shots, 1, split, seed)
-    return found
+    return load_settings(dict.fromkeys(tasks), dict.fromkeys(shots), limit, data, profile, seed, splits)
 
 
 def _measure(units: list[Any], run: Any, as_json: bool, then: Callable[[Any], list[Any]] | None = None) -> None:

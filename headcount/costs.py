@@ -37,7 +37,7 @@ def costs(units: Sequence[Unit], run: Run, model: Model) -> list[Cost]:
     per_token = seconds_per_token(model)
     found = []
     for unit in units:
-        done, tokens = unit.done(run), unit.tokens()
+        done, tokens = unit.done(run, unit.inputs(run)), unit.tokens()
         found.append(Cost(unit.title, unit.names, done, tokens, 0.0 if done else tokens * per_token))
     return found
 

@@ -1,8 +1,10 @@
 """What each command measures, as units of work."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
 from statistics import fmean
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from headcount.units import Unit
 from importance import Task, compare
 from importance.evaluate import ask
 from importance.scoring import forest
+from importance.task import Profile
 from results import Accuracy, HeadScores, InductionScores, InputError, LayerScores, RepeatLoss, Run
 from tracing import Model, randomised
 
@@ -113,6 +116,36 @@ class Setting:
         return rows if self.limit is None else min(rows, self.limit)
 
 
+def load_settings(
+    names: Iterable[str],
+    shots: Iterable[int],
+    limit: int | None,
+    data: str | None,
+    profile: Profile,
+    seed: int,
+    splits: Sequence[str] = ("scored", "train"),
+) -> list[Setting]:
+    """Every task at every number of shots; what is wrong with them is found here, before a model is loaded.
+
+    Args:
+        names: The tasks.
+        shots: Numbers of shots.
+        limit: Documents or examples at most.
+        data: Where their rows come from.
+        profile: How they are prompted.
+        seed: Seed of the shots.
+        splits: Which rows are needed: those that are scored, those that examples come from.
+
+    Raises:
+        InputError: A task is unknown, or its rows cannot be had or are too few.
+    """
+    tasks = [importance.load_task(name, profile, data) for name in names]
+    found = [Setting(task, count, limit, seed) for task, count in product(tasks, shots)]
+    for setting, split in product(found, splits):
+        setting.task.examples(setting.shots, 1, split, seed)
+    return found
+
+
 def accuracy_unit(model: Model, setting: Setting) -> Unit:
     """Accuracy of the whole model: without it nobody can say what importance on the task is worth."""
 
@@ -175,12 +208,13 @@ def ffn_unit(model: Model, setting: Setting) -> Unit:
 
 def tokens_of(model: Model, setting: Setting, documents: float) -> Callable[[], int]:
     """How many tokens so many documents have, as the first ones go."""
+    return lambda: round(documents * _mean_length(model, setting))
 
-    def count() -> int:
-        few = ask(model, setting.task, setting.shots, min(setting.documents, SAMPLE), setting.seed).tokens
-        return round(documents * fmean(len(tree.ids) for _, tree in forest(model, few)))
 
-    return count
+@lru_cache(maxsize=256)
+def _mean_length(model: Model, setting: Setting) -> float:
+    few = ask(model, setting.task, setting.shots, min(setting.documents, SAMPLE), setting.seed).tokens
+    return fmean(len(tree.ids) for _, tree in forest(model, few))
 
 
 SAMPLE = 30

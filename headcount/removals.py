@@ -59,11 +59,11 @@ class Removals:
     def random(self, setting: Setting, component: Component) -> Unit:
         """The control: the same removal in random orders."""
         seeds = tuple(self.config.random_seeds)
-        return self._curve(setting, component, "random", tuple(self.config.random_percents), (), lambda: None, seeds)
+        return self._curve(setting, component, "random", tuple(self.config.random_percents), (), _none, "random", seeds)
 
     def recomputed(self, setting: Setting, component: Component) -> Unit:
         """A curve whose ranking is measured again before each step."""
-        return self._curve(setting, component, "recomputed", self._percents(component), (), lambda: None)
+        return self._curve(setting, component, "recomputed", self._percents(component), (), _none, "recomputed")
 
     def grid(self, setting: Setting) -> Unit:
         """Heads and feed-forward networks together, each along its own ranking."""
@@ -92,11 +92,9 @@ class Removals:
         percents: tuple[float, ...],
         needs: tuple[str, ...],
         order: Callable[[], Scores | None],
+        strategy: Strategy = "static",
         seeds: tuple[int, ...] = (0,),
     ) -> Unit:
-        strategies: dict[str, Strategy] = {"random": "random", "recomputed": "recomputed"}
-        strategy: Strategy = strategies.get(kind, "static")
-
         def measure(progress: Progress) -> tuple[PruningCurve]:
             sweep = self._followed(setting, progress)
             return (curve(sweep, order(), component, percents, strategy, seeds),)
@@ -106,11 +104,6 @@ class Removals:
         steps = (len(percents) + 1) * len(seeds) * setting.documents
         tokens = tokens_of(self.model, setting, steps)
         return Unit(f"{component} removed ({kind}), {setting.name}", (name,), asked, steps, measure, needs, tokens)
-
-    def parts(self, component: Component) -> int:
-        """How many heads, or feed-forward networks, the model has."""
-        sizes = self.model.sizes
-        return sizes.n_layers * (sizes.n_heads if component == "heads" else 1)
 
     def _percents(self, component: Component) -> tuple[float, ...]:
         return tuple(self.config.head_percents if component == "heads" else self.config.ffn_percents)
@@ -122,6 +115,10 @@ class Removals:
 
     def _asked(self, setting: Setting) -> Sweep:
         return Sweep(self.model, ask(self.model, setting.task, setting.shots, setting.limit, setting.seed))
+
+
+def _none() -> None:
+    """The order of a strategy that finds its own."""
 
 
 def _chosen(scores: Mapping[str, Scores], own: str, ranking: Ranking) -> Scores:

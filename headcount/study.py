@@ -1,6 +1,6 @@
 """A study: everything that is measured on one model, as units in an order that gives a first report early."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -8,11 +8,19 @@ from typing import Any
 from headcount.analyses import INDUCTION, Analyses
 from headcount.claims import claims_unit
 from headcount.config import Study, Tasks
-from headcount.measure import Setting, accuracy_unit, aggregate_unit, ffn_unit, head_unit, induction_units
+from headcount.measure import (
+    Setting,
+    accuracy_unit,
+    aggregate_unit,
+    ffn_unit,
+    head_unit,
+    induction_units,
+    load_settings,
+)
 from headcount.removals import Removals
 from headcount.units import Unit
-from importance import compare, load_task
-from importance.sweep import Component
+from importance import compare
+from importance.sweep import Component, n_parts
 from results import InputError, Run
 from tracing import Model
 
@@ -34,19 +42,16 @@ def settings_of(config: Study) -> list[Asked]:
         InputError: A task is unknown, its rows cannot be had or are too few, or one setting is asked for twice.
     """
     found = [
-        Asked(
-            Setting(load_task(name, config.profile, group.data or config.data), shots, group.limit, config.seed), group
-        )
+        Asked(setting, group)
         for group in config.tasks
-        for name in group.names
-        for shots in group.shots
+        for setting in load_settings(
+            group.names, group.shots, group.limit, group.data or config.data, config.profile, config.seed
+        )
     ]
     names = [asked.setting.name for asked in found]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{name} is asked for twice: name every task once for each number of shots")
-    for asked, split in product(found, ("scored", "train")):
-        asked.setting.task.examples(asked.setting.shots, 1, split, config.seed)
     return found
 
 
@@ -64,12 +69,9 @@ def study_units(model: Model, run: Run, config: Study, settings: Sequence[Asked]
         *_compared(Analyses(run, config.top, config.seed, model.sizes.n_layers), settings),
         *_removed(Removals(model, run, config), config, settings),
     ]
-    by_shots: dict[int, list[str]] = {}
-    for asked in settings:
-        by_shots.setdefault(asked.setting.shots, []).append(asked.setting.task.name)
     unseen = [asked.setting.task.name for asked in settings if asked.group.unseen]
     measured = [name for unit in units for name in unit.names if not name.startswith("control/")]
-    return [*units, claims_unit(run, by_shots, unseen, measured)]
+    return [*units, claims_unit(run, _by_shots(settings), unseen, measured)]
 
 
 def _of_heads(model: Model, setting: Setting, config: Study) -> tuple[Unit, Unit]:
@@ -81,24 +83,26 @@ def _means(run: Run, component: str, settings: Sequence[Asked]) -> list[Unit]:
     return [aggregate_unit(run, component, shots, tasks) for shots, tasks in _seen(settings).items() if len(tasks) > 1]
 
 
-def _seen(settings: Sequence[Asked]) -> dict[int, list[str]]:
-    """The tasks that the means are over, by number of shots."""
+def _by_shots(settings: Iterable[Asked]) -> dict[int, list[str]]:
+    """The tasks by number of shots."""
     found: dict[int, list[str]] = {}
     for asked in settings:
-        if not asked.group.unseen:
-            found.setdefault(asked.setting.shots, []).append(asked.setting.task.name)
+        found.setdefault(asked.setting.shots, []).append(asked.setting.task.name)
     return found
+
+
+def _seen(settings: Sequence[Asked]) -> dict[int, list[str]]:
+    """The tasks that the means are over, by number of shots."""
+    return _by_shots(asked for asked in settings if not asked.group.unseen)
 
 
 def _compared(analyses: Analyses, settings: Sequence[Asked]) -> list[Unit]:
     seen = _seen(settings)
-    by_shots: dict[int, list[str]] = {}
     by_task: dict[str, list[int]] = {}
     for asked in settings:
-        by_shots.setdefault(asked.setting.shots, []).append(asked.setting.task.name)
         by_task.setdefault(asked.setting.task.name, []).append(asked.setting.shots)
     units = []
-    for shots, tasks in by_shots.items():
+    for shots, tasks in _by_shots(settings).items():
         units += analyses.of_shots(shots, [*tasks, *(["mean"] if len(seen.get(shots, [])) > 1 else [])])
     names = [f"importance/{kind}/{asked.setting.name}" for kind in COMPONENTS for asked in settings]
     return [
@@ -125,7 +129,7 @@ def _removed(removals: Removals, config: Study, settings: Sequence[Asked]) -> li
         for asked, component in product(pruned, COMPONENTS):
             others = [task for task in seen.get(asked.setting.shots, []) if task != asked.setting.task.name]
             # A mean is over two tasks or more; most and least correlated differ among two others or more.
-            enough = len(others) > 1 and removals.parts(component) >= compare.FEWEST
+            enough = len(others) > 1 and n_parts(removals.model.sizes, component) >= compare.FEWEST
             if enough or (ranking == "mean" and len(seen.get(asked.setting.shots, [])) > 1):
                 units.append(removals.ranked(asked.setting, component, ranking, others))
     units += each(lambda a: a.group.recomputed, removals.recomputed)

@@ -37,14 +37,16 @@ class Unit:
     tokens: Callable[[], int] = int
     partial: bool = False
 
-    def done(self, run: Run) -> bool:
-        """Whether the run has all results, made with these settings; a damaged one is set aside, and measured again."""
-        asked = self.settings | ({"inputs": self.inputs(run)} if self.needs else {})
-        return all(_has(run, name, asked) for name in self.names)
+    def inputs(self, run: Run) -> dict[str, Any]:
+        """What its results say of the results that it reads: a digest of each, None for one that is not there."""
+        return {"inputs": {name: _digest(run, name) for name in self.needs}} if self.needs else {}
 
-    def inputs(self, run: Run) -> dict[str, str | None]:
-        """A digest of each result that it reads; None for one that is not there."""
-        return {name: _digest(run, name) for name in self.needs}
+    def done(self, run: Run, inputs: dict[str, Any]) -> bool:
+        """Whether the run has all results, made with these settings from these inputs.
+
+        A damaged one is set aside, and measured again.
+        """
+        return all(_has(run, name, self.settings | inputs) for name in self.names)
 
 
 def _has(run: Run, name: str, asked: dict[str, Any]) -> bool:
@@ -94,14 +96,14 @@ def measure_units(units: Sequence[Unit], run: Run) -> list[str]:
     measured: list[str] = []
     with Progress(sum(unit.steps for unit in units)) as progress:
         for unit in units:
-            if unit.done(run):
+            inputs = unit.inputs(run)
+            if unit.done(run, inputs):
                 progress.advance(unit.steps)
                 continue
             progress.title(unit.title)
-            inputs = unit.inputs(run)
-            if None in inputs.values() and not unit.partial:
-                missing = ", ".join(name for name, digest in inputs.items() if digest is None)
-                say(f"{unit.title}: left out, since the run has no {missing}")
+            missing = [name for name, digest in inputs.get("inputs", {}).items() if digest is None]
+            if missing and not unit.partial:
+                say(f"{unit.title}: left out, since the run has no {', '.join(missing)}")
                 continue
             try:
                 results = unit.measure(progress)
@@ -109,7 +111,6 @@ def measure_units(units: Sequence[Unit], run: Run) -> list[str]:
                 say(f"{unit.title}: left out, since {reason}")
                 continue
             for name, result in zip(unit.names, results, strict=True):
-                noted = {"inputs": inputs} if inputs else {}
-                run.save(name, replace(result, provenance=result.provenance | noted))
+                run.save(name, replace(result, provenance=result.provenance | inputs))
                 measured.append(name)
     return measured

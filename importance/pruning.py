@@ -9,7 +9,7 @@ import torch
 
 from importance.evaluate import Judged, ask
 from importance.measure import ffn_importance, head_importance
-from importance.sweep import Component, Parts, Removal, Sweep
+from importance.sweep import Component, Parts, Removal, Sweep, n_parts
 from importance.task import Task
 from results import HeadScores, InputError, LayerScores, PruningCurve, PruningGrid
 from tracing import BatchSize, Model, Progress, masked
@@ -64,7 +64,7 @@ def prune(
     Raises:
         InputError: An argument is out of range, or the order does not fit the model.
 
-    Source: Bansal et al. 2023, sections 4.1 to 4.3.
+    Source: Bansal et al. 2023, who prune along one ranking.
     """
     sweep = Sweep(model, ask(model, task, shots, limit, seed), batch_size, progress)
     return curve(sweep, order, component, percents, strategy, seeds)
@@ -102,7 +102,7 @@ def prune_grid(
     Raises:
         InputError: An argument is out of range, or a ranking does not fit the model.
 
-    Source: Bansal et al. 2023, section 4.4.
+    Source: Bansal et al. 2023, who remove both together.
     """
     sweep = Sweep(model, ask(model, task, shots, limit, seed), batch_size, progress)
     return grid(sweep, heads, ffns, head_percents, ffn_percents)
@@ -119,14 +119,14 @@ def curve(
     """`prune` on a sweep, which remembers what was run before."""
     _check(component, strategy, order)
     steps = _steps(percents)
-    counts = [floor(percent * sweep.parts(component) / 100) for percent in steps]
+    counts = [floor(percent * n_parts(sweep.model.sizes, component) / 100) for percent in steps]
     used = tuple(seeds) if strategy == "random" else (0,)
     if strategy == "recomputed":
         orders = [_ranked_again(sweep, component, counts)]
     elif order is not None:
         orders = [_ranking(order, sweep, component)]
     else:
-        orders = [_shuffled(sweep.parts(component), one) for one in used]
+        orders = [_shuffled(n_parts(sweep.model.sizes, component), one) for one in used]
     removals = [[_first(component, ranked, count) for count in counts] for ranked in orders]
     parameters = torch.tensor([[sweep.count(removal) for removal in row] for row in removals], dtype=torch.float64)
     return PruningCurve(

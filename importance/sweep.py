@@ -9,10 +9,15 @@ from torch import Tensor
 
 from importance.evaluate import Asked, Judged, judge
 from importance.scoring import likelihoods
-from tracing import BatchSize, Model, Progress, pruned, removed_parameters
+from tracing import BatchSize, Model, Progress, Sizes, pruned, removed_parameters
 
 Component = Literal["heads", "ffns"]
 Parts = Int64[Tensor, " part"]
+
+
+def n_parts(sizes: Sizes, component: Component) -> int:
+    """How many heads, or feed-forward networks, a model of these sizes has."""
+    return sizes.n_layers * (sizes.n_heads if component == "heads" else 1)
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,6 @@ class Sweep:
     batch_size: BatchSize = "auto"
     progress: Progress | None = None
     _done: dict[Removal, Judged] = field(default_factory=dict)
-
-    def parts(self, component: Component) -> int:
-        """How many heads, or feed-forward networks, there are."""
-        sizes = self.model.sizes
-        return sizes.n_layers * sizes.n_heads if component == "heads" else sizes.n_layers
 
     def run(self, removal: Removal) -> Judged:
         """The answers without these parts; the same removal is run once."""
