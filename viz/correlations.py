@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from results import CorrelationMatrix, InputError, Table
 from viz import theme as themes
@@ -13,6 +14,8 @@ from viz import words
 
 CELL_MAX, SIDE = 64, 560
 NEEDED = ("a", "b", "rho", "low", "high")
+NUMBERS = ("rho", "low", "high", "null_low", "null_high", "p_value")
+SLANT, LETTER = -40, 6.5  # degrees of the names below a figure, and the width of a letter in pixels
 
 
 def rank_correlation(
@@ -60,37 +63,45 @@ def shots(table: Table, *, title: str | None = None, theme: str = "light") -> go
         InputError: The rows lack a column, or there are none.
     """
     rows = _checked(table.records(), ("task", "shots_a", "shots_b", "rho", "low", "high"))
-    colours = themes.named(theme)
     text, top = themes.title("Rank correlation across shots" if title is None else title, SIDE)
     figure = go.Figure()
     pairs = list(dict.fromkeys((row["shots_a"], row["shots_b"]) for row in rows))
     for place, pair in enumerate(pairs):
         mine = [row for row in rows if (row["shots_a"], row["shots_b"]) == pair]
-        name, colour = f"{pair[0]} and {pair[1]} shots", themes.SERIES[place % len(themes.SERIES)]
-        rho = np.array([row["rho"] for row in mine], dtype=float)
-        above = np.array([row["high"] for row in mine], dtype=float) - rho
-        below = rho - np.array([row["low"] for row in mine], dtype=float)
-        figure.add_scatter(
-            x=[escape(row["task"]) for row in mine], y=rho, mode="markers", name=name,
-            marker={"color": colour, "size": 8},
-            error_y={"array": np.nan_to_num(above), "arrayminus": np.nan_to_num(below), "width": 0},
-        )  # fmt: skip
-        figure.add_hline(y=float(np.nanmean(rho)), line={"color": colour, "width": 1, "dash": "dot"})
+        _add_pair(figure, f"{pair[0]} and {pair[1]} shots", mine, themes.SERIES[place % len(themes.SERIES)])
+    foot = 48 + _slanted([row["task"] for row in rows])
     return figure.update_layout(
-        template=themes.template(colours),
+        template=themes.template(themes.named(theme)),
         title=text,
         width=SIDE,
-        height=320 + top,
-        margin={"l": 64, "r": 24, "t": top, "b": 110},
-        yaxis={"title": {"text": "Spearman's rho"}, "zeroline": True},
+        height=300 + top + foot,
+        margin={"l": 64, "r": 24, "t": top, "b": foot},
+        showlegend=True,
+        scattermode="group",
+        legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
+        xaxis={"type": "category", "tickangle": SLANT, "showgrid": False},
+        yaxis={"title": {"text": "rho"}, "zeroline": True},
     )
+
+
+def _add_pair(figure: go.Figure, name: str, rows: list[Mapping[str, Any]], colour: str) -> None:
+    """The tasks at two numbers of shots: a point and an interval each, and the line of their mean."""
+    rho, low, high = (np.array([row[key] for row in rows], dtype=float) for key in ("rho", "low", "high"))
+    figure.add_scatter(
+        x=[escape(row["task"]) for row in rows], y=rho, mode="markers", name=name, offsetgroup=name,
+        marker={"color": colour, "size": 8},
+        error_y={"array": np.nan_to_num(high - rho), "arrayminus": np.nan_to_num(rho - low), "width": 0},
+        hovertext=[_said(name, row) for row in rows], hoverinfo="text",
+    )  # fmt: skip
+    if np.isfinite(rho).any():
+        figure.add_hline(y=float(np.nanmean(rho)), line={"color": colour, "width": 1, "dash": "dot"})
 
 
 def _rows(correlations: Any) -> list[Mapping[str, Any]]:
     if isinstance(correlations, CorrelationMatrix):
         names = correlations.names
         return [
-            {"a": a, "b": b, **{key: getattr(correlations, key)[i][j] for key in ("rho", "low", "high", "p_value")}}
+            {"a": a, "b": b, **{key: getattr(correlations, key)[i][j] for key in NUMBERS}}
             for i, a in enumerate(names)
             for j, b in enumerate(names[:i])
         ]
@@ -104,36 +115,52 @@ def _checked(rows: list[Any], needed: Sequence[str]) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _map(rho: np.ndarray[Any, Any], names: list[str], table: Any, heading: str, theme: str) -> go.Figure:
-    colours, cell = themes.named(theme), max(24, min(CELL_MAX, SIDE // max(len(names), 1)))
-    side = len(names) * cell
-    text, top = themes.title(heading, side + 220)
+def _map(rho: NDArray[np.float64], names: list[str], table: Any, heading: str, theme: str) -> go.Figure:
+    cell = max(24, min(CELL_MAX, SIDE // max(len(names), 1)))
+    margin = {"l": 24 + _wide(names), "r": 90, "b": 24 + _slanted(names)}
+    width = len(names) * cell + margin["l"] + margin["r"]
+    text, top = themes.title(heading, width)
     labels = [escape(name) for name in names]
     heatmap = go.Heatmap(
-        z=rho, x=labels, y=labels, zmin=-1, zmax=1, colorscale=[list(stop) for stop in colours.diverging],
+        z=rho, x=labels, y=labels, zmin=-1, zmax=1, autocolorscale=True,
         text=[["" if np.isnan(value) else f"{value:.2f}" for value in line] for line in rho], texttemplate="%{text}",
-        hovertext=[[_said(row) for row in line] for line in table], hoverinfo="text", name="",
+        hovertext=[[_pair_said(row) for row in line] for line in table], hoverinfo="text", name="",
         colorbar={"thickness": 12, "outlinewidth": 0, "ypad": 0},
     )  # fmt: skip
     axis = {"type": "category", "showgrid": False}
     return go.Figure(heatmap).update_layout(
-        template=themes.template(colours),
+        template=themes.template(themes.named(theme)),
         title=text,
-        width=side + 220,
-        height=side + top + 130,
-        margin={"l": 130, "r": 90, "t": top, "b": 130},
-        xaxis=axis,
+        width=width,
+        height=len(names) * cell + top + margin["b"],
+        margin={**margin, "t": top},
+        xaxis={**axis, "tickangle": SLANT},
         yaxis={**axis, "autorange": "reversed"},
     )
 
 
-def _said(row: Mapping[str, Any] | None) -> str:
-    if row is None:
-        return ""
+def _wide(names: Sequence[str]) -> int:
+    """The room that names take beside a figure, up to a limit, in pixels."""
+    return min(round(LETTER * max(map(len, names))), 160)
+
+
+def _slanted(names: Sequence[str]) -> int:
+    """The room that slanting names take below it."""
+    return 12 + round(0.7 * _wide(names))
+
+
+def _pair_said(row: Mapping[str, Any] | None) -> str:
+    return "" if row is None else _said(f"{row['a']} and {row['b']}", row)
+
+
+def _said(name: str, row: Mapping[str, Any]) -> str:
+    """What hovering over a correlation says, in the small part of HTML that plotly reads."""
     lines = [
-        f"{escape(row['a'])} and {escape(row['b'])}",
-        f"rho {words.number(row['rho'])}, 95 % {words.number(row['low'])} to {words.number(row['high'])}",
+        escape(f"{row['task']}, {name}" if "task" in row else name),
+        f"rho {words.number(row['rho'])}, 95 % {words.interval(row['low'], row['high'])}",
     ]
     if "null_high" in row:
-        lines.append(f"layers alone: {words.number(row['null_low'])} to {words.number(row['null_high'])}")
+        lines.append(f"layers alone: {words.interval(row['null_low'], row['null_high'])}")
+    if "p_value" in row:
+        lines.append(f"p = {row['p_value']:.1e}")
     return "<br>".join(lines)

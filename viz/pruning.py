@@ -15,6 +15,7 @@ from viz import words
 Value = Literal["accuracy", "drop", "log_p"]
 WIDTH, HEIGHT = 560, 380
 CELL = 56
+LEAST = 0.05  # that the colours of a grid span: less of an accuracy is no difference to be seen
 TITLES = {
     "accuracy": "accuracy",
     "drop": "drop in accuracy",
@@ -47,8 +48,9 @@ def pruning_curve(
         theme: `"light"` or `"dark"`.
 
     Returns:
-        For each curve a band and a line. The band is one standard error over documents; of random orders, whichever is
-        larger of that and the standard deviation over orders. Chance and the best constant answer are dashed lines.
+        For each curve a band and a line. The band is one standard error over documents; of random orders, which are
+        grey, whichever is larger of that and the standard deviation over orders. Chance and the accuracy of the most
+        frequent answer are dashed lines.
 
     Raises:
         InputError: There is no curve, the value is unknown, or some remove heads and others feed-forward networks.
@@ -58,9 +60,9 @@ def pruning_curve(
     colours, first = themes.named(theme), next(iter(named.values()))
     figure = go.Figure()
     for place, (name, curve) in enumerate(named.items()):
-        _add(figure, name, curve, _line(curve, value), themes.SERIES[place % len(themes.SERIES)])
+        _add(figure, name, curve, _line(curve, value), place)
     if value == "accuracy":
-        _add_guesses(figure, first, colours)
+        _add_guesses(figure, first)
     heading = f"{first.provenance.get('task', '')}: {TITLES[value]} as {PARTS[first.component]} are removed"
     text, top = themes.title(heading if title is None else title, WIDTH)
     return figure.update_layout(
@@ -95,12 +97,13 @@ def pruning_grid(grid: PruningGrid, *, title: str | None = None, theme: str = "l
     colours, values = themes.named(theme), grid.value.numpy()
     across, down = [f"{one:g}" for one in grid.head_percents], [f"{one:g}" for one in grid.ffn_percents]
     low = min(float(values.min()), grid.chance)
+    high = max(float(values.max()), low + LEAST)
     width = len(across) * CELL + 150
     heading = f"{grid.provenance.get('task', '')}: accuracy without heads and FFNs"
     text, top = themes.title(heading if title is None else title, width)
     bar = {"thickness": 12, "outlinewidth": 0, "ypad": 0, "title": {"text": "accuracy", "side": "right"}}
     heatmap = go.Heatmap(
-        z=values, x=across, y=down, zmin=low, zmax=max(float(values.max()), low + 1e-6), colorscale=themes.SEQUENTIAL,
+        z=values, x=across, y=down, zmin=low, zmax=high, colorscale=themes.SEQUENTIAL,
         colorbar=bar, text=_cells(grid), texttemplate="%{text}", hovertext=_grid_hover(grid), hoverinfo="text", name="",
     )  # fmt: skip
     return go.Figure(heatmap).update_layout(
@@ -139,16 +142,19 @@ def _line(curve: PruningCurve, value: Value) -> Line:
     return Line(values.numpy(), spread)
 
 
-def _add(figure: go.Figure, name: str, curve: PruningCurve, line: Line, colour: str) -> None:
+def _add(figure: go.Figure, name: str, curve: PruningCurve, line: Line, place: int) -> None:
     """A band and a line, which the legend shows and hides together."""
-    x = list(curve.percents)
+    x, control = list(curve.percents), curve.strategy == "random"
     low, high = line.values - line.spread, line.values + line.spread
-    shared = {"legendgroup": name, "line": {"color": colour, "width": 2}}
-    band = {**shared, "line": {"width": 0}, "fillcolor": colour, "opacity": 0.18, "hoverinfo": "skip"}
-    figure.add_scatter(x=[*x, *x[::-1]], y=[*high, *low[::-1]], fill="toself", mode="lines", showlegend=False, **band)
+    colour = themes.NEUTRAL if control else themes.SERIES[place % len(themes.SERIES)]
+    band = {"line": {"width": 0}, "fillcolor": colour, "opacity": 0.15, "hoverinfo": "skip", "showlegend": False}
+    figure.add_scatter(x=[*x, *x[::-1]], y=[*high, *low[::-1]], fill="toself", mode="lines", legendgroup=name, **band)
+    seeds = f" ({len(curve.seeds)}, band of their spread)" if len(curve.seeds) > 1 else ""
     figure.add_scatter(
-        x=x, y=line.values, mode="lines+markers", name=escape(name), showlegend=bool(name),
-        hovertext=_hover(curve, name, line), hoverinfo="text", **shared,
+        x=x, y=line.values, mode="lines+markers", name=escape(name + seeds), showlegend=bool(name), legendgroup=name,
+        line={"color": colour, "width": 2, "dash": "dot" if control else "solid"},
+        marker={"symbol": themes.SYMBOLS[place % len(themes.SYMBOLS)], "size": 7},
+        hovertext=_hover(curve, name, line), hoverinfo="text",
     )  # fmt: skip
 
 
@@ -159,18 +165,23 @@ def _hover(curve: PruningCurve, name: str, line: Line) -> list[str]:
         lines = [
             f"{escape(name)}" if name else "",
             f"{percent:g} % removed: {curve.removed[step]} {PARTS[curve.component]}",
-            f"{curve.parameters[step] / 1e6:.1f} M parameters",
+            f"{words.amount(curve.parameters[step])} parameters",
             f"{value} (n = {curve.n}{f', {len(curve.seeds)} orders' if len(curve.seeds) > 1 else ''})",
         ]
         texts.append("<br>".join(line for line in lines if line))
     return texts
 
 
-def _add_guesses(figure: go.Figure, curve: PruningCurve, colours: themes.Theme) -> None:
+def _add_guesses(figure: go.Figure, curve: PruningCurve) -> None:
+    """Dashed lines; where both lie at one level, one line with both names."""
+    levels: dict[float, list[str]] = {}
     for what, level in (("chance", curve.chance), ("majority", curve.majority)):
         if np.isfinite(level):
-            note = {"text": what, "font": {"size": 11, "color": colours.muted}, "showarrow": False}
-            figure.add_hline(y=level, line={"dash": "dash", "width": 1, "color": colours.muted}, annotation=note)
+            levels.setdefault(round(level, 3), []).append(what)
+    for level, names in levels.items():
+        figure.add_hline(
+            y=level, line={"dash": "dash", "width": 1}, annotation={"text": " and ".join(names), "showarrow": False}
+        )
 
 
 def _cells(grid: PruningGrid) -> list[list[str]]:
@@ -183,7 +194,7 @@ def _grid_hover(grid: PruningGrid) -> list[list[str]]:
     return [
         [
             f"{ffn:g} % of FFNs and {head:g} % of heads removed"
-            f"<br>{grid.parameters[down][across] / 1e6:.1f} M parameters"
+            f"<br>{words.amount(grid.parameters[down][across])} parameters"
             f"<br>accuracy {words.measured(float(grid.value[down, across]), float(grid.stderr[down, across]))}"
             f"<br>drop {words.measured(float(grid.drop[down, across]), float(grid.drop_stderr[down, across]))}"
             f" (n = {grid.n})"

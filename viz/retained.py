@@ -40,8 +40,8 @@ def capacity_retained(
     for place, (name, capacity) in enumerate(named.items()):
         columns = _columns(capacity)
         if len(named) == 1:
-            _band(figure, columns, "null_low", "null_high", colours.muted)
-            grey = {"color": colours.muted, "dash": "dot", "width": 1}
+            _band(figure, columns, "null_low", "null_high", themes.NEUTRAL)
+            grey = {"color": themes.NEUTRAL, "dash": "dot", "width": 1}
             figure.add_scatter(x=columns["removed"], y=columns["null_mean"], line=grey, name="random within layers")
         colour = themes.SERIES[place % len(themes.SERIES)]
         _band(figure, columns, "low", "high", colour)

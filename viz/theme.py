@@ -22,6 +22,8 @@ SEQUENTIAL = "Viridis"
 # Several curves in one figure: Okabe and Ito's colours, which stay apart for every common form of colour blindness;
 # those of them that are legible on white and on near black.
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#9a7d0a", "#56b4e9")
+NEUTRAL = "#808891"  # a control beside them, legible on both too
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x")  # curves that coincide stay countable
 LINE, CHARACTER, TOP = 20, 8, 12  # of a title, and the least margin above a figure, in pixels
 
 ColourScale = tuple[tuple[float, str], ...]
@@ -107,6 +109,9 @@ def template(theme: Theme) -> go.layout.Template:
             "paper_bgcolor": theme.background,
             "plot_bgcolor": theme.surface,
             "colorway": [theme.accent],
+            "colorscale": {"diverging": [list(stop) for stop in theme.diverging]},
+            "annotationdefaults": {"font": {"size": 11, "color": theme.muted}},
+            "shapedefaults": {"line": {"color": theme.muted}},
             "hoverlabel": {
                 "align": "left",
                 "bgcolor": theme.surface,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite, isnan, nan
+from math import isfinite, isnan, log10, nan
 from types import MappingProxyType
 
 from torch import Tensor
@@ -122,6 +122,20 @@ def measured(value: float, stderr: float = nan, digits: int = 3) -> str:
     if isnan(stderr) or isnan(value):
         return number(value, digits)
     return f"{number(value, digits)} ± {number(stderr, digits)}"
+
+
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """The ends of an interval, `0.412 to 0.533`; `n/a` where neither is known."""
+    return MISSING if isnan(low) and isnan(high) else f"{number(low, digits)} to {number(high, digits)}"
+
+
+def amount(count: float) -> str:
+    """A large number to three digits: `49.2 k`, `3.54 M`, `15.7 B`."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            scaled = count / size
+            return f"{scaled:.{max(0, 2 - int(log10(scaled)))}f} {letter}"
+    return f"{count:.0f}"
 
 
 def significant(value: float, stderr: float = nan) -> str:
