@@ -7,6 +7,7 @@ scores compare, and `report` writes a whole run into one HTML file that opens wi
 
 from viz.correlations import rank_correlation, shots
 from viz.curves import loss_by_repeat
+from viz.depth import by_layer
 from viz.layers import ffn_importance
 from viz.page import report
 from viz.pruning import pruning_curve, pruning_grid
@@ -14,6 +15,7 @@ from viz.retained import capacity_retained
 from viz.scoremap import heads
 
 __all__ = [
+    "by_layer",
     "capacity_retained",
     "ffn_importance",
     "heads",

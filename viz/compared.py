@@ -1,0 +1,239 @@
+"""The report's views of how scores compare: across tasks and shots, with induction scores, by depth."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from results import Result, Table
+from viz import words
+from viz.contents import Setting
+from viz.correlations import rank_correlation, shots
+from viz.depth import by_layer
+from viz.pruning import PARTS
+from viz.retained import capacity_retained
+from viz.views import KINDS, View, at_shots, number, of_kind, records, tables
+
+Rows = Sequence[Mapping[str, Any]]
+
+CORRELATIONS = re.compile(r"analyses/(?P<part>heads|ffns)/correlations\.(?P<shots>\d+)shot")
+CAPACITY = re.compile(r"analyses/capacity/(?P<score>\w+)\.(?P<task>.+)\.(?P<shots>\d+)shot")
+AGREEMENT = re.compile(r"analyses/agreement\.(?P<shots>\d+)shot")
+OVERLAPS = re.compile(r"analyses/heads/overlaps\.(?P<shots>\d+)shot")
+RELIABILITY = re.compile(r"analyses/heads/reliability\.(?P<shots>\d+)shot")
+
+KIND = ("variant", "within")
+CORRELATION = ("rho", "low", "high", "null_low", "null_high")
+CORRELATED = ("rho", "95 %", "layers alone")
+
+
+def correlations(everything: Mapping[str, Result]) -> list[View]:
+    """The correlations of every two tasks: of heads, then of FFNs, each kind by itself."""
+    needed = ("a", "b", *CORRELATION, "p_value", "n", *KIND)
+    found = sorted(tables(everything, CORRELATIONS, needed), key=lambda one: one[0]["part"] != "heads")
+    views = []
+    for match, rows in found:
+        for kind, said in KINDS.items():
+            mine = of_kind(rows, kind)
+            if mine:
+                title = f"{PARTS[match['part']]}, {at_shots(match['shots'])}{f' ({said})' if said else ''}"
+                views.append(_correlation(title, match["part"], mine, _order(everything, match["shots"], mine)))
+    return views
+
+
+def _correlation(title: str, part: str, rows: Rows, order: Sequence[str]) -> View:
+    cells = [[f"{row['a']} and {row['b']}", *_correlated(row), f"{row['p_value']:.1e}"] for row in rows]
+    caption = f"Rank correlation over {rows[0]['n']} {PARTS[part]}"
+    return View(title, rank_correlation(rows, order=order, title=""), caption, ("tasks", *CORRELATED, "p"), cells)
+
+
+def _correlated(row: Mapping[str, Any]) -> list[str]:
+    """What `CORRELATED` heads: a correlation, its interval, and what layers alone would give."""
+    return [
+        words.number(row["rho"]),
+        words.interval(row["low"], row["high"]),
+        words.interval(row["null_low"], row["null_high"]),
+    ]
+
+
+def _order(everything: Mapping[str, Result], n_shots: str, rows: Rows) -> list[str]:
+    """The tasks as their clusters have them, the mean first."""
+    names = list(dict.fromkeys(name for row in rows for name in (row["a"], row["b"])))
+    key = f"analyses/heads/order.{n_shots}shot"
+    clustered = [row["task"] for row in records(key, everything.get(key), ("task",))]
+    return sorted(names, key=lambda name: clustered.index(name) if name in clustered else -1)
+
+
+def across_shots(everything: Mapping[str, Result]) -> list[View]:
+    """Each task's correlation between two numbers of shots, each kind by itself."""
+    key, summary = "analyses/heads/across_shots", "analyses/heads/across_shots_summary"
+    found = records(key, everything.get(key), ("task", "shots_a", "shots_b", *CORRELATION, *KIND))
+    means = records(summary, everything.get(summary), ("shots_a", "shots_b", "mean", "variance", "n", *KIND))
+    views = []
+    for kind, said in KINDS.items():
+        rows = of_kind(found, kind)
+        if rows:
+            cells = [[_pair(row), row["task"], *_correlated(row), ""] for row in rows]
+            cells += [
+                [_pair(row), f"mean over {row['n']} tasks", words.number(row["mean"]), "", "", _variance(row)]
+                for row in of_kind(means, kind)
+            ]
+            columns = ("shots", "task", *CORRELATED, "variance")
+            figure = shots(Table.of(rows), title="")
+            views.append(View(said or "rank correlation", figure, "Tasks, and their mean", columns, cells))
+    return views
+
+
+def _pair(row: Mapping[str, Any]) -> str:
+    return f"{row['shots_a']} and {row['shots_b']}"
+
+
+def _variance(row: Mapping[str, Any]) -> str:
+    return words.number(number(row["variance"]), 4)
+
+
+def overlaps(everything: Mapping[str, Result]) -> list[View]:
+    """The heads that every two tasks' highest have in common."""
+    needed = ("a", "b", "fraction", "low", "high", "chance", "null_mean", "n_top", "p_value")
+    columns = ("tasks", "overlap", "95 %", "chance", "layers alone", "p")
+    return [
+        View(
+            at_shots(match["shots"]),
+            None,
+            f"Of the {rows[0]['n_top']} highest heads of each",
+            columns,
+            [
+                [
+                    f"{row['a']} and {row['b']}",
+                    words.number(row["fraction"], 2),
+                    words.interval(row["low"], row["high"], 2),
+                    words.number(row["chance"], 2),
+                    words.number(row["null_mean"], 2),
+                    f"{row['p_value']:.1e}",
+                ]
+                for row in rows
+            ],
+        )
+        for match, rows in tables(everything, OVERLAPS, needed)
+    ]
+
+
+def capacities(everything: Mapping[str, Result]) -> list[View]:
+    """What is left of each induction score along each task's ranking."""
+    needed = ("removed", "retained", "low", "high", "null_mean", "null_low", "null_high")
+    found = [
+        (Setting(match["task"], int(match["shots"])), words.title_of(match["score"]), rows)
+        for match, rows in tables(everything, CAPACITY, needed)
+    ]
+    columns = ("heads removed", "left, %", "95 %", "random within layers, %", "95 %")
+    return [
+        View(
+            f"{score} by {setting.title}",
+            capacity_retained(Table.of(rows), title=""),
+            "Percent of the sum of all heads' scores",
+            columns,
+            [_capacity(row) for row in _every_tenth(rows)],
+        )
+        for setting, score, rows in sorted(found, key=lambda one: (one[0].order, one[1]))
+    ]
+
+
+def _every_tenth(rows: Rows) -> Rows:
+    last = len(rows) - 1
+    return [rows[place] for place in sorted({round(last * step / 10) for step in range(11)})]
+
+
+def _capacity(row: Mapping[str, Any]) -> list[str]:
+    return [
+        str(row["removed"]),
+        words.number(row["retained"], 1),
+        words.interval(row["low"], row["high"], 1),
+        words.number(row["null_mean"], 1),
+        words.interval(row["null_low"], row["null_high"], 1),
+    ]
+
+
+def agreements(everything: Mapping[str, Result]) -> list[View]:
+    """How far importance ranks heads as induction scores do."""
+    needed = ("task", "score", *CORRELATION, "overlap", "overlap_chance")
+    columns = ("task", "score", *CORRELATED, "overlap", "by chance")
+    return [
+        View(
+            at_shots(match["shots"]),
+            None,
+            "Rank correlation, and overlap of the highest heads",
+            columns,
+            [[row["task"], words.title_of(row["score"]), *_correlated(row), *_overlap(row)] for row in rows],
+        )
+        for match, rows in tables(everything, AGREEMENT, needed)
+    ]
+
+
+def _overlap(row: Mapping[str, Any]) -> list[str]:
+    return [words.number(row["overlap"], 2), words.number(row["overlap_chance"], 2)]
+
+
+def layers(everything: Mapping[str, Result]) -> list[View]:
+    """The share of each layer: of the induction scores, then of importance at each number of shots."""
+    needed = ("measure", "task", "shots", "layer", "value", "stderr", "share")
+    groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for row in records("analyses/layers", everything.get("analyses/layers"), needed):
+        title = words.title_of(row["measure"])
+        importance = row["shots"] is not None
+        group = f"{title}, {at_shots(row['shots'])}" if importance else "Induction scores"
+        groups.setdefault(group, {}).setdefault(row["task"] if importance else title, []).append(row)
+    return [_layers(title, found) for title, found in groups.items()]
+
+
+def _layers(title: str, found: Mapping[str, list[dict[str, Any]]]) -> View:
+    return View(
+        title,
+        by_layer({name: Table.of(rows) for name, rows in found.items()}, title=""),
+        "Mean over the layer's heads, or its FFN, ± standard error; share of the sum of what is above 0",
+        ("layer", "of", "mean", "share, %"),
+        [
+            [str(row["layer"]), name, _mean(row), words.number(100 * number(row["share"]), 1)]
+            for name, rows in found.items()
+            for row in rows
+        ],
+    )
+
+
+def _mean(row: Mapping[str, Any]) -> str:
+    write = words.measured if row["measure"] in words.SHARES else words.significant
+    return write(number(row["value"]), number(row["stderr"]))
+
+
+def gradients(everything: Mapping[str, Result]) -> list[View]:
+    """Importance by gradients against that by removal."""
+    needed = ("setting", "within", *CORRELATION, "overlap", "overlap_chance")
+    name = "analyses/gradient_and_oracle"
+    rows = records(name, everything.get(name), needed)
+    cells = [
+        [row["setting"], "within layers" if row["within"] else "all heads", *_correlated(row), *_overlap(row)]
+        for row in rows
+    ]
+    columns = ("setting", "ranked", *CORRELATED, "overlap", "by chance")
+    return [View("all settings", None, "Gradients and removal", columns, cells)] if cells else []
+
+
+def reliabilities(everything: Mapping[str, Result]) -> list[View]:
+    """How far each task's importance agrees with itself."""
+    needed = ("task", "rho", "corrected", "lowest", "highest", "halvings")
+    return [
+        View(
+            at_shots(match["shots"]),
+            None,
+            f"Between halves of the examples, over {rows[0]['halvings']} halvings",
+            ("task", "rho", "lowest to highest", "corrected"),
+            [
+                [
+                    row["task"],
+                    words.number(row["rho"]),
+                    words.interval(row["lowest"], row["highest"]),
+                    words.number(row["corrected"]),
+                ]
+                for row in rows
+            ],
+        )
+        for match, rows in tables(everything, RELIABILITY, needed)
+    ]

@@ -1,0 +1,71 @@
+"""Where scores sit by depth."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from results import InputError, Table
+from viz import theme as themes
+from viz import words
+
+WIDTH, HEIGHT = 560, 320
+COLUMNS = ("layer", "share")
+
+
+def by_layer(tables: Table | Mapping[str, Table], *, title: str | None = None, theme: str = "light") -> go.Figure:
+    """Draws how much of a score each layer holds.
+
+    Args:
+        tables: Rows with `layer` and `share`, the layer's part of the sum of what is above 0; or several such by name.
+        title: Above the figure; "" leaves it out.
+        theme: `"light"` or `"dark"`.
+
+    Returns:
+        A line each, in percent. The dashed line is an even share of all layers.
+
+    Raises:
+        InputError: There are none, or a table lacks a column or rows.
+    """
+    named = dict(tables) if isinstance(tables, Mapping) else {"": tables}
+    if not named:
+        raise InputError("tables: expected at least one, got none")
+    figure, n_layers = go.Figure(), 1
+    for place, (name, table) in enumerate(named.items()):
+        layers, shares = _shares(table)
+        n_layers = max(n_layers, *(layer + 1 for layer in layers))
+        colour = themes.SERIES[place % len(themes.SERIES)]
+        figure.add_scatter(
+            x=layers, y=shares, mode="lines+markers", name=escape(name), showlegend=bool(name),
+            line={"color": colour, "width": 1.5},
+            marker={"symbol": themes.SYMBOLS[place // len(themes.SERIES) % len(themes.SYMBOLS)], "size": 6},
+            hovertext=[_said(name, *pair) for pair in zip(layers, shares, strict=True)], hoverinfo="text",
+        )  # fmt: skip
+    figure.add_hline(y=100 / n_layers, line={"dash": "dash", "width": 1})
+    text, top = themes.title("Share of each layer" if title is None else title, WIDTH)
+    legend = 30 * (1 + len(named) // 3)
+    return figure.update_layout(
+        template=themes.template(themes.named(theme)),
+        title=text,
+        width=WIDTH,
+        height=HEIGHT + top + legend,
+        margin={"l": 64, "r": 24, "t": top, "b": 56 + legend},
+        legend={"orientation": "h", "y": -56 / (HEIGHT - 56), "yanchor": "top"},
+        xaxis={"title": {"text": "layer"}, "showgrid": False},
+        yaxis={"title": {"text": "share of the sum, %"}, "rangemode": "tozero"},
+    )
+
+
+def _shares(table: Any) -> tuple[list[int], list[float]]:
+    if not isinstance(table, Table) or set(COLUMNS) - set(table.columns):
+        raise InputError(f"tables: expected a Table with {' and '.join(COLUMNS)}, got {table!r}")
+    if not table.rows:
+        raise InputError("tables: expected rows, got none; a study's `analyses/layers` has them for each score")
+    rows: list[dict[str, Any]] = table.records()
+    return [row["layer"] for row in rows], [np.nan if row["share"] is None else 100 * row["share"] for row in rows]
+
+
+def _said(name: str, layer: int, share: float) -> str:
+    return f"{f'{escape(name)}<br>' if name else ''}layer {layer}<br>{words.number(share, 1)} % of the sum"
