@@ -1,10 +1,11 @@
 """Figures and the report: what was measured, made visible.
 
 `heads` draws a map of scores, `ffn_importance` scores of layers, `loss_by_repeat` the in-context learning curve,
-`pruning_curve` and `pruning_grid` what removing parts costs, `rank_correlation`, `shots` and `capacity_retained` how
-scores compare, and `report` writes a whole run into one HTML file that opens without a network.
+`pruning_curve` and `pruning_grid` what removing parts costs, `compare`, `rank_correlation`, `shots`, `by_layer` and
+`capacity_retained` how scores compare, and `report` writes a whole run into one HTML file that opens without a network.
 """
 
+from viz.comparison import compare
 from viz.correlations import rank_correlation, shots
 from viz.curves import loss_by_repeat
 from viz.depth import by_layer
@@ -17,6 +18,7 @@ from viz.scoremap import heads
 __all__ = [
     "by_layer",
     "capacity_retained",
+    "compare",
     "ffn_importance",
     "heads",
     "loss_by_repeat",

@@ -53,7 +53,7 @@ def by_layer(tables: Table | Mapping[str, Table], *, title: str | None = None, t
         height=HEIGHT + top + legend,
         margin={"l": 64, "r": 24, "t": top, "b": 56 + legend},
         legend={"orientation": "h", "y": -56 / (HEIGHT - 56), "yanchor": "top"},
-        xaxis={"title": {"text": "layer"}, "showgrid": False},
+        xaxis={"title": {"text": "layer"}, "showgrid": False, "dtick": -(-n_layers // 12)},
         yaxis={"title": {"text": "share of the sum, %"}, "rangemode": "tozero"},
     )
 

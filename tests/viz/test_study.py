@@ -1,13 +1,26 @@
 """Figures of what a study adds, and the sections that show them: tested on the figures' data."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from made_runs import HOSTILE, make_run
 
-from results import Capacity, HeadScores, InputError, PruningCurve, PruningGrid, Table
-from viz import capacity_retained, pruning_curve, pruning_grid, rank_correlation, report, shots, study
+from results import Capacity, CorrelationMatrix, HeadScores, InputError, PruningCurve, PruningGrid, Table
+from viz import (
+    by_layer,
+    capacity_retained,
+    compare,
+    pruning_curve,
+    pruning_grid,
+    rank_correlation,
+    report,
+    shots,
+    study,
+    words,
+)
+from viz.theme import NEUTRAL, SERIES, THEMES
 
 N = 50
 
@@ -95,6 +108,73 @@ def test_a_grid_writes_accuracy_into_its_cells_and_marks_what_lies_below():
     assert "20 % of FFNs and 50 % of heads" in heatmap.hovertext[1][1]
 
 
+def test_a_grid_without_differences_has_a_scale_to_read():
+    same = PruningGrid((0,), (0, 50), ((0, 5),), *[torch.zeros(1, 2, N)] * 3, 0.0, math.nan)
+    (heatmap,) = pruning_grid(same).data
+    assert (heatmap.zmin, heatmap.zmax) == (0, 0.05)
+
+
+def test_random_orders_are_grey_and_say_what_their_band_is():
+    rows = {"own": curve(40, 30), "random": replace(curve(40, 20, seeds=(0, 1)), strategy="random")}
+    _, own, _, random = pruning_curve(rows).data
+    assert (own.name, random.name) == ("own", "random (2, band of their spread)")
+    assert (own.line.color, random.line.color) == (SERIES[0], NEUTRAL)
+    assert own.marker.symbol != random.marker.symbol  # where both coincide, two can be told
+
+
+def test_chance_and_majority_at_one_level_share_a_line():
+    figure = pruning_curve(curve(40, 20, majority=0.25))
+    assert [note.text for note in figure.layout.annotations] == ["chance and majority"]
+    figure = pruning_curve(curve(40, 20, majority=0.5))
+    assert [note.text for note in figure.layout.annotations] == ["chance", "majority"]
+    assert [line.y0 for line in figure.layout.shapes] == [0.25, 0.5]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_colours_of_correlations_are_the_themes(theme):
+    rows = [row for row in correlations("a", "b").records() if not row["within"] and row["variant"] == "spearman"]
+    figure = rank_correlation(rows, theme=theme)
+    assert figure.data[0].autocolorscale
+    scale = figure.layout.template.layout.colorscale.diverging
+    assert [stop[1] for stop in scale] == [stop[1] for stop in THEMES[theme].diverging]
+
+
+def test_a_matrix_says_on_hover_what_a_study_s_rows_say():
+    tables = [((1.0, one), (one, 1.0)) for one in (0.5, 0.001, 0.4, 0.6, 0.1, 0.0, 0.2, 0.01, 0.9)]
+    (heatmap,) = rank_correlation(CorrelationMatrix(("a", "b"), *tables, n=270)).data
+    (rows,) = rank_correlation(correlations("a", "b").records()[:1]).data
+    assert heatmap.hovertext[0][1].split("<br>")[1:] == rows.hovertext[0][1].split("<br>")[1:]
+    assert "layers alone: 0.000 to 0.200<br>p = 1.0e-03" in rows.hovertext[0][1]
+
+
+def test_shares_of_layers_are_in_percent():
+    rows = [{"layer": layer, "share": share} for layer, share in enumerate((0.25, 0.75, None))]
+    (line,) = by_layer({"copying": Table.of(rows)}).data
+    assert list(line.y)[:2] == [25, 75]
+    assert math.isnan(line.y[2])
+    assert line.hovertext[1:] == ("copying<br>layer 1<br>75.0 % of the sum", "copying<br>layer 2<br>n/a % of the sum")
+    assert by_layer(Table.of(rows)).layout.shapes[0].y0 == pytest.approx(100 / 3)
+
+
+def test_scores_are_compared_head_by_head():
+    a, b = HeadScores([[0.1, 0.9], [0.5, math.nan]], measure="copying"), HeadScores([[3.0, 1.0], [2.0, 4.0]])
+    (points,) = compare(a, b).data
+    assert list(points.x) == pytest.approx([0.1, 0.9, 0.5])
+    assert list(points.y) == [3, 1, 2]
+    assert points.hovertext[2].startswith("<b>L1H0</b><br>Copying: 0.500")
+    ranked = compare(a, b, ranks=True)
+    assert list(ranked.data[0].x) == [3, 1, 2]
+    assert list(ranked.data[0].y) == [2, 4, 3]  # of all that b scores
+    assert ranked.layout.xaxis.autorange == "reversed"
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0"), (999, "999"), (49_200, "49.2 k"), (3_539_000, "3.54 M"), (15.7e9, "15.7 B")]
+)
+def test_amounts_have_three_digits(count, said):
+    assert words.amount(count) == said
+
+
 def test_a_map_of_correlations_is_symmetric_with_an_empty_diagonal():
     rows = [row for row in correlations("a", "b", "c").records() if row["variant"] == "spearman" and not row["within"]]
     (heatmap,) = rank_correlation(rows, order=["c", "a", "b"]).data
@@ -138,6 +218,11 @@ def test_shots_have_intervals_and_a_mean():
         (lambda: rank_correlation(Table.of([])), "got none"),
         (lambda: rank_correlation([{"a": "x"}]), "got no b"),
         (lambda: shots(Table.of([{"task": "x"}])), "got no shots_a"),
+        (lambda: by_layer({}), "at least one, got none"),
+        (lambda: by_layer(Table.of([])), "expected a Table with layer and share"),
+        (lambda: by_layer(Table(("layer", "share"), ())), "expected rows, got none"),
+        (lambda: compare(HeadScores(torch.zeros(2, 2)), 3), "b: expected HeadScores, got int"),
+        (lambda: compare(HeadScores(torch.zeros(2, 2)), HeadScores(torch.zeros(2, 3))), r"\[2, 2\] and \[2, 3\]"),
     ],
 )
 def test_bad_input_is_refused(call, message):
@@ -165,7 +250,9 @@ def test_sections_have_a_view_for_each_setting_and_part(studied):
     views = sections["pruning"].views
     assert [view.title for view in views] == ["piqa, 0 shots: heads", "wic, 5 shots: FFNs"]
     assert (views[0].note, views[1].note != "") == ("", True)  # 14 of 50 at a chance of 1/4
-    assert [row[0] for row in views[0].rows] == ["its own importance"] * 3 + ["random orders (2; accuracy ± spread)"] * 3
+    assert [row[0] for row in views[0].rows] == ["its own importance"] * 3 + [
+        "random orders (2; accuracy ± spread)"
+    ] * 3
     assert [view.title for view in sections["correlations"].views] == [
         "heads, 0 shots",
         "heads, 0 shots (ranks within layers)",
