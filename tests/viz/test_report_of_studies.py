@@ -1,0 +1,161 @@
+"""The report of a whole study: its sections and tables, what choosing does, and names that mean harm."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from made_runs import HOSTILE, add_importance, make_run
+from made_studies import add_study
+from pages import text_of
+from playwright.sync_api import BrowserContext, Page
+
+import viz
+from results import InputError, Run, Table
+from viz import study
+
+SECTIONS = [
+    "pruning",
+    "grid",
+    "correlations",
+    "shots",
+    "overlaps",
+    "capacity",
+    "agreement",
+    "layers",
+    "gradients",
+    "reliability",
+]
+LARGEST = 6_000_000
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return add_study(make_run(tmp_path_factory.mktemp("study") / "run", 6, 4), 6, 4, ("piqa", "wic", "copa"))
+
+
+@pytest.fixture(scope="module")
+def page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return viz.report(run, tmp_path_factory.mktemp("report") / "report.html")
+
+
+def test_a_study_has_all_its_sections_in_order(run: Run) -> None:
+    found = {section.key: section for section in study.sections(dict(run))}
+    assert list(found) == SECTIONS
+    for section in found.values():
+        drawn = {view.figure is None for view in section.views}
+        assert len(drawn) == 1, "a section has a figure in all its views or in none"
+        assert len({view.title for view in section.views}) == len(section.views)
+        for view in section.views:
+            assert {len(row) for row in view.rows} == {len(view.columns)}
+
+
+def test_tables_say_what_the_figures_show(run: Run) -> None:
+    found = {section.key: section.views for section in study.sections(dict(run))}
+    removed = found["pruning"][0]
+    assert removed.title == "copa, 0 shots: heads"
+    assert removed.rows[1][:4] == ["its own importance", "10", "2", "49.2 k"]
+    assert found["shots"][0].rows[0] == ["0 and 1", "piqa", "0.500", "0.400 to 0.600", "0.000 to 0.200", ""]
+    assert found["shots"][0].rows[-1] == ["0 and 1", "mean over 3 tasks", "0.400", "", "", "0.0010"]
+    heads, ffns = found["correlations"][0], found["correlations"][-1]
+    assert (heads.title, ffns.title) == ("heads, 0 shots", "FFNs, 1 shot")
+    assert list(heads.figure.data[0].x) == ["mean", "copa", "wic", "piqa"]
+    assert ffns.rows[0][3] == "n/a"
+    assert [view.title for view in found["layers"]] == [
+        "Induction scores",
+        "Head importance, 0 shots",
+        "Head importance, 1 shot",
+    ]
+    assert found["layers"][1].rows[0] == ["0", "piqa", "2.00e-4", "16.7"]
+    assert [row[1] for row in found["gradients"][0].rows] == ["all heads", "within layers"]
+
+
+def test_claims_are_counted(page: Path) -> None:
+    assert "Of 3 claims, holds: 1, undecided: 2." in text_of(page)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "analyses/claims",
+        "analyses/layers",
+        "analyses/agreement.0shot",
+        "analyses/heads/across_shots",
+        "analyses/heads/overlaps.0shot",
+        "analyses/heads/order.0shot",
+        "analyses/heads/reliability.0shot",
+        "analyses/ffns/correlations.0shot",
+        "analyses/gradient_and_oracle",
+        "analyses/capacity/copying.piqa.0shot",
+    ],
+)
+def test_a_table_without_its_columns_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    run = add_study(make_run(tmp_path / "run", 3, 2), 3, 2, ("piqa", "wic"), (0,))
+    run.save(name, Table.of([{"other": 1}]))
+    with pytest.raises(InputError, match=f"{name}: expected columns .*; run the study again"):
+        viz.report(run, tmp_path / "report.html")
+    run.save(name, Table.of([]))
+    assert viz.report(run, tmp_path / "report.html").exists()
+
+
+def test_a_ranking_that_is_unknown_is_left_out(run: Run, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "run", 6, 4)
+    other.save("pruning/heads/piqa.0shot.moon", run["pruning/heads/piqa.0shot.own"])
+    assert study.sections(dict(other)) == []
+
+
+def test_every_choice_draws_its_figure_and_asks_nothing_of_a_network(
+    context: BrowserContext, opened: Callable[[Path], Page], page: Path
+) -> None:
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    shown = opened(page)
+    for key in SECTIONS:
+        section = shown.locator(f"#{key}")
+        for option in section.locator("option").all():
+            name = option.get_attribute("value")
+            section.locator("select").select_option(name)
+            assert section.locator(".choice:visible").count() == 1
+            if section.locator(".plot").count():
+                assert section.locator(".plot").get_attribute("data-figure") == name
+                assert section.locator("[data-chosen]").inner_text() == option.inner_text()
+                assert section.locator(".plot .main-svg").first.is_visible()
+    assert {url.split(":", 1)[0] for url in asked} <= {"file", "data", "blob"}
+    shown.set_viewport_size({"width": 420, "height": 900})
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 420
+
+
+def test_curves_and_scales_take_the_colours_of_the_dark(opened: Callable[[Path], Page], page: Path) -> None:
+    shown = opened(page)
+    note = "getComputedStyle(document.querySelector('#pruning .annotation-text')).fill"
+    assert shown.evaluate(note) == "rgb(89, 97, 107)"
+    middle = "document.querySelector('#correlations .plot')._fullData[0].colorscale[2][1]"
+    assert shown.evaluate(middle) == "#f4f3ef"
+    shown.emulate_media(color_scheme="dark")
+    shown.wait_for_function(f"{note} === 'rgb(163, 171, 181)'")
+    shown.wait_for_function(f"{middle} === '#262a30'")
+
+
+def test_hostile_names_in_every_table_are_shown_as_they_are(opened: Callable[[Path], Page], tmp_path: Path) -> None:
+    run = add_study(make_run(tmp_path / "run", 3, 2), 3, 2, ("piqa", "wic"), (0, 1))
+    for name in [name for name in run.names if name.startswith("analyses/")]:
+        table = run[name]
+        assert isinstance(table, Table)
+        kept = ("variant", "within", "score", "measure")
+        worse = {column: HOSTILE for column in table.columns if column not in kept}
+        rows = [row | {key: bad for key, bad in worse.items() if isinstance(row[key], str)} for row in table.records()]
+        pairs = [row | {"b": f"{place}{HOSTILE}"} if "b" in row else row for place, row in enumerate(rows)]
+        run.save(name, Table.of(pairs))
+    shown = opened(viz.report(run, tmp_path / "report.html"))
+    for section in ("claims", "overlaps", "agreement", "gradients", "reliability"):
+        assert HOSTILE in shown.locator(f"#{section} tbody tr").first.inner_text()
+    labels = shown.locator("#correlations .ytick text").all_text_contents()
+    assert any("<img src=x onerror=window.hit=1>" in label for label in labels)
+    assert shown.evaluate("window.hit") is None
+    assert shown.locator("img").count() == 0
+
+
+def test_a_study_of_the_largest_model_stays_small(tmp_path: Path) -> None:
+    tasks = [f"task_{place}" for place in range(15)]
+    run = add_importance(make_run(tmp_path / "run", 64, 72), 64, 72, tasks, (0, 1, 5))
+    add_study(run, 64, 72, tasks, (0, 1, 5))
+    assert viz.report(run, tmp_path / "report.html").stat().st_size < LARGEST
