@@ -86,7 +86,9 @@ def _across(n_layers: int, tasks: Sequence[str], shots: Sequence[int]) -> dict[s
     layer = {"value": 2e-4, "stderr": None, "share": 1 / n_layers}
     claim = {name: name for name in ("claim", "criterion", "evidence", "published", "source")}
     return {
-        "heads/across_shots": [{"task": task, **pair, **RHO, **kind} for kind in kinds for pair in pairs for task in tasks],
+        "heads/across_shots": [
+            {"task": task, **pair, **RHO, **kind} for kind in kinds for pair in pairs for task in tasks
+        ],
         "heads/across_shots_summary": [
             {**pair, "mean": 0.4, "variance": 0.001, "n": len(tasks), **kind} for kind in kinds for pair in pairs
         ],
@@ -100,4 +102,4 @@ def _across(n_layers: int, tasks: Sequence[str], shots: Sequence[int]) -> dict[s
             for within in (None, "layer")
         ],
         "claims": [claim | {"verdict": verdict} for verdict in ("holds", "undecided", "undecided")],
-    }  # fmt: skip
+    }

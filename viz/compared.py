@@ -185,22 +185,18 @@ def layers(everything: Mapping[str, Result]) -> list[View]:
 
 
 def _layers(title: str, found: Mapping[str, list[dict[str, Any]]]) -> View:
+    shares = {(row["layer"], name): row["share"] for name, rows in found.items() for row in rows}
+    n_layers = 1 + max(layer for layer, _ in shares)
     return View(
         title,
         by_layer({name: Table.of(rows) for name, rows in found.items()}, title=""),
-        "Mean over the layer's heads, or its FFN, ± standard error; share of the sum of what is above 0",
-        ("layer", "of", "mean", "share, %"),
+        "Percent of the sum over all layers of what is above 0",
+        ("layer", *found),
         [
-            [str(row["layer"]), name, _mean(row), words.number(100 * number(row["share"]), 1)]
-            for name, rows in found.items()
-            for row in rows
+            [str(layer), *(words.number(100 * number(shares.get((layer, name))), 1) for name in found)]
+            for layer in range(n_layers)
         ],
     )
-
-
-def _mean(row: Mapping[str, Any]) -> str:
-    write = words.measured if row["measure"] in words.SHARES else words.significant
-    return write(number(row["value"]), number(row["stderr"]))
 
 
 def gradients(everything: Mapping[str, Result]) -> list[View]:

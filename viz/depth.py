@@ -19,7 +19,8 @@ def by_layer(tables: Table | Mapping[str, Table], *, title: str | None = None, t
     """Draws how much of a score each layer holds.
 
     Args:
-        tables: Rows with `layer` and `share`, the layer's part of the sum of what is above 0; or several such by name.
+        tables: Rows with `layer` and `share`, the layer's part of the sum of what is above 0, and, to be shown on
+            hover, `value` and `stderr`, the mean over its heads; or several such tables by name.
         title: Above the figure; "" leaves it out.
         theme: `"light"` or `"dark"`.
 
@@ -41,7 +42,8 @@ def by_layer(tables: Table | Mapping[str, Table], *, title: str | None = None, t
             x=layers, y=shares, mode="lines+markers", name=escape(name), showlegend=bool(name),
             line={"color": colour, "width": 1.5},
             marker={"symbol": themes.SYMBOLS[place // len(themes.SERIES) % len(themes.SYMBOLS)], "size": 6},
-            hovertext=[_said(name, *pair) for pair in zip(layers, shares, strict=True)], hoverinfo="text",
+            hovertext=[_said(name, row, share) for row, share in zip(table.records(), shares, strict=True)],
+            hoverinfo="text",
         )  # fmt: skip
     figure.add_hline(y=100 / n_layers, line={"dash": "dash", "width": 1})
     text, top = themes.title("Share of each layer" if title is None else title, WIDTH)
@@ -67,5 +69,10 @@ def _shares(table: Any) -> tuple[list[int], list[float]]:
     return [row["layer"] for row in rows], [np.nan if row["share"] is None else 100 * row["share"] for row in rows]
 
 
-def _said(name: str, layer: int, share: float) -> str:
-    return f"{f'{escape(name)}<br>' if name else ''}layer {layer}<br>{words.number(share, 1)} % of the sum"
+def _said(name: str, row: Mapping[str, Any], share: float) -> str:
+    """What hovering over a layer says, in the small part of HTML that plotly reads."""
+    lines = [escape(name), f"layer {row['layer']}", f"{words.number(share, 1)} % of the sum"]
+    if row.get("value") is not None:
+        error = row.get("stderr")
+        lines.append(f"mean {words.significant(row['value'], np.nan if error is None else error)}")
+    return "<br>".join(line for line in lines if line)

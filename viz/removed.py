@@ -1,7 +1,7 @@
 """The report's views of what removal costs: curves along every ranking, and heads and FFNs together."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isnan
 
 from results import PruningCurve, PruningGrid, Result
@@ -21,6 +21,7 @@ RANKINGS = {
     "recomputed": "its own, ranked again at each step",
     "random": "random orders",
 }
+SPREAD = " (± spread)"
 AT_CHANCE = (
     "No verdict: at chance. The whole model does not exceed guessing and the most frequent answer by two standard "
     "errors, so what removal costs cannot be told."
@@ -40,34 +41,48 @@ def curves(everything: Mapping[str, Result]) -> list[View]:
 def _curves(setting: Setting, part: str, found: Mapping[str, PruningCurve]) -> View:
     named = {said: found[ranking] for ranking, said in RANKINGS.items() if ranking in found}
     first = next(iter(named.values()))
-    columns = ("ranked by", "% removed", f"{PARTS[part]} removed", "parameters", "accuracy", "drop", "log p lost, nats")
+    kept = f"{PARTS[part]} removed"
+    others = [f"by {name}{SPREAD if len(curve.seeds) > 1 else ''}" for name, curve in list(named.items())[1:]]
     return View(
         f"{setting.title}: {PARTS[part]}",
         pruning_curve(named, title=""),
-        f"Accuracy, drop and loss of gold log-probability ± standard error, n = {first.n}",
-        columns,
-        [row for name, curve in named.items() for row in _rows(name, curve)],
+        f"Accuracy ± standard error by {next(iter(named))}, n = {first.n}; then the accuracy by other rankings",
+        ("% removed", kept, "parameters", "accuracy", "drop", "log p lost, nats", *others),
+        _rows(list(named.values())),
         "" if _beats_guessing(first) else AT_CHANCE,
     )
 
 
-def _rows(name: str, curve: PruningCurve) -> list[list[str]]:
-    """One row a step; the accuracy of several orders comes with their spread, all else with standard errors."""
-    several = len(curve.seeds) > 1
+def _rows(curves: Sequence[PruningCurve]) -> list[list[str]]:
+    """One row for each share that any curve removes: all about the first curve, then the others' accuracy."""
+    first, *others = curves
+    percents = sorted({percent for curve in curves for percent in curve.percents})
+    return [[f"{at:g}", *_first(first, curves, at), *(_accuracy(other, at) for other in others)] for at in percents]
+
+
+def _first(curve: PruningCurve, curves: Sequence[PruningCurve], percent: float) -> list[str]:
+    """How many parts go and, where the curve has the step, what that costs."""
+    if percent not in curve.percents:
+        removed = {one.removed[one.percents.index(percent)] for one in curves if percent in one.percents}
+        return [str(max(removed)), "", "", "", ""]
+    step = curve.percents.index(percent)
     lost, lost_stderr = curve.lost_log_p
-    errors = curve.spread if several else curve.stderr
     return [
-        [
-            f"{name} ({len(curve.seeds)}; accuracy ± spread)" if several else name,
-            f"{percent:g}",
-            str(curve.removed[step]),
-            words.amount(curve.parameters[step]),
-            words.measured(float(curve.value[step]), float(errors[step])),
-            words.measured(float(curve.drop[step]), float(curve.drop_stderr[step])),
-            words.measured(float(lost[step]), float(lost_stderr[step])),
-        ]
-        for step, percent in enumerate(curve.percents)
+        str(curve.removed[step]),
+        words.amount(curve.parameters[step]),
+        _accuracy(curve, percent),
+        words.measured(float(curve.drop[step]), float(curve.drop_stderr[step])),
+        words.measured(float(lost[step]), float(lost_stderr[step])),
     ]
+
+
+def _accuracy(curve: PruningCurve, percent: float) -> str:
+    """With its standard error; that of several orders with their spread."""
+    if percent not in curve.percents:
+        return ""
+    step = curve.percents.index(percent)
+    errors = curve.spread if len(curve.seeds) > 1 else curve.stderr
+    return words.measured(float(curve.value[step]), float(errors[step]))
 
 
 def _beats_guessing(curve: PruningCurve | PruningGrid) -> bool:

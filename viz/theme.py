@@ -7,6 +7,7 @@ common form of colour blindness. Meaning is never carried by red against green.
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from html import escape
 from types import MappingProxyType
 from typing import Any
@@ -92,6 +93,7 @@ def css_colours(theme: Theme) -> dict[str, str]:
     return {item.name: getattr(theme, item.name) for item in fields(theme) if item.name != "diverging"}
 
 
+@cache  # making one takes longer than drawing a curve
 def template(theme: Theme) -> go.layout.Template:
     """The plotly template that gives a figure a theme's colours and nothing of its content."""
     axis = {

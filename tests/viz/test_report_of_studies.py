@@ -7,7 +7,7 @@ import pytest
 from made_runs import HOSTILE, add_importance, make_run
 from made_studies import add_study
 from pages import text_of
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
 
 import viz
 from results import InputError, Run, Table
@@ -53,7 +53,9 @@ def test_tables_say_what_the_figures_show(run: Run) -> None:
     found = {section.key: section.views for section in study.sections(dict(run))}
     removed = found["pruning"][0]
     assert removed.title == "copa, 0 shots: heads"
-    assert removed.rows[1][:4] == ["its own importance", "10", "2", "49.2 k"]
+    assert removed.columns[6:8] == ("by the mean over tasks", "by the most correlated task")
+    assert removed.rows[1][:3] == ["10", "2", "49.2 k"]
+    assert {len(row) for row in removed.rows} == {11}
     assert found["shots"][0].rows[0] == ["0 and 1", "piqa", "0.500", "0.400 to 0.600", "0.000 to 0.200", ""]
     assert found["shots"][0].rows[-1] == ["0 and 1", "mean over 3 tasks", "0.400", "", "", "0.0010"]
     heads, ffns = found["correlations"][0], found["correlations"][-1]
@@ -65,7 +67,9 @@ def test_tables_say_what_the_figures_show(run: Run) -> None:
         "Head importance, 0 shots",
         "Head importance, 1 shot",
     ]
-    assert found["layers"][1].rows[0] == ["0", "piqa", "2.00e-4", "16.7"]
+    assert found["layers"][1].columns == ("layer", "piqa", "wic", "copa")
+    assert found["layers"][1].rows[0] == ["0", "16.7", "16.7", "16.7"]
+    assert "mean 2.00e-4" in found["layers"][1].figure.data[0].hovertext[0]
     assert [row[1] for row in found["gradients"][0].rows] == ["all heads", "within layers"]
 
 
@@ -126,13 +130,14 @@ def test_every_choice_draws_its_figure_and_asks_nothing_of_a_network(
 
 def test_curves_and_scales_take_the_colours_of_the_dark(opened: Callable[[Path], Page], page: Path) -> None:
     shown = opened(page)
-    note = "getComputedStyle(document.querySelector('#pruning .annotation-text')).fill"
-    assert shown.evaluate(note) == "rgb(89, 97, 107)"
+    note = shown.locator("#pruning .annotation-text").first
+    expect(note).to_have_css("fill", "rgb(89, 97, 107)")
     middle = "document.querySelector('#correlations .plot')._fullData[0].colorscale[2][1]"
     assert shown.evaluate(middle) == "#f4f3ef"
     shown.emulate_media(color_scheme="dark")
-    shown.wait_for_function(f"{note} === 'rgb(163, 171, 181)'")
-    shown.wait_for_function(f"{middle} === '#262a30'")
+    expect(note).to_have_css("fill", "rgb(163, 171, 181)")
+    expect(shown.locator("#correlations .xtick text").first).to_have_css("fill", "rgb(231, 233, 236)")
+    assert shown.evaluate(middle) == "#262a30"
 
 
 def test_hostile_names_in_every_table_are_shown_as_they_are(opened: Callable[[Path], Page], tmp_path: Path) -> None:
