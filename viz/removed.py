@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from math import isnan
 
 from results import PruningCurve, PruningGrid, Result
 from viz import words
@@ -49,7 +48,7 @@ def _curves(setting: Setting, part: str, found: Mapping[str, PruningCurve]) -> V
         f"Accuracy ± standard error by {next(iter(named))}, n = {first.n}; then the accuracy by other rankings",
         ("% removed", kept, "parameters", "accuracy", "drop", "log p lost, nats", *others),
         _rows(list(named.values())),
-        "" if _beats_guessing(first) else AT_CHANCE,
+        "" if first.beats_guessing else AT_CHANCE,
     )
 
 
@@ -85,11 +84,6 @@ def _accuracy(curve: PruningCurve, percent: float) -> str:
     return words.measured(float(curve.value[step]), float(errors[step]))
 
 
-def _beats_guessing(curve: PruningCurve | PruningGrid) -> bool:
-    value, error = float(curve.value.flatten()[0]), float(curve.stderr.flatten()[0])
-    return value - 2 * error > max(one for one in (curve.chance, curve.majority, 0.0) if not isnan(one))
-
-
 def grids(everything: Mapping[str, Result]) -> list[View]:
     """The combined grid of each task and number of shots."""
     return [
@@ -102,7 +96,7 @@ def grids(everything: Mapping[str, Result]) -> list[View]:
                 [f"{ffn:g}", *(words.measured(float(d), float(e)) for d, e in zip(drops, errors, strict=True))]
                 for ffn, drops, errors in zip(grid.ffn_percents, grid.drop, grid.drop_stderr, strict=True)
             ],
-            "" if _beats_guessing(grid) else AT_CHANCE,
+            "" if grid.beats_guessing else AT_CHANCE,
         )
         for match, grid in matched(everything, GRID, PruningGrid)
     ]
