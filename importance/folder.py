@@ -30,7 +30,7 @@ def read_folder(folder: Path, name: str, check: Check) -> Rows:
         raise InputError(f"expected a folder of task rows, but {folder} {state}")
     scored = folder / f"{name}.jsonl"
     if not scored.is_file():
-        raise InputError(f"{folder} has no {scored.name}: it holds the rows of {_tasks(folder) or 'no task'}")
+        raise InputError(f"{folder} has no {scored.name}: it holds the rows of {tasks_in(folder)}")
     others = [path for path in (folder / f"{name}.train.jsonl", folder / f"{name}.shots.jsonl") if path.is_file()]
     rows = {path: _read(path, check) for path in (scored, *others)}
     files = {path.name: {"sha256": _sha256(path), "rows": len(found)} for path, found in rows.items()}
@@ -45,9 +45,10 @@ def read_folder(folder: Path, name: str, check: Check) -> Rows:
     return Rows(rows[scored], [row for path in others for row in rows[path]], source)
 
 
-def _tasks(folder: Path) -> str:
+def tasks_in(folder: Path) -> str:
+    """The tasks whose rows a folder holds, for a message."""
     found = sorted(path.stem for path in folder.glob("*.jsonl") if "." not in path.stem)
-    return ", ".join(found[:20])
+    return ", ".join(found[:20]) or "no task"
 
 
 def _read(path: Path, check: Check) -> list[Row]:

@@ -13,7 +13,7 @@ class Origin(NamedTuple):
 
     Attributes:
         task: Its name.
-        metric: How it is judged.
+        metric: How it is judged; `own` for a task of the folder, where the number of choices decides.
         source: Where its rows would come from.
         here: Whether they are on this machine already.
     """

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from importance.catalogue import unknown
+from importance.folder import tasks_in
 from importance.hub import HUB, revision, unreachable
 from importance.rows import HALVES, Rows, halves
 from importance.schema import Row
@@ -26,7 +27,9 @@ def load_other(name: str, profile: Profile, data: str | Path | None) -> Task:
 
     if name not in lm_eval_tasks():
         error = unknown(name, list(lm_eval_tasks()))
-        raise error if data in {None, HUB} else InputError(f"{error}; and {data} has no {name}.jsonl")
+        if data in {None, HUB}:
+            raise error
+        raise InputError(f"{error}; and {data} has no {name}.jsonl: it holds the rows of {tasks_in(Path(str(data)))}")
     if profile == "paper":
         raise InputError(f"{name} is not one of the paper's tasks: expected the profile 'harness'")
     if data not in {None, HUB}:

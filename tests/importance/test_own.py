@@ -6,6 +6,8 @@ import pytest
 from reference.models import bpe_tokenizer, opt
 
 from importance import accuracy, head_importance, load_task
+from importance.catalogue import names
+from importance.origins import origins
 from results import InputError
 from tracing import load_model
 
@@ -81,5 +83,21 @@ def test_bad_rows_are_named_by_file_and_line(tmp_path, bad, message):
 
 
 def test_an_unknown_name_says_what_the_folder_lacks(folder):
-    with pytest.raises(InputError, match=r"no task is called 'mien'.* has no mien.jsonl"):
+    with pytest.raises(InputError, match=r"no task is called 'mien'.* has no mien.jsonl: it holds the rows of mine$"):
         load_task("mien", data=folder)
+
+
+def test_a_known_name_means_the_known_task(folder):
+    write(folder / "plural.jsonl", ROWS)
+    assert load_task("plural", data=folder).source["source"] == "built in"
+
+
+def test_profiles_join_texts_or_keep_them_apart(folder):
+    assert [load_task("mine", profile, folder).encoding for profile in ("harness", "paper")] == ["joint", "apart"]
+
+
+def test_a_folder_s_own_tasks_are_listed_after_the_known_ones(folder):
+    write(folder / "plural.jsonl", ROWS)
+    *known, last = origins(folder)
+    assert (last.task, last.source, last.here) == ("mine", str(folder), True)
+    assert [one.task for one in known] == names()
