@@ -1,11 +1,12 @@
 """A model whose induction heads are known: its in-context tasks need these heads and no others."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from synthetic_tasks import write_tasks
 
 from importance import accuracy, head_importance, load_task, prune
+from importance.evaluate import encoded
 from tracing import load_model, masked
 
 PREVIOUS_TOKEN, INDUCTION = (0, 0), ((1, 2), (1, 3))
@@ -20,7 +21,7 @@ def model():
 
 @pytest.fixture(scope="module", params=["successor", "recall"])
 def task(request, tmp_path_factory):
-    return load_task(request.param, data=write_tasks(tmp_path_factory.mktemp("rows")))
+    return load_task(request.param, data=write_tasks(tmp_path_factory.mktemp("rows"), scored=100))
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,20 @@ def without(model, task, heads):
         return accuracy(model, task)
 
 
+def test_every_word_is_one_token_and_the_right_choice_was_shown(model, task):
+    for document in task.documents():
+        words = document.requests[0].context.split()
+        for request in encoded(model, document.requests, task.encoding):
+            assert (request.start, len(request.ids)) == (len(words) + 1, len(words) + 2)  # one token begins the text
+        choices = [request.continuation.strip() for request in document.requests]
+        assert len(set(choices)) == 4
+        assert set(choices) <= set(words)
+        assert (words[-1], choices[document.gold[0]]) in pairwise(words[:-1])
+
+
 def test_the_whole_model_can_do_it(model, task):
     whole = accuracy(model, task)
+    assert whole.n == 100
     assert whole.value >= 0.9
     assert whole.chance == 0.25
 
@@ -58,9 +71,11 @@ def test_importance_names_these_heads(importance):
 
 
 def test_pruned_by_importance_it_keeps_what_it_needs_and_random_orders_do_not(model, task, importance):
-    curve = prune(model, task, importance, percents=(25, 50, 62.5, 75, 87.5, 100))
-    kept = curve.removed.index(5)
+    percents = [12.5 * count for count in range(1, 9)]
+    curve = prune(model, task, importance, percents=percents)
+    kept = curve.removed.index(len(OTHERS))
     assert min(curve.value[: kept + 1].tolist()) >= 0.9
-    assert curve.value[-1] <= 0.5
-    random = prune(model, task, percents=(62.5,), strategy="random", seeds=range(5))
-    assert random.value[-1] < curve.value[kept] - 0.2
+    assert max(curve.value[kept + 1 :].tolist()) <= curve.chance + 0.1
+    random = prune(model, task, percents=percents, strategy="random", seeds=range(5))
+    assert (random.value[1 : kept + 1] < curve.value[1 : kept + 1]).all()
+    assert random.value[kept] < curve.value[kept] - 0.2
