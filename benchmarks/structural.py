@@ -8,7 +8,7 @@ import statistics
 
 import torch
 import transformers
-from common import say, seconds
+from common import ratios, say, seconds
 
 from importance import load_task, prune_grid
 from importance.evaluate import ask
@@ -64,13 +64,10 @@ def passes(pairs: int, n_layers: int, rows: int, length: int) -> None:
     none = torch.zeros(n_layers, 32, dtype=torch.bool), torch.zeros(n_layers, dtype=torch.bool)
     whole = operations(model, tokens.numel(), length, *none)
     for name, gone in removals(model).items():
-        small, found = pruned(model, *gone), []
+        small = pruned(model, *gone)
         predicted = whole / operations(model, tokens.numel(), length, *gone)
         with torch.no_grad():
-            model.hf(tokens), small.hf(tokens)
-            for _ in range(pairs):
-                time = seconds(lambda: model.hf(tokens))
-                found.append(time / seconds(lambda small=small: small.hf(tokens)))
+            found = ratios(lambda: model.hf(tokens), lambda small=small: small.hf(tokens), pairs)
         say(f"{name}: speed-up (operations say {predicted:.2f})", found)
         print(f"    reached: {statistics.median(found) / predicted:.2f}", flush=True)
 
@@ -105,9 +102,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--rows", type=int, default=4)
+    parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--limit", type=int, default=24)
     asked = parser.parse_args()
-    passes(asked.pairs, asked.layers, rows=4, length=256)
+    passes(asked.pairs, asked.layers, asked.rows, asked.length)
     grid(asked.layers, asked.limit)
 
 
