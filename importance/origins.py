@@ -13,7 +13,7 @@ class Origin(NamedTuple):
 
     Attributes:
         task: Its name.
-        metric: How it is judged; `own` for a task of the folder, where the number of choices decides.
+        metric: How it is judged; for a task of the folder that is not known here, the number of choices decides.
         source: Where its rows would come from.
         here: Whether they are on this machine already.
     """
@@ -43,7 +43,9 @@ def _own(folder: Path) -> list[Origin]:
     """The tasks of a folder that are none of the known ones."""
     found = (path.name.removesuffix(".jsonl") for path in sorted(folder.glob("*.jsonl")))
     return [
-        Origin(name, "own", str(folder), True) for name in found if "." not in name and resolve(name) not in names()
+        Origin(name, "acc or greedy", str(folder), True)
+        for name in found
+        if "." not in name and resolve(name) not in names()
     ]
 
 

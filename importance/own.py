@@ -16,19 +16,24 @@ from importance.task import Profile, Task
 from results import InputError
 
 FIELDS: dict[str, Kind] = {"context": "string", "choices": "texts"}
+# Names of results are made from names of tasks; these two are the means over tasks.
+TAKEN = ("mean", "rank-mean")
 
 
 def is_own(name: str, data: str | Path | None) -> bool:
     """Whether a folder holds the rows of a task of this name."""
-    return data is not None and (Path(data) / f"{name}.jsonl").is_file()
+    return data is not None and Path(name).name == name and (Path(data) / f"{name}.jsonl").is_file()
 
 
 def load_own(name: str, profile: Profile, data: str | Path) -> Task:
     """The task of this name in a folder.
 
     Raises:
-        InputError: A row is not what it should be; the message names the file and the line.
+        InputError: A row is not what it should be, and the message names the file and the line; or the task's name is
+            taken.
     """
+    if name in TAKEN:
+        raise InputError(f"no task can be called {name}: a run keeps the mean over tasks under it; rename {name}.jsonl")
     rows = read_folder(Path(data), name, _checked)
     single = all(len(row["choices"]) == 1 for row in rows.scored)
     return Task(name, profile, "greedy" if single else "acc", rows, Own(), (*FIELDS, "gold"))

@@ -101,3 +101,11 @@ def test_a_folder_s_own_tasks_are_listed_after_the_known_ones(folder):
     *known, last = origins(folder)
     assert (last.task, last.source, last.here) == ("mine", str(folder), True)
     assert [one.task for one in known] == names()
+
+
+def test_names_that_stand_for_something_else_are_refused(folder):
+    write(folder / "mean.jsonl", ROWS)
+    with pytest.raises(InputError, match=r"no task can be called mean: .* rename mean\.jsonl"):
+        load_task("mean", data=folder)
+    with pytest.raises(InputError, match="no task is called"):
+        load_task("../mine", data=folder / "..")
