@@ -74,7 +74,7 @@ CLAIMS = (
         "Heads and FFNs can be removed together",
         f"mean drop at 20 % of FFNs and 70 % of heads, plus two standard errors, is {TOLERANCE} or less",
         "combined removal",
-        "inflection at about 20 % of FFNs and 60 to 70 % of heads",
+        "holds",
         verdicts.combined,
     ),
     Claim(
@@ -123,7 +123,7 @@ CLAIMS = (
         "Tasks rank heads alike",
         "every pair's Spearman rho lies above what layer structure alone would give",
         "correlation across tasks",
-        "mostly positive (perhaps of argsort permutations)",
+        "substantial overlap",
         verdicts.correlated,
     ),
     Claim(

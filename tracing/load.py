@@ -186,6 +186,17 @@ def opened(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_mod
     Raises:
         InputError: The architecture is not supported, or a hook does not show what it should.
     """
+    model = assembled(hf, tokenizer, name, revision, nnsight_model)
+    check.self_check(model)
+    return model
+
+
+def assembled(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_model: Any = None) -> Model:
+    """A `Model` around a transformers model, not run yet.
+
+    Raises:
+        InputError: The architecture is not supported, or lacks an operation that hooks need.
+    """
     family_of(hf.config)
     _readable(hf)
     removed = taken_out(hf)
@@ -208,7 +219,6 @@ def opened(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_mod
         pruned=removed,
     )
     check.resolve_operations(model)
-    check.self_check(model)
     return model
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from results import InputError
 from tracing.anatomy import Anatomy, empty_copy
-from tracing.load import opened
+from tracing.load import assembled
 from tracing.masks import HeadSet, LayerSet, together
 from tracing.surgery import fill, take_out
 
@@ -74,7 +74,8 @@ def pruned(model: "Model", heads: HeadSet | None = None, ffns: LayerSet | None =
     small.generation_config = copy.deepcopy(getattr(model.hf, "generation_config", None))
     take_out(small, Anatomy(model.family, model.variant, model.sizes), removed)
     _dispatch(small, model.hf)
-    return opened(small, model.tokenizer, model.name, model.revision)
+    # Its hooks are those of the whole model, which were checked when it was opened; a sweep makes hundreds like it.
+    return assembled(small, model.tokenizer, model.name, model.revision)
 
 
 def removed_parameters(model: "Model", heads: HeadSet | None = None, ffns: LayerSet | None = None) -> ParameterCounts:
