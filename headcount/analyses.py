@@ -43,13 +43,13 @@ class Analyses:
             self._unit(f"analyses/heads/reliability.{shots}shot", heads, self._reliability),
             *self._agreements(shots, heads),
         ]
-        if len(tasks) > 2:  # the tasks and their mean
+        if len(tasks) > 1:
             units += [
                 self._unit(f"analyses/heads/correlations.{shots}shot", heads, self._correlations),
                 self._unit(f"analyses/heads/overlaps.{shots}shot", heads, self._overlaps),
                 self._unit(f"analyses/heads/order.{shots}shot", heads, self._order),
             ]
-        if len(tasks) > 2 and self.n_layers >= compare.FEWEST:
+        if len(tasks) > 1 and self.n_layers >= compare.FEWEST:
             units.append(self._unit(f"analyses/ffns/correlations.{shots}shot", ffns, self._ffn_correlations))
         return units
 

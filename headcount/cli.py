@@ -13,6 +13,17 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
+from headcount.options import (
+    Counts,
+    Json,
+    Percents,
+    Place,
+    Questions,
+    check_at_least,
+    check_folder,
+    opened,
+    settings_of,
+)
 from headcount.progress import say
 
 # The rooms import torch and transformers, which takes seconds: each command imports what it needs when it runs.
@@ -25,22 +36,10 @@ app = App(
     suppress_keyboard_interrupt=False,  # what was interrupted goes on, and `main` says so
 )
 
-Json = Annotated[bool, Parameter(name="--json", negative="")]
-Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
-Counts = Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="")]
-
 
 @app.command
 def induction(
-    *,
-    out: Path,
-    model: str = "smollm2-135m",
-    sequences: int = 100,
-    seed: int = 0,
-    dtype: str | None = None,
-    device: str | None = None,
-    control: bool = True,
-    as_json: Json = False,
+    *, place: Place, sequences: int = 100, seed: int = 0, control: bool = True, as_json: Json = False
 ) -> None:
     """Measure prefix matching and copying of every head, the loss by repeat, and a random-weights control.
 
@@ -48,39 +47,28 @@ def induction(
     after an interruption the same command goes on.
 
     Args:
-        out: Run directory to write to: a new one, or one with a run of the same model.
-        model: A folder, a name on the Hub, smollm2-135m (fetched on first use) or tiny-opt.
+        place: The model and the run.
         sequences: How many sequences of random tokens; the paper takes 100, of 101 to 893 tokens.
         seed: Seed of the sequences.
-        dtype: Number format of the weights, such as bfloat16; the checkpoint's own if left out.
-        device: Where to put the model, such as cuda or auto; the CPU if left out.
         control: Also score the same architecture with random weights.
         as_json: Print what was done as JSON.
     """
     from headcount.measure import induction_units
 
-    _check_folder(out)
-    _check_at_least("--sequences", sequences, 1)
-    _check_at_least("--seed", seed, 0)
-    loaded, run = _opened(model, dtype, device, out)
-    _measure(induction_units(loaded, sequences, seed, control=control), run, as_json)
+    check_folder(place.out)
+    check_at_least("--sequences", sequences, 1)
+    check_at_least("--seed", seed, 0)
+    model, run = opened(place)
+    _measure(induction_units(model, sequences, seed, control=control), run, as_json)
 
 
 @app.command
 def importance(
     *,
-    task: Names,
-    out: Path,
-    shots: Counts = (0,),
-    model: str = "smollm2-135m",
-    limit: int = 100,
-    data: str | None = None,
-    profile: Literal["harness", "paper"] = "harness",
+    questions: Questions,
+    place: Place,
     method: Literal["gradient", "oracle"] = "gradient",
     reduction: Literal["token", "example", "signed"] = "token",
-    seed: int = 0,
-    dtype: str | None = None,
-    device: str | None = None,
     as_json: Json = False,
 ) -> None:
     """Measure how much tasks need each attention head.
@@ -90,71 +78,78 @@ def importance(
     the same command goes on.
 
     Args:
-        task: Tasks by name; `headcount tasks` lists them.
-        out: Run directory to write to: a new one, or one with a run of the same model.
-        shots: Solved examples in front of each question; the paper takes 0, 1 and 5.
-        model: A folder, a name on the Hub, smollm2-135m (fetched on first use) or tiny-opt.
-        limit: Examples at most (and documents, for accuracy); the paper takes up to 2,500.
-        data: A folder with TASK.jsonl and TASK.train.jsonl, or `hub`; see `headcount tasks` for where rows come from.
-        profile: Prompts of today's evaluation harness, or of the one that the paper used.
+        questions: The tasks.
+        place: The model and the run.
         method: By gradients, all heads in one backward pass, or by removing the heads one at a time.
         reduction: How gradients become one number: token (the published code), example or signed (the paper's text).
-        seed: Seed of the shots.
-        dtype: Number format of the weights, such as bfloat16; the checkpoint's own if left out.
-        device: Where to put the model, such as cuda or auto; the CPU if left out.
         as_json: Print what was done as JSON.
     """
     from headcount.analyses import following_units
     from headcount.measure import accuracy_unit, head_unit
 
-    settings = _settings(task, shots, limit, data, profile, seed, out, ("scored", "train"))
-    loaded, run = _opened(model, dtype, device, out)
+    settings = settings_of(questions, place)
+    model, run = opened(place)
     units = [
         unit
         for setting in settings
-        for unit in (accuracy_unit(loaded, setting), head_unit(loaded, setting, method, reduction))
+        for unit in (accuracy_unit(model, setting), head_unit(model, setting, method, reduction))
     ]
-    _measure(units, run, as_json, then=lambda run: following_units(run, loaded.sizes.n_layers))
+    _measure(units, run, as_json, then=lambda run: following_units(run, model.sizes.n_layers))
 
 
 @app.command
 def ffn(
-    *,
-    task: Names,
-    out: Path,
-    shots: Counts = (0,),
-    model: str = "smollm2-135m",
-    limit: int = 100,
-    data: str | None = None,
-    profile: Literal["harness", "paper"] = "harness",
-    seed: int = 0,
-    dtype: str | None = None,
-    device: str | None = None,
-    as_json: Json = False,
+    *, questions: Questions, place: Place, rank_split: Literal["train"] | None = None, as_json: Json = False
 ) -> None:
     """Measure how much accuracy tasks lose without each feed-forward network.
 
     One network is removed at a time. After an interruption the same command goes on.
 
     Args:
-        task: Tasks by name; `headcount tasks` lists them.
-        out: Run directory to write to: a new one, or one with a run of the same model.
-        shots: Solved examples in front of each question; the paper takes 0, 1 and 5.
-        model: A folder, a name on the Hub, smollm2-135m (fetched on first use) or tiny-opt.
-        limit: Documents at most.
-        data: A folder with TASK.jsonl and TASK.train.jsonl, or `hub`; see `headcount tasks` for where rows come from.
-        profile: Prompts of today's evaluation harness, or of the one that the paper used.
-        seed: Seed of the shots.
-        dtype: Number format of the weights, such as bfloat16; the checkpoint's own if left out.
-        device: Where to put the model, such as cuda or auto; the CPU if left out.
+        questions: The tasks.
+        place: The model and the run.
+        rank_split: Score the rows that shots come from, so that a ranking is not tried on the rows it was made on.
         as_json: Print what was done as JSON.
     """
     from headcount.measure import accuracy_unit, aggregate_units, ffn_unit
 
-    settings = _settings(task, shots, limit, data, profile, seed, out, ("scored",))
-    loaded, run = _opened(model, dtype, device, out)
-    units = [unit for setting in settings for unit in (accuracy_unit(loaded, setting), ffn_unit(loaded, setting))]
+    settings = settings_of(questions, place, ("scored", "train") if rank_split else ("scored",))
+    model, run = opened(place)
+    units = [
+        unit for setting in settings for unit in (accuracy_unit(model, setting), ffn_unit(model, setting, rank_split))
+    ]
     _measure(units, run, as_json, then=aggregate_units)
+
+
+@app.command
+def prune(
+    *,
+    questions: Questions,
+    place: Place,
+    component: Literal["heads", "ffns", "both"] = "heads",
+    strategy: Literal["static", "recomputed", "random"] = "static",
+    percents: Percents = (10, 20, 30, 40, 50, 60, 70, 80, 90),
+    seeds: Counts = (0, 1, 2),
+    as_json: Json = False,
+) -> None:
+    """Measure accuracy as heads, feed-forward networks, or both are removed, the least important first.
+
+    Importance that the run does not have yet is measured first. After an interruption the same command goes on.
+
+    Args:
+        questions: The tasks.
+        place: The model and the run.
+        component: What is removed; both is a grid of heads, to 70 %, by feed-forward networks, to 50 %.
+        strategy: By one ranking (the paper), ranked again before each step, or in random orders (the control).
+        percents: Shares that are removed; not for both.
+        seeds: One random order each, for random.
+        as_json: Print what was done as JSON.
+    """
+    from headcount.removals import pruning_units
+
+    settings = settings_of(questions, place)
+    model, run = opened(place)
+    _measure(pruning_units(model, run, settings, component, strategy, percents, seeds), run, as_json)
 
 
 @app.command
@@ -188,13 +183,13 @@ def study(
         as_json: Print what was done, or would be, as JSON.
     """
     from headcount.config import read_config
-    from headcount.study import settings_of, study_units
+    from headcount.study import asked_settings, study_units
 
-    _check_folder(out)
+    check_folder(out)
     given = {"model": model, "data": data, "dtype": dtype, "device": device}
     asked = read_config(config, preset).model_copy(update={key: value for key, value in given.items() if value})
-    settings = settings_of(asked)
-    loaded, run = _opened(asked.model, asked.dtype, asked.device, out)
+    settings = asked_settings(asked)
+    loaded, run = opened(Place(out=out, model=asked.model, dtype=asked.dtype, device=asked.device))
     units = study_units(loaded, run, asked, settings)
     if dry_run:
         _list(units, run, loaded, as_json)
@@ -232,12 +227,48 @@ def show(folder: Path, /, *, top: int = 10, as_json: Json = False) -> None:
     from headcount.tables import as_tables, as_values
     from results import open_run
 
-    _check_at_least("--top", top, 1)
+    check_at_least("--top", top, 1)
     run = open_run(folder)
     if as_json:
         print(json.dumps(as_values(run, top), indent=2))
     else:
         as_tables(run, top)
+
+
+@app.command
+def compare(folder: Path, /, *others: Path, top: float = 0.3, as_json: Json = False) -> None:
+    """Compare what a run measured: across tasks, shots and scores; or compare several runs.
+
+    With one run: rank correlations, overlap of the highest heads, and induction capacity retained; what is missing of
+    these is computed from the run's results and kept in it. With more: the first against each other, head by head where
+    the models have one shape, else by relative depth.
+
+    Args:
+        folder: Run directory.
+        others: Further run directories.
+        top: The share of highest heads whose overlap is measured.
+        as_json: Print the comparison as JSON.
+    """
+    from headcount.comparing import analysis_units, between, summary
+    from headcount.tables import as_plain, as_sections
+    from headcount.units import measure_units
+    from results import InputError, open_run
+
+    if not 0 < top <= 1:
+        raise InputError(f"--top must be above 0 and at most 1, not {top:g}")
+    run = open_run(folder)
+    if others:
+        tables = [between(run, open_run(other), top) for other in others]
+        said = {table.definition: table.records() for table in tables}
+    else:
+        measure_units(analysis_units(run, top), run)
+        said = summary(run)
+    if not said:
+        raise InputError(f"{folder} has nothing to compare: headcount importance --task .. --out {folder}")
+    if as_json:
+        print(json.dumps(as_plain(said), indent=2))
+    else:
+        as_sections(said)
 
 
 @app.command
@@ -331,36 +362,6 @@ def _quieten() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
-def _opened(model: str, dtype: str | None, device: str | None, out: Path) -> tuple[Any, Any]:
-    """The model, and the run its results go into."""
-    from results import create_run
-    from tracing import identity, load_model
-
-    loaded = load_model(model, dtype=dtype, device_map=device)
-    return loaded, create_run(out, model=_described(loaded, identity(loaded)), version=_version())
-
-
-def _settings(
-    tasks: tuple[str, ...],
-    shots: tuple[int, ...],
-    limit: int,
-    data: str | None,
-    profile: Any,
-    seed: int,
-    out: Path,
-    splits: tuple[str, ...],
-) -> list[Any]:
-    """Every task at every number of shots; whatever is wrong with them is said before a model is loaded."""
-    from headcount.measure import load_settings
-
-    _check_folder(out)
-    _check_at_least("--limit", limit, 1)
-    _check_at_least("--seed", seed, 0)
-    for count in shots:
-        _check_at_least("--shots", count, 0)
-    return load_settings(dict.fromkeys(tasks), dict.fromkeys(shots), limit, data, profile, seed, splits)
-
-
 def _measure(units: list[Any], run: Any, as_json: bool, then: Callable[[Any], list[Any]] | None = None) -> None:
     """Measure what is missing, then what follows from the run's results, and say what was done."""
     from headcount.units import measure_units
@@ -385,33 +386,6 @@ def _list(units: list[Any], run: Any, model: Any, as_json: bool) -> None:
         print(json.dumps([cost._asdict() for cost in found], indent=2))
     else:
         units_table(found)
-
-
-def _check_at_least(option: str, value: int, least: int) -> None:
-    from results import InputError
-
-    if value < least:
-        raise InputError(f"{option} must be {least} or more, not {value}")
-
-
-def _check_folder(folder: Path) -> None:
-    """Fail before the model is loaded, not after."""
-    from results import InputError
-
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out must be a folder, but {folder} is a file: choose another name")
-
-
-def _described(model: Any, identity: dict[str, Any]) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {**identity, "sizes": asdict(model.sizes)}
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("headcount")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from importance.measure import RankSplit
 from results import InputError
 
 PRESETS = ("quick", "paper", "smollm2")
@@ -62,6 +63,7 @@ class Study(_Strict):
         data: A folder of task rows, or "hub".
         examples: Examples that gradients are taken on, at most.
         reduction: How gradients become one number.
+        rank_split: "train" ranks feed-forward networks on rows apart from those that score the pruned model.
         head_percents: Shares of heads that are removed.
         ffn_percents: Shares of feed-forward networks that are removed.
         rankings: What decides who goes: a task's `own` importance, the `mean` over tasks, or the importance of the
@@ -86,6 +88,7 @@ class Study(_Strict):
     data: str | None = None
     examples: Count = 100
     reduction: Literal["token", "example", "signed"] = "token"
+    rank_split: RankSplit = None
     head_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70, 80, 90]
     ffn_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70, 80, 90]
     rankings: list[Literal["own", "mean", "most", "least"]] = ["own", "mean", "most", "least"]

@@ -14,6 +14,7 @@ from headcount.progress import Progress, say
 from headcount.units import Unit
 from importance import Task, compare
 from importance.evaluate import ask
+from importance.measure import RankSplit
 from importance.scoring import forest
 from importance.task import Profile
 from results import Accuracy, HeadScores, InductionScores, InputError, LayerScores, RepeatLoss, Run
@@ -194,16 +195,22 @@ def head_unit(model: Model, setting: Setting, method: str, reduction: str) -> Un
     )
 
 
-def ffn_unit(model: Model, setting: Setting) -> Unit:
+def ffn_unit(model: Model, setting: Setting, rank_split: RankSplit = None) -> Unit:
     """Importance of every feed-forward network for a task."""
 
     def measure(progress: Progress) -> tuple[LayerScores]:
-        task, shots, limit = setting.task, setting.shots, setting.limit
-        return (importance.ffn_importance(model, task, shots, limit, seed=setting.seed, progress=progress.advance),)
+        task, shots, limit, seed = setting.task, setting.shots, setting.limit, setting.seed
+        return (
+            importance.ffn_importance(
+                model, task, shots, limit, rank_split=rank_split, seed=seed, progress=progress.advance
+            ),
+        )
 
     name = f"importance/ffns/{setting.name}"
-    tokens = tokens_of(model, setting, (1 + model.sizes.n_layers / 2) * setting.documents)
-    return Unit(f"FFNs, {setting.name}", (name,), setting.asked, setting.documents, measure, tokens=tokens)
+    asked = setting.asked | {"rank_split": rank_split}
+    documents = setting.examples if rank_split else setting.documents
+    tokens = tokens_of(model, setting, (1 + model.sizes.n_layers / 2) * documents)
+    return Unit(f"FFNs, {setting.name}", (name,), asked, documents, measure, tokens=tokens)
 
 
 def tokens_of(model: Model, setting: Setting, documents: float) -> Callable[[], int]:

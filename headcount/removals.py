@@ -5,8 +5,8 @@ from functools import cache
 from math import isnan
 from typing import Literal
 
-from headcount.config import Study
-from headcount.measure import Setting, scores_of, tokens_of
+from headcount.config import Study, Tasks
+from headcount.measure import Setting, ffn_unit, head_unit, scores_of, tokens_of
 from headcount.progress import Progress
 from headcount.units import ImpossibleError, Unit
 from importance import compare
@@ -115,6 +115,51 @@ class Removals:
 
     def _asked(self, setting: Setting) -> Sweep:
         return Sweep(self.model, ask(self.model, setting.task, setting.shots, setting.limit, setting.seed))
+
+
+def pruning_units(
+    model: Model,
+    run: Run,
+    settings: Sequence[Setting],
+    component: Component | Literal["both"],
+    strategy: Strategy,
+    percents: Sequence[float],
+    seeds: Sequence[int],
+) -> list[Unit]:
+    """What the `prune` command measures: importance where the run has none, then the curves or grids.
+
+    Raises:
+        InputError: A percentage is out of range, or `both` is to go in another way than by a ranking.
+    """
+    if any(not 0 < percent <= 100 for percent in percents):
+        raise InputError(f"--percents must be above 0 and at most 100, not {' '.join(f'{p:g}' for p in percents)}")
+    if component == "both" and strategy != "static":
+        raise InputError(f"--component both goes by rankings: leave out --strategy {strategy}")
+    shares = list(percents)
+    config = Study(
+        tasks=[Tasks(names=[setting.task.name for setting in settings])],
+        head_percents=shares,
+        ffn_percents=shares,
+        random_percents=shares,
+        random_seeds=list(seeds),
+    )
+    removals = Removals(model, run, config)
+    units = []
+    for setting in settings:
+        if strategy == "static":
+            units += [unit for unit in _rankings(model, setting, component) if unit.names[0] not in run]
+        if component == "both":
+            units.append(removals.grid(setting))
+        elif strategy == "static":
+            units.append(removals.ranked(setting, component, "own", ()))
+        else:
+            units.append(getattr(removals, strategy)(setting, component))
+    return units
+
+
+def _rankings(model: Model, setting: Setting, component: str) -> list[Unit]:
+    heads = [head_unit(model, setting, "gradient", "token")] if component != "ffns" else []
+    return heads + ([ffn_unit(model, setting)] if component != "heads" else [])
 
 
 def _none() -> None:

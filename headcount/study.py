@@ -35,7 +35,7 @@ class Asked:
     group: Tasks
 
 
-def settings_of(config: Study) -> list[Asked]:
+def asked_settings(config: Study) -> list[Asked]:
     """Every task at every number of shots; whatever is wrong with them is found before a model is loaded.
 
     Raises:
@@ -64,7 +64,7 @@ def study_units(model: Model, run: Run, config: Study, settings: Sequence[Asked]
         ),
         *(unit for setting in all_settings for unit in _of_heads(model, setting, config)),
         *_means(run, "heads", settings),
-        *(ffn_unit(model, setting) for setting in all_settings),
+        *(ffn_unit(model, setting, config.rank_split) for setting in all_settings),
         *_means(run, "ffns", settings),
         *_compared(Analyses(run, config.top, config.seed, model.sizes.n_layers), settings),
         *_removed(Removals(model, run, config), config, settings),

@@ -1,6 +1,6 @@
 """A run's results in the terminal, or as values for a program."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -14,7 +14,7 @@ from results import Accuracy, HeadScores, InputError, LayerScores, PruningCurve,
 
 def as_values(run: Run, top: int) -> dict[str, Any]:
     """Manifest and, for each result, its strongest heads or its numbers."""
-    return {"manifest": run.manifest, "results": {name: _plain(_values(run, name, top)) for name in run.names}}
+    return {"manifest": run.manifest, "results": {name: as_plain(_values(run, name, top)) for name in run.names}}
 
 
 def as_tables(run: Run, top: int) -> None:
@@ -35,6 +35,23 @@ def as_tables(run: Run, top: int) -> None:
             console.print(_filled(shown))
             if len(shown) < len(rows):
                 console.print(f"and {len(rows) - len(shown)} more rows: --json shows all", highlight=False)
+
+
+def as_sections(sections: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Print titles, each with a table below."""
+    console = Console()
+    for title, rows in sections.items():
+        console.print(title, markup=False, highlight=False)
+        console.print(_filled(rows))
+
+
+def as_plain(value: Any) -> Any:
+    """The same with null for NaN, which JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: as_plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [as_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def tasks_table(found: Sequence[Origin]) -> None:
@@ -64,15 +81,6 @@ def units_table(found: Sequence[Cost]) -> None:
 def _time(cost: Cost) -> str:
     minutes = cost.seconds / 60
     return "" if cost.done else f"{minutes:.1f} min" if minutes >= 0.1 else "seconds"
-
-
-def _plain(value: Any) -> Any:
-    """The same with null for NaN, which JSON has no word for."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _values(run: Run, name: str, top: int) -> dict[str, Any]:
@@ -123,7 +131,9 @@ def _rows(values: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _filled(rows: list[dict[str, Any]]) -> rich_table.Table:
-    table = rich_table.Table(*(column.replace("_", " ") for column in rows[0]) if rows else ())
+    table = rich_table.Table()
+    for column in rows[0] if rows else ():
+        table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_number(cell) if isinstance(cell, float) else str(cell) for cell in row.values()))
     return table

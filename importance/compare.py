@@ -6,7 +6,8 @@
 * `across_shots`: the same task with more solved examples;
 * `overlap`: the share of the highest heads that two measurements have in common;
 * `capacity_retained`, `capacity`: how much of a score is left as heads are removed in another's order;
-* `aggregate`, `by_layer`: one score of several tasks, and of a layer's heads.
+* `aggregate`, `by_layer`: one score of several tasks, and of a layer's heads;
+* `at_depths`: scores by relative depth, to compare models of different sizes.
 
 Agreement of induction scores with importance is `spearman` and `overlap` of the two: a score without folds, as those of
 induction, which come from sequences and not from a task's examples, is taken as fixed.
@@ -16,12 +17,13 @@ from importance.aligned import FEWEST
 from importance.correlations import across_shots, clusters, matrix, reliability, spearman
 from importance.overlaps import overlap
 from importance.retained import capacity, capacity_retained
-from importance.summaries import aggregate, by_layer
+from importance.summaries import aggregate, at_depths, by_layer
 
 __all__ = [
     "FEWEST",
     "across_shots",
     "aggregate",
+    "at_depths",
     "by_layer",
     "capacity",
     "capacity_retained",

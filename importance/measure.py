@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,8 @@ from importance.task import Task
 from importance.trees import Tokens, grow
 from results import Accuracy, HeadScores, InputError, LayerScores
 from tracing import BatchSize, Model, Progress, map_batches, provenance
+
+RankSplit = Literal["train"] | None
 
 LOSS_SCALE = {torch.float16: 1024.0}
 """What the loss is multiplied by before the backward pass: float16 has no numbers below 6e-8; bfloat16 has."""
@@ -144,6 +147,7 @@ def ffn_importance(
     shots: int = 0,
     limit: int | None = None,
     *,
+    rank_split: RankSplit = None,
     seed: int = 0,
     batch_size: BatchSize = "auto",
     progress: Progress | None = None,
@@ -157,6 +161,8 @@ def ffn_importance(
         task: From `load_task`.
         shots: Solved examples in front of each document.
         limit: Documents at most.
+        rank_split: None takes the documents that accuracy is measured on, as the published code does; `"train"` takes
+            the pool that shots come from, so that a ranking is not tried on the documents that it was made on.
         seed: Seed of the shots.
         batch_size: Documents run together.
         progress: Told of every batch that is done, in documents.
@@ -166,11 +172,13 @@ def ffn_importance(
         `log_p`, the mean drop of the gold log-probability in nats, which moves before accuracy does.
 
     Raises:
-        InputError: As `accuracy`.
+        InputError: As `accuracy`; or the split is unknown, or empty.
 
     Source: Bansal et al. 2023, Eq. 7.
     """
-    asked = ask(model, task, shots, limit, seed)
+    if rank_split not in (None, "train"):
+        raise InputError(f"rank_split must be None or 'train', not {rank_split!r}")
+    asked = ask(model, task.of_pool() if rank_split else task, shots, limit, seed)
     whole, *without = [judge(asked, run) for run in _runs_without_ffns(model, asked, batch_size, progress)]
     drops = torch.stack([whole.correct - run.correct for run in without])
     return LayerScores(
@@ -183,7 +191,7 @@ def ffn_importance(
         measure="ffn_importance",
         definition="oracle, accuracy",
         extras={"log_p": torch.stack([(whole.gold_log_p - run.gold_log_p).mean() for run in without])},
-        provenance=asked.provenance(model, accuracy=float(whole.correct.mean())),
+        provenance=asked.provenance(model, accuracy=float(whole.correct.mean()), rank_split=rank_split),
     )
 
 

@@ -88,6 +88,41 @@ def by_layer(scores: Scores, *, share: bool = False) -> LayerScores:
     )
 
 
+def at_depths(scores: Scores, n: int) -> LayerScores:
+    """Where scores sit by relative depth, so that models of different numbers of layers can be compared.
+
+    Layer l of L lies at depth (l + 1/2) / L; between layers, `by_layer`'s means are interpolated linearly.
+
+    Args:
+        scores: Scores of heads, or of layers.
+        n: At how many depths, (k + 1/2) / n.
+
+    Returns:
+        A score a depth, with folds if the scores have them, and no variance. A layer of NaN is passed over.
+
+    Raises:
+        InputError: `n` is below 1, or no layer has a score.
+    """
+    means = by_layer(scores)
+    if n < 1 or means.values.isnan().all():
+        found = f"{n} depths, {int((~means.values.isnan()).sum())} layers with a score"
+        raise InputError(f"expected 1 depth or more, and a layer or more that has a score; got {found}")
+    layers, wanted = (np.arange(count) / count + 0.5 / count for count in (len(means.values), n))
+
+    def interpolated(values: Tensor) -> Tensor:
+        known = ~values.isnan().numpy()
+        return torch.from_numpy(np.interp(wanted, layers[known], values.double().numpy()[known]))
+
+    return LayerScores(
+        interpolated(means.values),
+        n=scores.n,
+        folds=None if means.folds is None else torch.stack([interpolated(fold) for fold in means.folds]),
+        measure=scores.measure,
+        definition=f"at {n} depths: {means.definition}",
+        provenance=scores.provenance,
+    )
+
+
 def _means(values: Tensor) -> Tensor:
     return values.nanmean(-1)
 

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from importance import metrics
@@ -101,6 +101,16 @@ class Task:
         if not rows:
             raise InputError(f"{self.name} has no rows to take examples from: {self._pool_advice()}")
         return [requests[gold[0]] for requests, gold in self._prompts(rows, shots, seed)]
+
+    def of_pool(self) -> "Task":
+        """The same task with the pool as its scored rows: documents to rank parts by, apart from those that are scored.
+
+        Raises:
+            InputError: The pool is empty.
+        """
+        if not self.rows.pool:
+            raise InputError(f"{self.name} has no train rows to rank by: {self._pool_advice()}")
+        return replace(self, rows=replace(self.rows, scored=self.rows.pool))
 
     def correct(
         self, documents: Sequence[Document], log_p: Sequence[Sequence[float]], greedy: Sequence[Sequence[bool]]

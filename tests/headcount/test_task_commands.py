@@ -6,7 +6,7 @@ import pytest
 import torch
 from headcount_runs import run
 
-from importance import accuracy, ffn_importance, head_importance, load_task
+from importance import accuracy, ffn_importance, head_importance, load_task, prune
 from results import open_run
 from tracing import load_model
 
@@ -177,3 +177,77 @@ def test_bad_input_is_one_line_that_helps_and_exit_status_2(data, tmp_path, caps
         assert out == "", arguments
         assert message in err, (arguments, err)
         assert not (tmp_path / "new").exists(), arguments
+
+
+def pruned(capsys, out, data, *arguments):
+    task = ("--task", "piqa", "--data", data, "--out", out, "--json")
+    status, said, err = run(capsys, "prune", *MODEL, *task, *arguments)
+    assert status == 0, err
+    return json.loads(said)["measured"]
+
+
+def test_pruning_measures_the_ranking_that_the_run_lacks_and_goes_along_it(tmp_path, data, capsys):
+    out = tmp_path / "run"
+    assert pruned(capsys, out, data, "--percents", 25, 50) == [
+        "importance/heads/piqa.0shot",
+        "pruning/heads/piqa.0shot.own",
+    ]
+    assert pruned(capsys, out, data, "--percents", 25, 50) == []
+    found = open_run(out)
+    curve = found["pruning/heads/piqa.0shot.own"]
+    assert curve.percents == (0, 25, 50)
+    assert torch.equal(curve.order[0], found["importance/heads/piqa.0shot"].ranking())
+    model, task = load_model("tiny-opt"), load_task("piqa", data=data)
+    expected = prune(model, task, found["importance/heads/piqa.0shot"], percents=(25, 50), limit=6)
+    assert torch.equal(curve.gold_log_p, expected.gold_log_p)
+
+
+def test_pruning_goes_along_the_ranking_that_the_run_has(tmp_path, data, capsys):
+    out = tmp_path / "run"
+    task = ("--task", "piqa", "--data", data, "--out", out)
+    assert run(capsys, "importance", *MODEL, *task, "--reduction", "signed")[0] == 0
+    assert pruned(capsys, out, data, "--percents", 50) == ["pruning/heads/piqa.0shot.own"]
+    assert open_run(out)["pruning/heads/piqa.0shot.own"].provenance["ranking"]["definition"] == "gradient, signed"
+
+
+def test_other_ways_to_prune(tmp_path, data, capsys):
+    out = tmp_path / "run"
+    random = pruned(capsys, out, data, "--strategy", "random", "--percents", 50, "--seeds", 4, 5)
+    assert random == ["pruning/heads/piqa.0shot.random"]
+    assert open_run(out)["pruning/heads/piqa.0shot.random"].seeds == (4, 5)
+    again = pruned(capsys, out, data, "--strategy", "recomputed", "--component", "ffns", "--percents", 50)
+    assert again == ["pruning/ffns/piqa.0shot.recomputed"]
+    both = ["importance/heads/piqa.0shot", "importance/ffns/piqa.0shot", "pruning/grid/piqa.0shot"]
+    assert pruned(capsys, out, data, "--component", "both") == both
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--percents", 50, 120), "--percents must be above 0 and at most 100, not 50 120"),
+        (("--percents", 0), "--percents must be above 0"),
+        (("--component", "both", "--strategy", "random"), "leave out --strategy random"),
+        (("--component", "layers"), "layers"),
+    ],
+)
+def test_a_removal_that_cannot_be_is_said_in_one_line(tmp_path, data, capsys, arguments, message):
+    task = ("--task", "piqa", "--data", data, "--out", tmp_path / "run")
+    status, _, err = run(capsys, "prune", *MODEL, *task, *arguments)
+    assert (status, err.count("\n")) == (2, 1)
+    assert message in err
+
+
+def test_ffns_are_ranked_on_other_rows_if_asked(tmp_path, data, capsys):
+    def ffn(*more):
+        task = ("--task", "piqa", "--data", data, "--out", tmp_path / "run", "--json")
+        status, out, err = run(capsys, "ffn", *MODEL, *task, *more)
+        assert status == 0, err
+        return json.loads(out)["measured"]
+
+    assert "importance/ffns/piqa.0shot" in ffn()
+    assert ffn() == []
+    assert ffn("--rank-split", "train") == ["importance/ffns/piqa.0shot"]
+    found = open_run(tmp_path / "run")["importance/ffns/piqa.0shot"]
+    expected = ffn_importance(load_model("tiny-opt"), load_task("piqa", data=data), 0, 6, rank_split="train")
+    assert torch.equal(found.extras["log_p"], expected.extras["log_p"])
+    assert ffn() == ["importance/ffns/piqa.0shot"]

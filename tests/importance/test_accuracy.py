@@ -9,6 +9,7 @@ from reference.importance import log_likelihood
 
 from importance import accuracy, ffn_importance, load_task
 from importance.encoding import encode
+from results import InputError
 from tracing import load_model, masked
 
 ROWS = [
@@ -74,3 +75,23 @@ def test_ffn_importance_is_the_drop_of_accuracy_and_log_probability(task):
         drop = (whole.gold_log_p - without.gold_log_p).mean()
         assert torch.isclose(scores.extras["log_p"][layer], drop, atol=1e-4)
         assert torch.isclose(scores.variance[layer], (whole.correct - without.correct).var())
+
+
+def test_ffns_can_be_ranked_on_rows_apart_from_those_that_are_scored(tmp_path):
+    for name, rows in (("copa.jsonl", ROWS[:1]), ("copa.train.jsonl", ROWS[1:])):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "swapped").mkdir()
+    (tmp_path / "swapped" / "copa.jsonl").write_text((tmp_path / "copa.train.jsonl").read_text())
+    model = load_model("tiny-opt")
+    apart = ffn_importance(model, load_task("copa", data=tmp_path), rank_split="train")
+    expected = ffn_importance(model, load_task("copa", data=tmp_path / "swapped"))
+    assert torch.equal(apart.extras["log_p"], expected.extras["log_p"])
+    assert torch.equal(apart.values, expected.values)
+    assert (apart.n, apart.provenance["rank_split"], expected.provenance["rank_split"]) == (2, "train", None)
+
+
+def test_ranking_ffns_on_rows_that_are_not_there_is_refused(task):
+    with pytest.raises(InputError, match=r"copa has no train rows to rank by: put a copa\.train\.jsonl"):
+        ffn_importance(load_model("tiny-opt"), task, rank_split="train")
+    with pytest.raises(InputError, match="rank_split must be None or 'train', not 'test'"):
+        ffn_importance(load_model("tiny-opt"), task, rank_split="test")

@@ -158,3 +158,25 @@ def test_layers_are_returned_as_they_are_and_shares_of_signed_scores_refused() -
         compare.by_layer(LayerScores([1, -2], measure="ffn"), share=True)
     with pytest.raises(InputError, match="scores: expected a score for every entry, got NaN for 1"):
         compare.by_layer(HeadScores([[1, math.nan]]), share=True)
+
+
+def test_depths_lie_in_the_middle_of_layers_and_between_them_linearly() -> None:
+    scores = HeadScores([[0.0, 2.0], [3.0, 3.0]], folds=[[[0.0, 2.0], [3.0, 3.0]], [[0.0, 0.0], [0.0, 8.0]]])
+    found = compare.at_depths(scores, 4)  # depths 1/8, 3/8, 5/8, 7/8 of layers at 1/4 and 3/4
+    assert found.values.tolist() == [1.0, 1.5, 2.5, 3.0]
+    assert found.folds.tolist() == [[1.0, 1.5, 2.5, 3.0], [0.0, 1.0, 3.0, 4.0]]
+
+
+@settings(deadline=None)
+@given(npst.arrays(np.float32, (6, 3), elements=st.floats(-4, 4, width=16)))
+def test_as_many_depths_as_layers_are_the_layers(values: np.ndarray) -> None:
+    scores = HeadScores(values)
+    torch.testing.assert_close(compare.at_depths(scores, 6).values, compare.by_layer(scores).values)
+
+
+def test_a_layer_without_scores_is_passed_over_and_none_at_all_is_refused() -> None:
+    values = torch.tensor([[1.0], [math.nan], [3.0]])
+    assert compare.at_depths(HeadScores(values), 3).values.tolist() == [1.0, 2.0, 3.0]
+    for scores, n in ((HeadScores(torch.full((3, 1), math.nan)), 3), (HeadScores(values), 0)):
+        with pytest.raises(InputError, match="expected 1 depth or more, and a layer or more that has a score"):
+            compare.at_depths(scores, n)

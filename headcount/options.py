@@ -1,0 +1,114 @@
+"""What several commands ask for alike, and what they make of it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from headcount.measure import Setting
+    from results import Run
+    from tracing import Model
+
+# The rooms import torch and transformers, which takes seconds: they are imported when something runs.
+
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
+
+
+def _spoken(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+Counts = Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="", show_default=_spoken)]
+Percents = Annotated[tuple[float, ...], Parameter(consume_multiple=True, negative="", show_default=_spoken)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The model that is measured, and the run that takes the results.
+
+    Attributes:
+        out: Run directory to write to: a new one, or one with a run of the same model.
+        model: A folder, a name on the Hub, smollm2-135m (fetched on first use) or tiny-opt.
+        dtype: Number format of the weights, such as bfloat16; the checkpoint's own if left out.
+        device: Where to put the model, such as cuda or auto; the CPU if left out.
+    """
+
+    out: Path
+    model: str = "smollm2-135m"
+    dtype: str | None = None
+    device: str | None = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """The tasks that are asked, and how.
+
+    Attributes:
+        task: Tasks by name; `headcount tasks` lists them.
+        shots: Solved examples in front of each question; the paper takes 0, 1 and 5.
+        limit: Documents (to score) and examples (for gradients) at most; the paper takes up to 2,500 examples.
+        data: A folder with TASK.jsonl and TASK.train.jsonl, or `hub`; see `headcount tasks` for where rows come from.
+        profile: Prompts of today's evaluation harness, or of the one that the paper used.
+        seed: Seed of the shots.
+    """
+
+    task: Names
+    shots: Counts = (0,)
+    limit: int = 100
+    data: str | None = None
+    profile: Literal["harness", "paper"] = "harness"
+    seed: int = 0
+
+
+def opened(place: Place) -> tuple["Model", "Run"]:
+    """The model, and the run its results go into."""
+    from results import create_run
+    from tracing import identity, load_model
+
+    model = load_model(place.model, dtype=place.dtype, device_map=place.device)
+    described: dict[str, Any] = {**identity(model), "sizes": asdict(model.sizes)}
+    return model, create_run(place.out, model=described, version=version("headcount"))
+
+
+def settings_of(questions: Questions, place: Place, splits: tuple[str, ...] = ("scored", "train")) -> list["Setting"]:
+    """Every task at every number of shots; whatever is wrong with them is said before a model is loaded."""
+    from headcount.measure import load_settings
+
+    check_folder(place.out)
+    check_at_least("--limit", questions.limit, 1)
+    check_at_least("--seed", questions.seed, 0)
+    for count in questions.shots:
+        check_at_least("--shots", count, 0)
+    tasks, shots = dict.fromkeys(questions.task), dict.fromkeys(questions.shots)
+    return load_settings(tasks, shots, questions.limit, questions.data, questions.profile, questions.seed, splits)
+
+
+def check_at_least(option: str, value: int, least: int) -> None:
+    """Refuse a number that is too small.
+
+    Raises:
+        InputError: It is.
+    """
+    from results import InputError
+
+    if value < least:
+        raise InputError(f"{option} must be {least} or more, not {value}")
+
+
+def check_folder(folder: Path) -> None:
+    """Fail before the model is loaded, not after.
+
+    Raises:
+        InputError: The folder is a file.
+    """
+    from results import InputError
+
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out must be a folder, but {folder} is a file: choose another name")
