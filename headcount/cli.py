@@ -252,7 +252,7 @@ def compare(folder: Path, /, *others: Path, top: float = 0.3, as_json: Json = Fa
     from headcount.comparing import analysis_units, between, summary
     from headcount.tables import as_plain, as_sections
     from headcount.units import measure_units
-    from results import InputError, open_run
+    from results import InputError, Table, open_run
 
     if not 0 < top <= 1:
         raise InputError(f"--top must be above 0 and at most 1, not {top:g}")
@@ -262,7 +262,7 @@ def compare(folder: Path, /, *others: Path, top: float = 0.3, as_json: Json = Fa
         said = {table.definition: table.records() for table in tables}
     else:
         measure_units(analysis_units(run, top), run)
-        said = summary(run)
+        said = summary({name: found.records() for name, found in run.items() if isinstance(found, Table)})
     if not said:
         raise InputError(f"{folder} has nothing to compare: headcount importance --task .. --out {folder}")
     if as_json:

@@ -32,14 +32,21 @@ def analysis_units(run: Run, top: float, seed: int = 0) -> list[Unit]:
     return [unit for unit in units if there.issuperset(unit.needs)]
 
 
-def summary(run: Run) -> dict[str, list[dict[str, Any]]]:
-    """What the analyses of a run say, short: titles, and the rows below each."""
+def is_summarised(name: str) -> bool:
+    """Whether a result is a table of an analysis that `summary` makes short."""
+    return ANALYSES.fullmatch(name) is not None
+
+
+def summary(analyses: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """What analyses say, short: titles, and the rows below each.
+
+    Args:
+        analyses: The records of tables by their names in a run; those that are not summarised are passed over.
+    """
     said: dict[str, list[dict[str, Any]]] = {}
-    for found in filter(None, map(ANALYSES.fullmatch, run.names)):
-        result = run[found.string]
-        if isinstance(result, Table):
-            for title, row in _short(found, result.records()):
-                said.setdefault(title, []).append(row)
+    for found in filter(None, map(ANALYSES.fullmatch, analyses)):
+        for title, row in _short(found, analyses[found.string]):
+            said.setdefault(title, []).append(row)
     return said
 
 

@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from rich import box
 from rich import table as rich_table
 from rich.console import Console
 
+from headcount.comparing import is_summarised, summary
 from headcount.costs import Cost
 from importance.origins import Origin
 from results import Accuracy, HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, RepeatLoss, Run, Table
+
+WIDTH = 120
 
 
 def as_values(run: Run, top: int) -> dict[str, Any]:
@@ -19,7 +23,7 @@ def as_values(run: Run, top: int) -> dict[str, Any]:
 
 def as_tables(run: Run, top: int) -> None:
     """Print the run's model, a table of accuracies, and a table for each other result."""
-    console = Console()
+    console = _console()
     console.print(f"{run.folder}: {run.manifest['model']['name']}", markup=False, highlight=False)
     if not run.names:
         console.print(f"no results yet: headcount induction --out {run.folder}", markup=False, highlight=False)
@@ -27,22 +31,27 @@ def as_tables(run: Run, top: int) -> None:
     accuracies = [{"accuracy": name, **values["accuracy"]} for name, values in found.items() if "accuracy" in values]
     if accuracies:
         console.print(_filled(accuracies))
+    analyses = {name: values["rows"] for name, values in found.items() if "rows" in values and is_summarised(name)}
     for name, values in found.items():
-        if "accuracy" not in values:
-            console.print(_title(name, values), markup=False, highlight=False)
-            rows = _rows(values)
-            shown = rows if "verdict" in (rows or [{}])[0] or "rows" not in values else rows[:top]
-            console.print(_filled(shown))
-            if len(shown) < len(rows):
-                console.print(f"and {len(rows) - len(shown)} more rows: --json shows all", highlight=False)
+        if "accuracy" not in values and name not in analyses:
+            _section(console, _title(name, values), _shown(values), None if _is_whole(values) else top)
+    for title, rows in summary(analyses).items():
+        _section(console, title, rows, top)
 
 
 def as_sections(sections: Mapping[str, list[dict[str, Any]]]) -> None:
     """Print titles, each with a table below."""
-    console = Console()
+    console = _console()
     for title, rows in sections.items():
-        console.print(title, markup=False, highlight=False)
-        console.print(_filled(rows))
+        _section(console, title, rows)
+
+
+def _section(console: Console, title: str, rows: list[dict[str, Any]], top: int | None = None) -> None:
+    """A title, and a table of the first rows, or all of them."""
+    console.print(title, markup=False, highlight=False)
+    console.print(_filled(rows[:top]))
+    if top is not None and len(rows) > top:
+        console.print(f"and {len(rows) - top} more rows: --json shows all", highlight=False)
 
 
 def as_plain(value: Any) -> Any:
@@ -59,7 +68,7 @@ def tasks_table(found: Sequence[Origin]) -> None:
     rows = [
         {"task": o.task, "metric": o.metric, "here": "yes" if o.here else "no", "rows from": o.source} for o in found
     ]
-    console = Console()
+    console = _console()
     console.print(_filled(rows))
     console.print("any other lm-eval task that is scored by likelihoods can be named, too", highlight=False)
 
@@ -70,7 +79,7 @@ def units_table(found: Sequence[Cost]) -> None:
         {"unit": cost.title, "state": "done" if cost.done else "to do", "tokens": cost.tokens, "time": _time(cost)}
         for cost in found
     ]
-    console = Console()
+    console = _console()
     console.print(_filled(rows))
     missing = [cost for cost in found if not cost.done]
     hours = sum(cost.seconds for cost in missing) / 3600
@@ -95,7 +104,8 @@ def _values(run: Run, name: str, top: int) -> dict[str, Any]:
         numbers = {name: getattr(result, name) for name in ("value", "stderr", "n", "chance", "majority", "cut")}
         return {"accuracy": numbers}
     if isinstance(result, PruningCurve | PruningGrid):
-        return {"pruning": result.to_frame().drop(columns="margin").to_dict("records")}
+        one_order = isinstance(result, PruningCurve) and len(result.seeds) == 1
+        return {"pruning": result.to_frame().drop(columns=["margin", *(["seed"] * one_order)]).to_dict("records")}
     if isinstance(result, Table):
         return {"definition": result.definition, "n": len(result.rows), "rows": result.records()}
     return {"definition": result.definition, "n": result.n, "top": _top(result, top)}
@@ -120,25 +130,49 @@ def _title(name: str, values: dict[str, Any]) -> str:
     return f"{name}: {values['definition']}, n = {values['n']}" if "definition" in values else name
 
 
-def _rows(values: dict[str, Any]) -> list[dict[str, Any]]:
+def _is_whole(values: dict[str, Any]) -> bool:
+    """Whether all rows are printed: those of a long table of an analysis are not."""
+    return "rows" not in values or _are_claims(values["rows"])
+
+
+def _are_claims(rows: list[dict[str, Any]]) -> bool:
+    return bool(rows) and "verdict" in rows[0]
+
+
+def _shown(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows to print; of the claims without what only the report has room for."""
     if "damaged" in values:
         return [{"damaged": values["damaged"]}]
     kind = next(kind for kind in ("loss", "pruning", "rows", "top") if kind in values)
     rows: list[dict[str, Any]] = values[kind]
-    if rows and "verdict" in rows[0]:  # the rest is for the report
-        return [{key: row[key] for key in ("claim", "verdict", "evidence")} for row in rows]
-    return rows
+    return [{key: row[key] for key in ("claim", "verdict", "evidence")} for row in rows] if _are_claims(rows) else rows
+
+
+def _console() -> Console:
+    """The terminal; what goes elsewhere is not squeezed into the 80 columns of one."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
 
 
 def _filled(rows: list[dict[str, Any]]) -> rich_table.Table:
-    table = rich_table.Table()
-    for column in rows[0] if rows else ():
-        table.add_column(column.replace("_", " "), overflow="fold")
+    """A table whose text may break into lines, and whose numbers may not."""
+    table = rich_table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, value in rows[0].items() if rows else ():
+        is_text = isinstance(value, str)
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=not is_text)
     for row in rows:
-        table.add_row(*(_number(cell) if isinstance(cell, float) else str(cell) for cell in row.values()))
+        table.add_row(*map(_written, row.values()))
     return table
+
+
+def _written(cell: Any) -> str:
+    if cell is None:
+        return ""
+    return _number(cell) if type(cell) in (int, float) else str(cell)
 
 
 def _number(value: float) -> str:
     """Four decimals, or as many digits where these would show nothing: gradients can be tiny."""
-    return f"{value:.4f}" if value == 0 or abs(value) >= 0.01 or value != value else f"{value:.2e}"
+    if isinstance(value, int) or value.is_integer():
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if abs(value) >= 0.01 or value != value else f"{value:.2e}"
