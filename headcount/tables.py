@@ -6,10 +6,22 @@ from typing import Any
 
 from rich import table as rich_table
 from rich.console import Console
+from rich.text import Text
 
 from headcount.costs import Cost
 from importance.origins import Origin
-from results import Accuracy, HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, RepeatLoss, Run, Table
+from results import (
+    Accuracy,
+    HeadProfile,
+    HeadScores,
+    InputError,
+    LayerScores,
+    PruningCurve,
+    PruningGrid,
+    RepeatLoss,
+    Run,
+    Table,
+)
 
 
 def as_values(run: Run, top: int) -> dict[str, Any]:
@@ -88,6 +100,9 @@ def _values(run: Run, name: str, top: int) -> dict[str, Any]:
         return {"accuracy": numbers}
     if isinstance(result, PruningCurve | PruningGrid):
         return {"pruning": result.to_frame().drop(columns="margin").to_dict("records")}
+    if isinstance(result, HeadProfile):
+        rows = result.to_frame().to_dict("records")
+        return {"definition": f"{result.label} on {result.text!r}", "n": len(rows), "rows": rows}
     if isinstance(result, Table):
         return {"definition": result.definition, "n": len(result.rows), "rows": result.records()}
     return {"definition": result.definition, "n": result.n, "top": _top(result, top)}
@@ -125,7 +140,8 @@ def _rows(values: dict[str, Any]) -> list[dict[str, Any]]:
 def _filled(rows: list[dict[str, Any]]) -> rich_table.Table:
     table = rich_table.Table(*(column.replace("_", " ") for column in rows[0]) if rows else ())
     for row in rows:
-        table.add_row(*(_number(cell) if isinstance(cell, float) else str(cell) for cell in row.values()))
+        # As plain text: a token such as "[/b]" is not rich's markup.
+        table.add_row(*(Text(_number(cell) if isinstance(cell, float) else str(cell)) for cell in row.values()))
     return table
 
 
