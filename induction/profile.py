@@ -79,6 +79,7 @@ def head_profile(
         lowered_logits=written.lowered_logits,
         own_logit=written.own_logit,
         own_rank=written.own_rank,
+        vocab=model.sizes.vocab,
         standings={measure: Standing.of(values, layer, head) for measure, values in maps.items()},
         provenance=provenance(model, layer=layer, head=head, n_tokens=ids.shape[1], top=top),
     )

@@ -72,6 +72,7 @@ class HeadProfile(Stored):
         lowered_logits: By how much; the lowest first.
         own_logit: What it does to the logit of the token attended to, above the mean over the vocabulary.
         own_rank: The rank of that token among the vocabulary, 1 if it is raised most.
+        vocab: How many tokens the vocabulary has.
         standings: Its scores and ranks by measure.
         provenance: What is needed to measure it again, as JSON can hold it.
 
@@ -95,6 +96,7 @@ class HeadProfile(Stored):
     lowered_logits: Float[Tensor, "source place"]
     own_logit: Float[Tensor, " source"]
     own_rank: Float[Tensor, " source"]
+    vocab: int
     standings: Mapping[str, Standing] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -113,6 +115,7 @@ class HeadProfile(Stored):
             self._set(name, _words(name, getattr(self, name), tuple(getattr(self, f"{name}_logits").shape)))
         for name in ("own_logit", "own_rank"):
             self._adopt(name, ["source"], [sources])
+        checks.check_count("vocab", self.vocab)
         self._set("sink", float(self.sink))
         self._set("standings", dict(self.standings))
         self._set("provenance", checks.json_dict("provenance", self.provenance))
@@ -176,7 +179,7 @@ class HeadProfile(Stored):
     def to_content(self) -> files.Content:
         """What a file holds of this: tensors by name, and all the rest as fields."""
         tensors = {name: getattr(self, name) for name in ("pattern", "by_lag", *PER_QUERY, *PER_SOURCE)}
-        kept = {name: getattr(self, name) for name in ("layer", "head", "text", "provenance")}
+        kept = {name: getattr(self, name) for name in ("layer", "head", "text", "vocab", "provenance")}
         kept |= {name: list(getattr(self, name)) for name in ("tokens", "sources")}
         kept |= {name: [list(row) for row in getattr(self, name)] for name in ("raised", "lowered")}
         # As text, since NaN has no place in JSON.

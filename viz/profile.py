@@ -131,6 +131,10 @@ def _said(profile: HeadProfile) -> list[str]:
             f"{words.number(100 * profile.sink, 0)} % of attention rests on the first token; next to that it looks "
             f"most {_distance(lag)}: {words.number(profile.by_lag[lag].item(), 2)} on average"
         )
+    rank = int(profile.own_rank.median())
+    lines.append(
+        f"on the embeddings, attending to a token puts that very token at rank {rank} of {profile.vocab} (median)"
+    )
     return lines
 
 
@@ -200,7 +204,7 @@ def _said_of_queries(profile: HeadProfile) -> list[str]:
 def _table(profile: HeadProfile, frame: Frame, colours: themes.Theme) -> go.Table:
     """What attending to each distinct token writes; it scrolls where there are many."""
     own = [
-        f"rank {int(rank)} ({logit:+.1f})"
+        f"rank {int(rank)} of {profile.vocab} ({logit:+.1f})"
         for rank, logit in zip(profile.own_rank.tolist(), profile.own_logit.tolist(), strict=True)
     ]
     columns = {
@@ -215,7 +219,7 @@ def _table(profile: HeadProfile, frame: Frame, colours: themes.Theme) -> go.Tabl
             "x": frame.across(EDGE, frame.width - EDGE),
             "y": frame.down(frame.below, frame.below + frame.table),
         },
-        columnwidth=[1.1, 3, 3, 1.3],
+        columnwidth=[1.1, 2.8, 2.8, 1.7],
         header={"values": list(columns), "fill": {"color": colours.surface}, "font": {"color": colours.muted}, **look},
         cells={"values": list(columns.values()), "fill": {"color": colours.background}, **look},
     )

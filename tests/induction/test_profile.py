@@ -58,6 +58,7 @@ def test_what_is_written_equals_the_plain_loops(build, layer, head):
     expected = reference.written(model.hf, ids(model), layer, head)
     found = head_profile(model, layer, head, TEXT, top=4)
     assert len(found.sources) == len(expected) < len(found.tokens)
+    assert found.vocab == model.sizes.vocab
     for row, source in enumerate(expected):
         assert found.sources[row] == model.to_str_tokens([source.token])[0]
         own = source.order.index(source.token)

@@ -28,6 +28,7 @@ def made(**changes):
         "lowered_logits": [[-2, -1], [-3, -2]],
         "own_logit": [0.5, -0.5],
         "own_rank": [7, 4000],
+        "vocab": 5000,
         "standings": {"copying": Standing(0.5, math.nan, 2, 12, 3, "head-output"), HOSTILE: standing()},
         "provenance": {"model": "m"},
     }
@@ -90,6 +91,7 @@ def test_it_shows_itself():
         ({"pattern": [[1, 0], [0, 1]]}, "pattern: expected shape"),
         ({"pattern": [[1, 0, 0], [0.5, 0, 0], [0, 0, 1]]}, "rows that sum to 1, got 0.5 to 1"),
         ({"entropy": [0, 1]}, "entropy: expected shape"),
+        ({"vocab": 0}, "vocab: expected a whole number"),
         ({"own_rank": [1]}, "own_rank: expected shape"),
         ({"raised": [["x"], ["y"]]}, "raised: expected 2 rows of 2 tokens"),
         ({"provenance": {1: 2}}, "provenance"),

@@ -51,7 +51,8 @@ def profile(tokens: list[str], **changes: object) -> HeadProfile:
         "lowered": [["<p>"]] * n,
         "lowered_logits": [[-4.25]] * n,
         "own_logit": [1.5] * n,
-        "own_rank": [20] * n,
+        "own_rank": [*range(18, 18 + n)],
+        "vocab": 5000,
         "standings": {
             "prefix_matching": Standing(0.921, 0.004, 1, 270, 100, "successor"),
             "copying": Standing(0.1, nan, 40, 270, 100, "head-output"),
@@ -76,6 +77,7 @@ def test_the_title_is_the_heads_name_and_its_ranks_are_in_words() -> None:
         "Head importance 3.12e-5: rank 2 of 270 heads",
         "Mine: not measured",
         "50 % of attention rests on the first token; next to that it looks most at the token itself: 0.50 on average",
+        "on the embeddings, attending to a token puts that very token at rank 20 of 5000 (median)",
     ]
 
 
@@ -107,7 +109,7 @@ def test_the_table_says_what_is_raised_and_lowered() -> None:
         "·Mary",
         "x&nbsp;+4.0&nbsp; ·y&nbsp;+3.0&nbsp; z&nbsp;+2.0",
         "&lt;p&gt;&nbsp;-4.2",
-        "rank 20 (+1.5)",
+        "rank 19 of 5000 (+1.5)",
     ]
 
 
@@ -122,7 +124,7 @@ def test_long_texts_label_what_there_is_room_for() -> None:
 
 def test_a_single_token_has_a_card() -> None:
     one = profile(["a"], by_lag=[nan], sink=nan, standings={}, provenance={})
-    assert viz.head(one).layout.title.subtitle.text == "layer 18, head 6"
+    assert viz.head(one).layout.title.subtitle.text.startswith("layer 18, head 6<br>on the embeddings")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
