@@ -85,6 +85,13 @@ def test_a_group_of_tokens_at_a_time_gives_the_same(model, monkeypatch):
     close(parted.own_rank, whole.own_rank.tolist())
 
 
+def test_half_precision_changes_little_and_rows_still_sum_to_one():
+    exact, rounded = head_profile(loaded(llama()), 1, 2, TEXT), head_profile(loaded(llama().bfloat16()), 1, 2, TEXT)
+    torch.testing.assert_close(rounded.pattern.sum(-1), torch.ones(len(rounded.tokens)))
+    torch.testing.assert_close(rounded.pattern, exact.pattern, rtol=0, atol=0.05)
+    torch.testing.assert_close(rounded.own_logit, exact.own_logit, rtol=0.05, atol=0.05)
+
+
 @given(length=st.integers(1, 12), sharpness=st.floats(0, 60), seed=st.integers(0, 99))
 def test_properties_of_any_causal_attention(length, sharpness, seed):
     draw = torch.Generator().manual_seed(seed)
