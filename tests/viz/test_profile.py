@@ -174,7 +174,9 @@ def screen(context: BrowserContext, tmp_path: Path) -> Callable[[go.Figure], Pag
     return open_figure
 
 
-def test_hostile_tokens_appear_as_they_are(screen: Callable[[go.Figure], Page]) -> None:
+def test_hostile_tokens_appear_as_they_are_and_no_figure_offers_to_be_uploaded(
+    screen: Callable[[go.Figure], Page],
+) -> None:
     figure = viz.head(replace(profile(HOSTILE), provenance={"model": "</script><script>window.hit=1</script>"}))
     page = screen(figure)
     across = page.locator(".xaxislayer-above .xtick text").all_text_contents()
@@ -182,4 +184,7 @@ def test_hostile_tokens_appear_as_they_are(screen: Callable[[go.Figure], Page]) 
     cells = page.locator(".table .column-block .cell-text").all_text_contents()
     assert set(SHOWN) <= set(cells)
     assert page.evaluate("window.hit") is None
+    buttons = page.locator(".modebar-btn").evaluate_all("all => all.map(one => one.dataset.title)")
+    assert any("Download" in title for title in buttons)
+    assert not any("Share" in title for title in buttons)
     assert "</script><script>window.hit=1</script>" in page.locator(".gtitle-subtitle").text_content()
