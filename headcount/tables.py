@@ -9,7 +9,18 @@ from rich.console import Console
 
 from headcount.costs import Cost
 from importance.origins import Origin
-from results import Accuracy, HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, RepeatLoss, Run, Table
+from results import (
+    Accuracy,
+    HeadScores,
+    InputError,
+    LayerScores,
+    Patterns,
+    PruningCurve,
+    PruningGrid,
+    RepeatLoss,
+    Run,
+    Table,
+)
 
 
 def as_values(run: Run, top: int) -> dict[str, Any]:
@@ -30,6 +41,8 @@ def as_tables(run: Run, top: int) -> None:
     for name, values in found.items():
         if "accuracy" not in values:
             console.print(_title(name, values), markup=False, highlight=False)
+            if "tokens" in values:  # patterns, which are for the report
+                continue
             rows = _rows(values)
             shown = rows if "verdict" in (rows or [{}])[0] or "rows" not in values else rows[:top]
             console.print(_filled(shown))
@@ -83,6 +96,9 @@ def _values(run: Run, name: str, top: int) -> dict[str, Any]:
     if isinstance(result, RepeatLoss):
         rows = result.to_frame().to_dict("records")
         return {"loss": rows, "late_minus_early": result.late_minus_early, "stderr": result.late_minus_early_stderr}
+    if isinstance(result, Patterns):
+        n_layers, n_heads = result.shape
+        return {"definition": result.definition, "tokens": len(result.tokens), "layers": n_layers, "heads": n_heads}
     if isinstance(result, Accuracy):
         numbers = {name: getattr(result, name) for name in ("value", "stderr", "n", "chance", "majority", "cut")}
         return {"accuracy": numbers}
@@ -109,6 +125,8 @@ def _top(scores: HeadScores | LayerScores, top: int) -> list[dict[str, Any]]:
 def _title(name: str, values: dict[str, Any]) -> str:
     if "loss" in values:
         return f"{name}: late minus early {values['late_minus_early']:.3f} ± {values['stderr']:.3f} nats"
+    if "tokens" in values:
+        return f"{name}: {values['definition']}; {values['tokens']} tokens, in the report"
     return f"{name}: {values['definition']}, n = {values['n']}" if "definition" in values else name
 
 

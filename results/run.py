@@ -13,11 +13,12 @@ from results import checks, files
 from results.accuracy import Accuracy
 from results.errors import InputError
 from results.learning import RepeatLoss
+from results.patterns import Patterns
 from results.pruning import PruningCurve, PruningGrid
 from results.scores import HeadScores, LayerScores
 from results.table import Table
 
-Result = HeadScores | LayerScores | RepeatLoss | Accuracy | PruningCurve | PruningGrid | Table
+Result = HeadScores | LayerScores | RepeatLoss | Accuracy | PruningCurve | PruningGrid | Table | Patterns
 
 MANIFEST = "manifest.json"
 IDENTITY = ("name", "revision", "fingerprint")

@@ -33,12 +33,15 @@ def test_induction_writes_a_run_and_show_and_report_read_it(measured, capsys, tm
     assert set(found) == {
         *(f"{folder}/{name}" for folder in ("induction", "control") for name in names),
         "induction/repeat_loss",
+        "attention/repeated",
+        "attention/text",
     }
     status, out, err = run(capsys, "show", measured, "--top", 3)
     assert (status, err) == (0, "")
     layer, head, value = found["induction/prefix_matching"].top(1)[0]
     assert f"L{layer}H{head}" in out
     assert f"{value:.4f}" in out
+    assert "attention/repeated: 8 random tokens, said 3 times; 25 tokens, in the report" in out
     status, out, _ = run(capsys, "report", measured, "--output", tmp_path / "report.html")
     assert status == 0
     assert f"L{layer}H{head}" in (tmp_path / "report.html").read_text(encoding="utf-8")
