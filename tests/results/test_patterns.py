@@ -53,7 +53,7 @@ def test_nothing_is_shared_with_the_caller() -> None:
         (np.full((1, 1, 1, 1), -0.1), ["a"], "from 0 to 1, got -0.1"),
         (np.full((1, 1, 2, 2), 0.5), ["a", "b"], "attention to keys after their query"),
         (np.zeros((1, 1, 2, 2)), "ab", "tokens: expected a list of texts, got 'ab'"),
-        (np.zeros((1, 1, 1, 1)), [7], r"tokens: expected a list of texts, got \(7,\)"),
+        (np.zeros((1, 1, 1, 1)), [7], r"tokens: expected a list of texts, got \[7\]"),
     ],
 )
 def test_what_is_no_pattern_is_refused(values, tokens, message: str) -> None:
