@@ -2,9 +2,11 @@
 
 `heads` draws a map of scores, `ffn_importance` scores of layers, `loss_by_repeat` the in-context learning curve,
 `pruning_curve` and `pruning_grid` what removing parts costs, `compare`, `rank_correlation`, `shots`, `by_layer` and
-`capacity_retained` how scores compare, and `report` writes a whole run into one HTML file that opens without a network.
+`capacity_retained` how scores compare; `attention` shows what heads attend to and `tokens` a value of each token, with
+circuitsvis; `report` writes a whole run into one HTML file that opens without a network.
 """
 
+from viz.circuits import attention, tokens
 from viz.comparison import compare
 from viz.correlations import rank_correlation, shots
 from viz.curves import loss_by_repeat
@@ -16,6 +18,7 @@ from viz.retained import capacity_retained
 from viz.scoremap import heads
 
 __all__ = [
+    "attention",
     "by_layer",
     "capacity_retained",
     "compare",
@@ -27,4 +30,5 @@ __all__ = [
     "rank_correlation",
     "report",
     "shots",
+    "tokens",
 ]

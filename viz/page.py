@@ -1,12 +1,9 @@
 """The report: a run as one HTML file that opens anywhere, without a network."""
 
-import base64
-import gzip
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import plotly.graph_objects as go
 from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
@@ -16,10 +13,9 @@ from results.files import write_whole
 from viz import contents, facts, study, tables, words
 from viz.curves import loss_by_repeat
 from viz.layers import ffn_importance
+from viz.packing import packed, render
 from viz.scoremap import heads, heads_for_page
 from viz.theme import THEMES, css_colours, template
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def report(run: Run | str | PathLike[str], output: str | PathLike[str]) -> Path:
@@ -39,21 +35,10 @@ def report(run: Run | str | PathLike[str], output: str | PathLike[str]) -> Path:
         InputError: The folder is no run, one of its results is damaged, or the file cannot be written.
     """
     run = run if isinstance(run, Run) else open_run(run)
-    page = _environment().get_template("report.html").render(_page(run, contents.read(run)))
+    page = render("report.html", **_page(run, contents.read(run)))
     path = Path(output)
     write_whole(path, page.encode())
     return path
-
-
-def _environment() -> jinja2.Environment:
-    """Templates that escape whatever is put into them: names in a run may come from anyone."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _page(run: Run, found: contents.Contents) -> dict[str, Any]:
@@ -75,8 +60,8 @@ def _page(run: Run, found: contents.Contents) -> dict[str, Any]:
         "words": words,
         "provenance": tables.provenance(run, found),
         "colours": {name: css_colours(theme) for name, theme in THEMES.items()},
-        "data": _packed(_figure_data(figures)),
-        "plotly": _packed(get_plotlyjs()) if figures else "",
+        "data": packed(_figure_data(figures)),
+        "plotly": packed(get_plotlyjs()) if figures else "",
     }
 
 
@@ -102,8 +87,3 @@ def _figure_data(figures: dict[str, go.Figure]) -> str:
         part["layout"] = layouts.index(part["layout"])  # maps of one model share theirs
     text: str = to_json_plotly({"figures": parts, "layouts": layouts, "templates": templates})
     return text
-
-
-def _packed(text: str) -> str:
-    """Text as base64 of gzip, which the page inflates: plotly alone shrinks from 4.8 to 2.0 MB."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")

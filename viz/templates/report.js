@@ -1,17 +1,6 @@
 "use strict";
 
-// Base64 of gzip, as the report writes it, back to text.
-async function inflated(id) {
-  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (character) => character.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).text();
-}
-
-function load(source) {
-  const script = document.createElement("script");
-  script.textContent = source;
-  document.head.append(script);
-}
+{% include "packed.js" %}
 
 const CONFIG = {
   displaylogo: false,
@@ -74,8 +63,7 @@ function unfolded(trace) {
 async function drawFigures() {
   const plots = [...document.querySelectorAll("[data-figure]")];
   if (!plots.length) return;
-  const [data, plotly] = await Promise.all([inflated("data"), inflated("plotly")]);
-  load(plotly);
+  const [data] = await Promise.all([inflated("data"), loaded("plotly")]);
   const { figures, layouts, templates } = JSON.parse(data);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const scheme = () => (dark.matches && !matchMedia("print").matches ? "dark" : "light");
