@@ -91,8 +91,8 @@ def triangles(
     weights: UInt8[NDArray[np.uint8], "head query key"],
 ) -> UInt8[NDArray[np.uint8], "head entry"]:
     """The lower triangle of each pattern, row by row: above it there is nothing."""
-    rows, columns = np.tril_indices(weights.shape[-1])
-    return np.ascontiguousarray(weights[:, rows, columns])
+    below = np.tri(weights.shape[-1], dtype=bool)
+    return weights[:, below]
 
 
 def _no_markup(token: str) -> str:

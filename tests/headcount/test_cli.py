@@ -45,6 +45,10 @@ def test_induction_writes_a_run_and_show_and_report_read_it(measured, capsys, tm
     status, out, _ = run(capsys, "report", measured, "--output", tmp_path / "report.html")
     assert status == 0
     assert f"L{layer}H{head}" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    smaller = run(capsys, "report", measured, "--output", tmp_path / "small.html", "--max-mb", 0.5)
+    assert smaller[0] == 0
+    assert (tmp_path / "small.html").stat().st_size < (tmp_path / "report.html").stat().st_size
+    assert run(capsys, "report", measured, "--max-mb", 0)[0] == 2
 
 
 def test_show_as_json_is_the_same_for_a_program(measured, capsys):

@@ -1,19 +1,24 @@
 // Base64 of gzip, as Python writes it, back to bytes.
-async function unzipped(id) {
-  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (character) => character.charCodeAt(0));
+async function unzipped(element) {
+  const packed = Uint8Array.from(atob(element.textContent), (character) => character.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-async function inflated(id) {
-  return new TextDecoder().decode(await unzipped(id));
+async function inflated(element) {
+  return new TextDecoder().decode(await unzipped(element));
+}
+
+// Tables that are packed to keep the page small take the place of the elements that hold them.
+async function unfoldTables() {
+  for (const folded of document.querySelectorAll("[data-folded]")) folded.outerHTML = await inflated(folded);
 }
 
 // Each script is inflated and run once, when it is first needed.
 const loading = {};
 
 function loaded(id) {
-  loading[id] ??= inflated(id).then((source) => {
+  loading[id] ??= inflated(document.getElementById(id)).then((source) => {
     const script = document.createElement("script");
     script.textContent = source;
     document.head.append(script);

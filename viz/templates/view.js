@@ -11,7 +11,7 @@ function named(layer, head) {
 }
 
 async function drawLayer(index) {
-  const bytes = await unzipped(`layer-${index}`);
+  const bytes = await unzipped(document.getElementById(`layer-${index}`));
   const [length, heads] = [data.tokens.length, data.heads.length];
   const size = bytes.length / heads;
   const patterns = data.heads.map((_, head) => rounded(squared(bytes.subarray(head * size, (head + 1) * size), length)));
