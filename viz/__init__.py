@@ -3,7 +3,8 @@
 `heads` draws a map of scores, `ffn_importance` scores of layers, `loss_by_repeat` the in-context learning curve,
 `pruning_curve` and `pruning_grid` what removing parts costs, `compare`, `rank_correlation`, `shots`, `by_layer` and
 `capacity_retained` how scores compare; `attention` shows what heads attend to and `tokens` a value of each token, with
-circuitsvis; `report` writes a whole run into one HTML file that opens without a network.
+circuitsvis; `explorer` is all heads of a run to choose from; `report` writes a whole run into one HTML file that opens
+without a network.
 """
 
 from viz.circuits import attention, tokens
@@ -11,6 +12,7 @@ from viz.comparison import compare
 from viz.correlations import rank_correlation, shots
 from viz.curves import loss_by_repeat
 from viz.depth import by_layer
+from viz.explorer import explorer
 from viz.layers import ffn_importance
 from viz.page import report
 from viz.pruning import pruning_curve, pruning_grid
@@ -22,6 +24,7 @@ __all__ = [
     "by_layer",
     "capacity_retained",
     "compare",
+    "explorer",
     "ffn_importance",
     "heads",
     "loss_by_repeat",

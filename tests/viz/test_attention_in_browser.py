@@ -10,10 +10,10 @@ import pytest
 import torch
 from made_runs import WORDS, add_attention, make_run
 from pages import click_cell
-from playwright.sync_api import Page
+from playwright.sync_api import Frame, Page
 
 import viz
-from results import Patterns, Run, create_run
+from results import InputError, Patterns, Run, create_run
 from viz.theme import DARK, LIGHT
 
 N_LAYERS, N_HEADS = 16, 9
@@ -32,13 +32,13 @@ def report(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return viz.report(run, tmp_path_factory.mktemp("report") / "report.html")
 
 
-def heading(page: Page, label: str) -> None:
+def heading(page: Page | Frame, label: str) -> None:
     """Waits until a head is open and drawn."""
     page.locator("#head-title", has_text=re.compile(rf"^{label} on ")).wait_for()
     page.locator("#matrix canvas").wait_for()
 
 
-def weights(page: Page) -> list[list[float]]:
+def weights(page: Page | Frame) -> list[list[float]]:
     """Every weight of the open head as its table shows them."""
     page.locator("#weights").evaluate("details => { details.open = true; }")
     page.locator("#weights tbody tr").first.wait_for()
@@ -46,7 +46,7 @@ def weights(page: Page) -> list[list[float]]:
     return [[float(weight) for weight in row] for row in page.locator("#weights tbody tr").evaluate_all(cells)]
 
 
-def assert_shown(page: Page, patterns: Patterns, layer: int, head: int) -> None:
+def assert_shown(page: Page | Frame, patterns: Patterns, layer: int, head: int) -> None:
     """The page shows these weights, and none above the diagonal."""
     rows, expected = weights(page), patterns.values(layer, head)
     assert [len(row) for row in rows] == list(range(1, len(expected) + 1))
@@ -342,3 +342,34 @@ def test_prompts_of_many_tokens_are_cut(opened: Opened, tmp_path: Path) -> None:
     page = opened(viz.report(run, tmp_path / "report.html"))
     page.locator("#kept", has_text="280 words, long goes on for 24 more tokens").wait_for()
     assert page.locator("#tokens button").count() == 256
+
+
+@pytest.mark.parametrize("as_frame", [True, False])
+def test_the_explorer_works_in_a_notebooks_frame_and_as_a_file(
+    opened: Opened, run: Run, tmp_path: Path, as_frame: bool
+) -> None:
+    view = viz.explorer(run)
+    assert view.title == "Heads of SmolLM2-135M-Instruct, Q4_1 dequantised"
+    path = view.save(tmp_path / "view.html")
+    if as_frame:
+        path.write_text(f"<!doctype html><html data-ready><meta charset=utf-8>{view._repr_html_()}")
+    page = opened(path)
+    frame = page.frames[-1] if as_frame else page.main_frame
+    heading(frame, "L2H1")
+    frame.get_by_role("link", name="L3H4", exact=True).click()
+    heading(frame, "L3H4")
+    frame.get_by_label("Score", exact=True).select_option("copying")
+    frame.locator("#picked", has_text="L3H4: Copying").wait_for()
+    frame.locator("#picker").focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    heading(frame, "L4H4")
+    assert_shown(frame, run["attention/odd"], 4, 4)
+
+
+def test_an_explorer_needs_scores_of_heads(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", model={"name": "m"})
+    with pytest.raises(InputError, match="expected scores of heads, found none; headcount induction"):
+        viz.explorer(run.folder)
+    with pytest.raises(InputError, match="max_mb: expected"):
+        viz.explorer(run, max_mb=-1)

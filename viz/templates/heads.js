@@ -116,6 +116,14 @@ async function startExplorer({ figures, metrics, draw, show, plots }) {
     showHead();
   });
 
+  // A link to a head keeps the rest; and in a notebook's frame it would lead to the notebook.
+  document.addEventListener("click", (event) => {
+    const address = event.target.closest?.("a[href^='#']")?.getAttribute("href");
+    if (!address || !isAddress(address) || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    go({ head: stateOf(address).head });
+  });
+
   // Opening a head from elsewhere on the page brings it into view.
   function showHead() {
     const { top, bottom } = (byId("head") ?? byId("attention")).getBoundingClientRect();
