@@ -34,10 +34,10 @@ def test_tokens_appear_literally(opened: Callable[[Path], Page], tmp_path: Path)
 
 def test_a_layer_is_drawn_when_it_is_chosen(opened: Callable[[Path], Page], tmp_path: Path) -> None:
     page = opened(viz.attention(attention(3, 2), HOSTILE).save(tmp_path / "view.html"))
-    page.get_by_role("heading", name="L0H0 Zoomed").wait_for()
+    page.locator("h3", has_text="L0H0 Zoomed").wait_for()
     assert page.locator("canvas").count() == 3
     page.get_by_label("Layer").select_option("2")
-    page.get_by_role("heading", name="L2H0 Zoomed").wait_for()
+    page.locator("h3", has_text="L2H0 Zoomed").wait_for()
     assert page.locator("canvas").count() == 3
 
 

@@ -21,6 +21,7 @@ async function drawLayer(index) {
     heads === 1
       ? ["AttentionPattern", { ...shared, attention: patterns[0], zoomed: true }]
       : ["AttentionHeads", { ...shared, attention: patterns, attentionHeadNames: names }];
+  drawing.setAttribute("aria-hidden", "true"); // canvases, which say nothing to those who cannot see them
   await drawCircuit(drawing, component, properties);
   const which = heads === 1 ? `${names[0]}. ` : "";
   reading.textContent = `${which}Each row is a query and shares out a weight of 1 among the keys up to itself: the darker, the more. Where a head looks does not show what it writes.`;
