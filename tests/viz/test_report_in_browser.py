@@ -100,6 +100,14 @@ def test_names_appear_literally(opened: Callable[[Path], Page], hostile_run: Run
     assert page.locator("img").count() == 0
     assert name.capitalize() + ": 0.500" in hover(page, "prefix_matching", 0, 0).splitlines()
     assert hover(page, "prefix_matching", 0, 1).splitlines()[2] == "n/a (n = 1)"
+    page.goto(f"{page.url}#h=L1H1&p=text")
+    page.locator("#head-title", has_text="L1H1").wait_for()
+    assert page.locator("#head-title").text_content() == f"L1H1 on {name}"
+    assert page.locator("#tokens button").all_text_contents() == [name, "↵", "<!--attention-->"]
+    page.locator("#comparison").select_option("copying")
+    page.locator("#scatter .point").first.wait_for()
+    assert page.evaluate("window.hit") is None
+    assert page.locator("img").count() == 0
 
 
 def test_nothing_leaves_for_the_cloud(opened: Callable[[Path], Page], report: Path) -> None:

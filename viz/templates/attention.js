@@ -1,8 +1,6 @@
 // What heads attend to, as the page carries it: for each prompt and layer one packed element, read when it is opened.
 const [NONE, WHOLE, STRONGEST] = [0, 1, 2];
 
-const bytesOf = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-
 async function storedAttention() {
   const element = document.getElementById("patterns");
   if (!element) return null;

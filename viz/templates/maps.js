@@ -1,6 +1,6 @@
 // The values of a map: float32 in base64, the first byte of every number, then the second, and so on.
 function unpacked(text) {
-  const planes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const planes = bytesOf(text);
   const count = planes.length / 4;
   return new Float32Array(planes.map((_, index) => planes[(index % 4) * count + (index >> 2)]).buffer);
 }
