@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ NONE, WHOLE, STRONGEST = 0, 1, 2
 KEYS = 4  # of each row of a pattern that is not kept whole
 LONGEST = 256  # tokens shown of a prompt; what a token attends to comes before it, so the rest can be left out
 ALWAYS = 10  # heads whose whole patterns come before the strongest keys of any other
+SAMPLED = 8  # one layer in so many tells how much room the heads need
 ELEMENT = '<script type="application/gzip" id="{}">{}</script>\n'
 
 Weights = UInt8[NDArray[np.uint8], "layer head query key"]
@@ -76,32 +77,39 @@ def elements(prompts: Sequence[Prompt], order: Int64[NDArray[np.int64], " head"]
     """
     if not prompts:
         return ""
+    nothing = _all_at(prompts, NONE)
+    spare, costs = room - len(nothing), (_cost(prompts, WHOLE), _cost(prompts, STRONGEST))
     shape = prompts[0].weights.shape[:2]
-    whole, strongest, nothing = (_all_at(prompts, shape, level) for level in (WHOLE, STRONGEST, NONE))
-    if len(whole) <= room:
-        return whole
-    spare = room - len(nothing)
-    costs = len(whole) / order.size, len(strongest) / order.size
-    for share in (1.0, 0.9, 0.8, 0.6, 0.4, 0.2):
+    for share in (1.0, 0.95, 0.9, 0.8, 0.6, 0.4, 0.2):
         text = _written(prompts, _levels(order, shape, *_counts(spare * share, *costs, order.size)))
         if len(text) <= room:
             return text
     return nothing
 
 
-def _all_at(prompts: Sequence[Prompt], shape: tuple[int, ...], level: int) -> str:
-    return _written(prompts, np.full(shape, level, np.uint8))
+def _cost(prompts: Sequence[Prompt], level: int) -> float:
+    """About how many characters a head takes that is kept in this way, from a few of the layers."""
+    few = [replace(prompt, weights=prompt.weights[::SAMPLED]) for prompt in prompts]
+    heads = few[0].weights.shape[0] * few[0].weights.shape[1]
+    return max(1.0, (len(_all_at(few, level)) - len(_all_at(few, NONE))) / heads)
+
+
+def _all_at(prompts: Sequence[Prompt], level: int) -> str:
+    return _written(prompts, np.full(prompts[0].weights.shape[:2], level, np.uint8))
 
 
 def _counts(room: float, whole: float, strongest: float, heads: int) -> tuple[int, int]:
     """How many heads are kept whole, and how many after them with their strongest keys."""
-    first = min(ALWAYS, heads, max(0, int(room / whole)))
+    affordable = min(heads, max(0, int(room / whole)))
+    if whole <= strongest:  # short prompts
+        return affordable, 0
+    first = min(ALWAYS, affordable)
     left = room - first * whole
-    others = min(heads - first, int(left / strongest))
-    if others == heads - first and whole > strongest:
-        more = int((left - others * strongest) / (whole - strongest))
-        first, others = min(heads, first + more), max(0, others - more)
-    return first, others
+    others = max(0, min(heads - first, int(left / strongest)))
+    if first + others < heads:
+        return first, others
+    more = min(others, int((left - others * strongest) / (whole - strongest)))
+    return first + more, others - more
 
 
 def _levels(order: Int64[NDArray[np.int64], " head"], shape: tuple[int, ...], whole: int, strongest: int) -> Levels:

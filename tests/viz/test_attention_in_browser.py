@@ -244,24 +244,27 @@ def test_figures_can_be_taken_away(opened: Opened, report: Path, run: Run) -> No
         assert Path(found.value.path()).read_bytes().startswith(start)
 
 
-def test_a_small_page_says_what_it_left_out(opened: Opened, run: Run, report: Path, tmp_path: Path) -> None:
+def test_a_small_page_says_what_it_left_out(opened: Opened, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", N_LAYERS, N_HEADS)
+    add_attention(run, N_LAYERS, N_HEADS, {"long": WORDS * 6})
+    full = viz.report(run, tmp_path / "full.html").stat().st_size
     without = viz.report(run, tmp_path / "without.html", max_mb=0.001)
     page = opened(at(without, "#h=L4H3"))
     page.locator("#head-text", has_text="This page leaves out what it attends to, to stay small.").wait_for()
     assert page.locator("#kept").inner_text().endswith(f"nothing for {N_LAYERS * N_HEADS}, to within 0.002.")
     assert page.locator("#matrix").is_hidden()
-    some = viz.report(run, tmp_path / "some.html", max_mb=(report.stat().st_size - 4000) / 1e6)
-    assert some.stat().st_size <= report.stat().st_size - 4000
-    page = opened(at(some, "#m=prefix_matching&p=odd"))
+    some = viz.report(run, tmp_path / "some.html", max_mb=(full - 60_000) / 1e6)
+    assert some.stat().st_size <= full - 60_000
+    page = opened(at(some, "#m=prefix_matching&p=long"))
     heading(page, "L2H1")
     assert "The whole pattern is here" in page.locator("#head-text").inner_text()
-    assert_shown(page, run["attention/odd"], 2, 1)
+    assert_shown(page, run["attention/long"], 2, 1)
     assert "the 4 strongest keys of each row for" in page.locator("#kept").inner_text()
     later = int(viz.facts.first_heads(viz.contents.read(run))[15])
-    page.goto(f"{some.as_uri()}#h=L{later // N_HEADS}H{later % N_HEADS}&p=odd")
+    page.goto(f"{some.as_uri()}#h=L{later // N_HEADS}H{later % N_HEADS}&p=long")
     heading(page, f"L{later // N_HEADS}H{later % N_HEADS}")
     assert "Only the 4 strongest keys of each row are here" in page.locator("#head-text").inner_text()
-    expected = run["attention/odd"].values(*divmod(later, N_HEADS))
+    expected = run["attention/long"].values(*divmod(later, N_HEADS))
     strongest = expected * (expected >= expected.topk(4).values[:, -1:])
     for query, row in enumerate(weights(page)):
         assert torch.tensor(row).sort().values[-4:] == pytest.approx(
