@@ -272,17 +272,18 @@ def compare(folder: Path, /, *others: Path, top: float = 0.3, as_json: Json = Fa
 
 
 @app.command
-def report(folder: Path, /, *, output: Path = Path("report.html")) -> None:
+def report(folder: Path, /, *, output: Path = Path("report.html"), max_mb: float = 5.0) -> None:
     """Write a run's results into one self-contained HTML file.
 
     Args:
         folder: Run directory.
         output: File to write.
+        max_mb: Megabytes up to which attention patterns are put in; the page says which were left out.
     """
     import viz
     from results import open_run
 
-    written = viz.report(open_run(folder), output)
+    written = viz.report(open_run(folder), output, max_mb=max_mb)
     print(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
 
 

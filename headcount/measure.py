@@ -11,13 +11,14 @@ from typing import Any, Literal
 import importance
 import induction
 from headcount.progress import Progress, say
-from headcount.units import Unit
+from headcount.units import ImpossibleError, Unit
 from importance import Task, compare
 from importance.evaluate import ask
 from importance.measure import RankSplit
 from importance.scoring import forest
 from importance.task import Profile
-from results import Accuracy, HeadScores, InductionScores, InputError, LayerScores, RepeatLoss, Run
+from induction import prompts
+from results import Accuracy, HeadScores, InductionScores, InputError, LayerScores, Patterns, RepeatLoss, Run
 from tracing import Model, randomised
 
 CONTROL_SEQUENCES = 10
@@ -61,6 +62,7 @@ def induction_units(
             tokens=tokens(n_sequences),
         ),
         Unit("loss by repeat", ("induction/repeat_loss",), {"seed": seed}, min(n_sequences, 20), loss),
+        *(attention_unit(model, prompt, seed) for prompt in prompts.PROMPTS),
     ]
     if control:
         fewer = asked | {"n_sequences": few}
@@ -68,6 +70,22 @@ def induction_units(
             Unit("the same with random weights", _named("control"), fewer, 2 * few, random, tokens=tokens(few))
         )
     return units
+
+
+def attention_unit(model: Model, prompt: str, seed: int) -> Unit:
+    """What every head attends to on a prompt; prompts need a tokenizer."""
+    definition, _ = prompts.PROMPTS[prompt]
+    asked = {"prompt": prompt, "seed": seed}
+
+    def measure(progress: Progress) -> tuple[Patterns]:
+        if model.tokenizer is None:
+            raise ImpossibleError(f"{model.name} has no tokenizer to write the prompt with")
+        found = induction.record_patterns(model, prompts.prompt(model, prompt, seed), definition, **asked)
+        progress.advance(1)
+        return (found,)
+
+    title = f"attention of every head, {prompt}"
+    return Unit(title, (f"attention/{prompt}",), asked, 1, measure, tokens=lambda: prompts.LONGEST)
 
 
 @dataclass(frozen=True)

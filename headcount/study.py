@@ -70,7 +70,7 @@ def study_units(model: Model, run: Run, config: Study, settings: Sequence[Asked]
         *_removed(Removals(model, run, config), config, settings),
     ]
     unseen = [asked.setting.task.name for asked in settings if asked.group.unseen]
-    measured = [name for unit in units for name in unit.names if not name.startswith("control/")]
+    measured = [name for unit in units for name in unit.names if not name.startswith(("control/", "attention/"))]
     return [*units, claims_unit(run, _by_shots(settings), unseen, measured)]
 
 

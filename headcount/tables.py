@@ -18,6 +18,7 @@ from results import (
     HeadScores,
     InputError,
     LayerScores,
+    Patterns,
     PruningCurve,
     PruningGrid,
     RepeatLoss,
@@ -61,7 +62,8 @@ def as_sections(sections: Mapping[str, list[dict[str, Any]]]) -> None:
 def _section(console: Console, title: str, rows: list[dict[str, Any]], top: int | None = None) -> None:
     """A title, and a table of the first rows, or all of them."""
     console.print(title, markup=False, highlight=False)
-    console.print(_filled(rows[:top]))
+    if rows:
+        console.print(_filled(rows[:top]))
     if top is not None and len(rows) > top:
         console.print(f"and {len(rows) - top} more rows: --json shows all", highlight=False)
 
@@ -112,6 +114,9 @@ def _values(run: Run, name: str, top: int) -> dict[str, Any]:
     if isinstance(result, RepeatLoss):
         rows = result.to_frame().to_dict("records")
         return {"loss": rows, "late_minus_early": result.late_minus_early, "stderr": result.late_minus_early_stderr}
+    if isinstance(result, Patterns):
+        n_layers, n_heads = result.shape
+        return {"definition": result.definition, "tokens": len(result.tokens), "layers": n_layers, "heads": n_heads}
     if isinstance(result, Accuracy):
         numbers = {name: getattr(result, name) for name in ("value", "stderr", "n", "chance", "majority", "cut")}
         return {"accuracy": numbers}
@@ -142,6 +147,8 @@ def _top(scores: HeadScores | LayerScores, top: int) -> list[dict[str, Any]]:
 def _title(name: str, values: dict[str, Any]) -> str:
     if "loss" in values:
         return f"{name}: late minus early {values['late_minus_early']:.3f} ± {values['stderr']:.3f} nats"
+    if "tokens" in values:
+        return f"{name}: {values['definition']}; {values['tokens']} tokens, in the report"
     return f"{name}: {values['definition']}, n = {values['n']}" if "definition" in values else name
 
 
@@ -158,6 +165,8 @@ def _shown(values: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows to print; of the claims without what only the report has room for."""
     if "damaged" in values:
         return [{"damaged": values["damaged"]}]
+    if "tokens" in values:  # patterns, which are for the report
+        return []
     kind = next(kind for kind in ("loss", "pruning", "rows", "top") if kind in values)
     rows: list[dict[str, Any]] = values[kind]
     return [{key: row[key] for key in ("claim", "verdict", "evidence")} for row in rows] if _are_claims(rows) else rows

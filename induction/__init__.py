@@ -1,7 +1,7 @@
 """Induction heads: who attends to what came next before, who copies what is attended to, and one head at a glance."""
 
 from induction.drawing import distinct_tokens, repeated_tokens
-from induction.measure import copying, prefix_matching, repeat_loss, score_heads
+from induction.measure import copying, prefix_matching, record_patterns, repeat_loss, score_heads
 from induction.profile import head_profile
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "distinct_tokens",
     "head_profile",
     "prefix_matching",
+    "record_patterns",
     "repeat_loss",
     "repeated_tokens",
     "score_heads",

@@ -11,8 +11,9 @@ from torch import Tensor
 from induction import copies, learning, prefix, sequences
 from induction.drawing import check_counts, distinct_of, fitting, pool_of, repeated_tokens, repeats_of
 from induction.passes import copying_pass, eigenvalues, prefix_pass
-from results import HeadScores, InductionScores, InputError, RepeatLoss
-from tracing import BatchSize, Model, Progress, map_batches, provenance
+from results import HeadScores, InductionScores, InputError, Patterns, RepeatLoss
+from results.patterns import levels
+from tracing import BatchSize, Hook, Model, Progress, map_batches, provenance
 
 
 def prefix_matching(
@@ -202,6 +203,41 @@ def repeat_loss(
             model, seed=seed, n_sequences=n_sequences, period=period, token_source=pool_of(model).source
         ),
     )
+
+
+def record_patterns(
+    model: Model, tokens: Int[Tensor, "1 pos"] | str, definition: str = "", **settings: Any
+) -> Patterns:
+    """The attention pattern of every head on one prompt.
+
+    Each layer's patterns become 256 levels as soon as the forward pass has them, so that those of one layer at a time
+    are held as numbers.
+
+    Args:
+        model: The model.
+        tokens: One sequence, or a text. A pattern has a weight for every pair of tokens: keep it to some hundreds.
+        definition: What the prompt is, for those who look at the patterns.
+        settings: What else is to stand in the provenance.
+
+    Returns:
+        The patterns, to within 0.002, with the prompt's tokens as text (their numbers, where there is no tokenizer).
+
+    Raises:
+        InputError: There is more than one sequence, or it does not fit the model.
+    """
+    ids = model.check_tokens(tokens)
+    if len(ids) != 1:
+        raise InputError(f"expected one sequence of tokens [1, pos], got {list(ids.shape)}")
+    by_layer: list[Tensor] = []
+
+    def keep(pattern: Tensor, hook: Hook) -> None:
+        by_layer.append(levels(pattern[0].detach().float()).cpu())
+
+    layers = range(model.sizes.n_layers)
+    model.run_until_last(ids, [(f"blocks.{layer}.attn.hook_pattern", keep) for layer in layers])
+    texts = [str(token) for token in ids[0].tolist()] if model.tokenizer is None else model.to_str_tokens(ids)
+    about = provenance(model, tokens=ids[0].tolist(), **settings)
+    return Patterns(torch.stack(by_layer), tuple(texts), definition, about)
 
 
 def _head_scores(

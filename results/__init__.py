@@ -1,7 +1,8 @@
 """What every measurement returns, and how it is kept on disk.
 
 Scores of heads and layers (`HeadScores`, `LayerScores`), what measuring induction heads gives (`InductionScores`,
-`RepeatLoss`), one head at a glance (`HeadProfile`), how well a model does on a task (`Accuracy`) and
+`RepeatLoss`), one head at a glance (`HeadProfile`), what heads attend to on a prompt (`Patterns`), how well a model
+does on a task (`Accuracy`) and
 as parts are removed (`PruningCurve`, `PruningGrid`), the directory that holds a model's results (`create_run`,
 `open_run`, `Run`), what comparing scores gives (`Correlation`, `Overlap`, `Capacity`,
 .., and as a file, `Table`), and the error that speaks
@@ -22,6 +23,7 @@ from results.comparisons import (
 from results.errors import InputError
 from results.induction import InductionScores
 from results.learning import RepeatLoss
+from results.patterns import Patterns
 from results.profile import HeadProfile, Standing
 from results.pruning import PruningCurve, PruningGrid
 from results.run import Result, Run, create_run, open_run
@@ -41,6 +43,7 @@ __all__ = [
     "LayerScores",
     "Merge",
     "Overlap",
+    "Patterns",
     "PruningCurve",
     "PruningGrid",
     "Reliability",

@@ -64,6 +64,21 @@ def check_variance(variance: Tensor | None) -> None:
         raise InputError(f"variance: expected numbers of at least 0, got {variance[variance < 0].min().item():g}")
 
 
+def texts(name: str, values: Any) -> tuple[str, ...]:
+    """Copies a sequence of texts.
+
+    Args:
+        name: What they are, for the error message.
+        values: A list or tuple of strings.
+
+    Raises:
+        InputError: It is something else, one string included.
+    """
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
+        raise InputError(f"{name}: expected a list of texts, got {values!r:.80}")
+    return tuple(values)
+
+
 def check_count(name: str, count: Any) -> None:
     """Requires a whole number of at least one.
 

@@ -32,7 +32,7 @@ class Content:
     Attributes:
         kind: The class that it belongs to, such as `"HeadScores"`.
         fields: Everything that is not a tensor, as JSON holds it.
-        tensors: Float32 tensors by name, of any shapes.
+        tensors: Tensors by name, float32 or uint8, of any shapes.
     """
 
     kind: str

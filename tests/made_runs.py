@@ -1,13 +1,13 @@
 """Runs of made-up scores, for what draws them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from results import Accuracy, HeadScores, LayerScores, RepeatLoss, Run, create_run
+from results import Accuracy, HeadScores, LayerScores, Patterns, RepeatLoss, Run, create_run
 
 HOSTILE = "</script><script>window.hit=1</script><img src=x onerror=window.hit=1>&amp; %{x} {{ 7*7 }}"
 
@@ -45,6 +45,24 @@ def make_run(folder: Path, n_layers: int, n_heads: int, name: str = "SmolLM2-135
     ):
         control = scores(measure, definition, 0.03125, (0, 0), provenance={**provenance, "weights": "random"})
         run.save(f"control/{measure}", control)
+    return add_attention(run, n_layers, n_heads, {"repeated": WORDS[:3] * 3, "text": WORDS})
+
+
+WORDS = ("<s>", "the", " cat", " sat", "\n", "the", " cat")
+
+
+def attention(n_layers: int, n_heads: int, length: int) -> torch.Tensor:
+    """Made-up patterns, a good part of each on position 0."""
+    scores = 2 * torch.randn(n_layers, n_heads, length, length, generator=torch.Generator().manual_seed(2))
+    scores[..., 0] += 2
+    return scores.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf).softmax(-1)
+
+
+def add_attention(run: Run, n_layers: int, n_heads: int, prompts: Mapping[str, Sequence[str]]) -> Run:
+    """Adds what every head attends to on some prompts."""
+    for name, tokens in prompts.items():
+        made = attention(n_layers, n_heads, len(tokens))
+        run.save(f"attention/{name}", Patterns.of(made, list(tokens), f"{len(tokens)} words, {name}", {"prompt": name}))
     return run
 
 

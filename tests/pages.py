@@ -15,11 +15,16 @@ def text_of(source: str | Path) -> str:
     return re.sub(r"\s+", " ", unescape(page))
 
 
-def hover(page: Page, figure: str, layer: int, head: int) -> str:
-    """Moves the mouse to a head and returns what the map says, one line a line."""
-    plot = page.locator(f"[data-figure={figure}]")
-    plot.evaluate("plot => plot.scrollIntoView({ behavior: 'instant', block: 'center' })")
-    x, y = plot.evaluate(
+def click_cell(page: Page, plot: str, layer: int, head: int) -> None:
+    """Clicks on a head in a map."""
+    page.mouse.click(*_place(page, plot, layer, head))
+
+
+def _place(page: Page, plot: str, layer: int, head: int) -> list[float]:
+    """Where a head is on the screen, once its map is in view."""
+    element = page.locator(plot)
+    element.evaluate("plot => plot.scrollIntoView({ behavior: 'instant', block: 'center' })")
+    place: list[float] = element.evaluate(
         """(plot, [layer, head]) => {
             const { left, top } = plot.getBoundingClientRect();
             const { _size: size, xaxis, yaxis } = plot._fullLayout;
@@ -27,6 +32,13 @@ def hover(page: Page, figure: str, layer: int, head: int) -> str:
         }""",
         [layer, head],
     )
+    return place
+
+
+def hover(page: Page, figure: str, layer: int, head: int) -> str:
+    """Moves the mouse to a head and returns what the map says, one line a line."""
+    plot = page.locator(f"[data-figure={figure}]")
+    x, y = _place(page, f"[data-figure={figure}]", layer, head)
     page.mouse.move(x - 2, y - 2)
     page.mouse.move(x, y)
     label = plot.locator(".hoverlayer .hovertext", has_text=f"L{layer}H{head}:")

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from results import Accuracy, HeadScores, InputError, LayerScores, RepeatLoss, Result, Run
+from results import Accuracy, HeadScores, InputError, LayerScores, Patterns, RepeatLoss, Result, Run
 
 MEASURES = ("prefix_matching", "copying", "copying_published")
 MEANS: Mapping[str, str] = {"mean": "mean over tasks", "rank-mean": "mean rank over tasks"}
@@ -59,6 +59,7 @@ class Contents:
         ffns: The importance of feed-forward networks, likewise.
         accuracy: How well the model does on each task.
         everything: All results of the run by name, those included that no section shows.
+        attention: What every head attends to, by the prompt's name.
     """
 
     maps: Mapping[str, HeadScores]
@@ -68,11 +69,12 @@ class Contents:
     ffns: Mapping[Setting, LayerScores]
     accuracy: Mapping[Setting, Accuracy]
     everything: Mapping[str, Result]
+    attention: Mapping[str, Patterns] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
         """Whether no section lacks its results."""
-        parts = (self.control, self.heads, self.ffns, self.accuracy)
+        parts = (self.control, self.heads, self.ffns, self.accuracy, self.attention)
         return len(self.maps) == len(MEASURES) and self.loss is not None and all(parts)
 
     @property
@@ -80,7 +82,7 @@ class Contents:
         """The numbers of layers and heads, as far as a result tells them."""
         for scores in (*self.maps.values(), *self.heads.values(), *self.control.values(), *self.ffns.values()):
             return scores.shape
-        return ()
+        return next((patterns.shape for patterns in self.attention.values()), ())
 
 
 def read(run: Run) -> Contents:
@@ -96,9 +98,10 @@ def read(run: Run) -> Contents:
     maps, control = _maps(run, everything, "induction"), _maps(run, everything, "control")
     heads = _settings(run, everything, "importance/heads", HeadScores)
     ffns = _settings(run, everything, "importance/ffns", LayerScores)
-    _check_shapes(run, (*maps.values(), *control.values(), *heads.values()), ffns.values())
+    attention = _attention(run, everything)
+    _check_shapes(run, (*maps.values(), *control.values(), *heads.values(), *attention.values()), ffns.values())
     accuracy = _settings(run, everything, "accuracy", Accuracy)
-    return Contents(maps, control, loss, heads, ffns, accuracy, everything)
+    return Contents(maps, control, loss, heads, ffns, accuracy, everything, attention)
 
 
 def _maps(run: Run, everything: Mapping[str, Any], group: str) -> dict[str, HeadScores]:
@@ -111,6 +114,19 @@ def _maps(run: Run, everything: Mapping[str, Any], group: str) -> dict[str, Head
         elif scores is not None:
             raise _wrong(run, f"{group}/{measure}", "HeadScores", scores)
     return maps
+
+
+def _attention(run: Run, everything: Mapping[str, Any]) -> dict[str, Patterns]:
+    """What was recorded on each prompt, such as `attention/text`, by the prompt's name."""
+    found = {}
+    for name, result in everything.items():
+        folder, _, prompt = name.partition("/")
+        if folder != "attention":
+            continue
+        if not isinstance(result, Patterns):
+            raise _wrong(run, name, "Patterns", result)
+        found[prompt] = result
+    return found
 
 
 def _settings(run: Run, everything: Mapping[str, Any], group: str, kind: type[Kind]) -> dict[Setting, Kind]:
@@ -127,7 +143,7 @@ def _settings(run: Run, everything: Mapping[str, Any], group: str, kind: type[Ki
     return dict(sorted(found.items(), key=lambda entry: entry[0].order))
 
 
-def _check_shapes(run: Run, heads: Iterable[HeadScores], ffns: Iterable[LayerScores]) -> None:
+def _check_shapes(run: Run, heads: Iterable[HeadScores | Patterns], ffns: Iterable[LayerScores]) -> None:
     """Requires that all scores belong to one model."""
     shapes, layers = {scores.shape for scores in heads}, {scores.shape for scores in ffns}
     if len(shapes) > 1:

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
 
+import numpy as np
 import torch
+from jaxtyping import Int64
+from numpy.typing import NDArray
 
 from results import HeadScores, LayerScores, RepeatLoss
 from viz import words
@@ -71,6 +74,18 @@ def strongest(maps: Mapping[str, HeadScores]) -> dict[str, Strongest]:
 def ranks(scores: HeadScores | LayerScores) -> dict[tuple[int, ...], int]:
     """The rank of every measured head by (layer, head), or layer by (layer,), 1 for the highest score."""
     return {tuple(position): rank for rank, (*position, _) in enumerate(scores.top(scores.values.numel()), 1)}
+
+
+def first_heads(found: Contents) -> Int64[NDArray[np.int64], " head"]:
+    """Flat indices of all heads whose attention was recorded, those first that rank high in one of the scores."""
+    if not found.attention:
+        return np.empty(0, np.int64)
+    n_layers, n_heads = next(iter(found.attention.values())).shape
+    best = np.full(n_layers * n_heads, n_layers * n_heads)
+    for scores in (*found.maps.values(), *list(found.heads.values())[:1]):
+        for (layer, head), rank in ranks(scores).items():
+            best[layer * n_heads + head] = min(best[layer * n_heads + head], rank)
+    return np.argsort(best, kind="stable")
 
 
 def above(*maps: HeadScores) -> int:

@@ -1,89 +1,106 @@
 """The report: a run as one HTML file that opens anywhere, without a network."""
 
-import base64
-import gzip
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import plotly.graph_objects as go
 from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
 
-from results import Run, open_run
+from results import InputError, Run, open_run
 from results.files import write_whole
-from viz import contents, facts, study, tables, words
+from viz import contents, facts, kept, study, tables, words
 from viz.curves import loss_by_repeat
 from viz.layers import ffn_importance
-from viz.scoremap import heads, heads_for_page
+from viz.packing import circuits, packed, render
+from viz.scoremap import heads_for_page
 from viz.theme import THEMES, css_colours, template
 
-TEMPLATES = Path(__file__).parent / "templates"
+MAX_MB = 5.0
+ATTENTION = "<!--attention-->"  # names are escaped, so nothing in a run can be taken for this mark
 
 
-def report(run: Run | str | PathLike[str], output: str | PathLike[str]) -> Path:
+def report(run: Run | str | PathLike[str], output: str | PathLike[str], *, max_mb: float = MAX_MB) -> Path:
     """Writes everything that a run holds into one self-contained HTML file.
 
-    The page needs no network: plotly, styles and data are all inside. The same run gives the same file. A section whose
-    results are missing says which command makes them.
+    The page needs no network: plotly, circuitsvis, styles and data are all inside. The same run gives the same file. A
+    section whose results are missing says which command makes them.
 
     Args:
         run: A run, or the folder of one.
         output: The HTML file; an existing one is replaced, and missing folders above it are made.
+        max_mb: The size in megabytes up to which attention patterns are put in: those of all heads, or whole ones of
+            the highest heads and the strongest keys of others, or none; the page says which.
 
     Returns:
         The path of the file.
 
     Raises:
-        InputError: The folder is no run, one of its results is damaged, or the file cannot be written.
+        InputError: The folder is no run, one of its results is damaged, `max_mb` is no positive number, or the file
+            cannot be written.
     """
+    if not max_mb > 0:
+        raise InputError(f"max_mb: expected a number of megabytes above 0, got {max_mb}")
     run = run if isinstance(run, Run) else open_run(run)
-    page = _environment().get_template("report.html").render(_page(run, contents.read(run)))
+    found = contents.read(run)
     path = Path(output)
-    write_whole(path, page.encode())
+    write_whole(path, with_attention("report.html", _page(run, found), found, max_mb).encode())
     return path
 
 
-def _environment() -> jinja2.Environment:
-    """Templates that escape whatever is put into them: names in a run may come from anyone."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def with_attention(template: str, values: Mapping[str, Any], found: contents.Contents, max_mb: float) -> str:
+    """A page with the template's mark replaced by as much attention as its size allows."""
+    prompts = kept.prompts_of(found.attention)
+    page = render(template, **values, circuits=circuits() if prompts else "", prompts=prompts)
+    room = max_mb * 1e6 - len(page.encode())
+    return page.replace(ATTENTION, kept.elements(prompts, facts.first_heads(found), room), 1)
 
 
 def _page(run: Run, found: contents.Contents) -> dict[str, Any]:
     """What the template is filled with."""
-    figures, added = _figures(found), study.sections(found.everything)
+    figures, added = figures_of(found), study.sections(found.everything)
     views = {section.name(view): view for section in added for view in section.views}
     figures |= {name: view.figure for name, view in views.items() if view.figure is not None}
     topic = "What in-context learning needs in" if found.heads or found.ffns else "Induction heads of"
     return {
         "title": f"{topic} {run.manifest['model'].get('name', '')}",
         "model": {key: run.manifest["model"].get(key, "") for key in ("name", "revision", "fingerprint")},
-        "found": found,
         "measures": contents.MEASURES,
-        "figures": figures,
         "study": added,
         "claims": study.claims(found.everything),
-        "facts": facts,
-        "tables": tables,
-        "words": words,
         "provenance": tables.provenance(run, found),
-        "colours": {name: css_colours(theme) for name, theme in THEMES.items()},
-        "data": _packed(_figure_data(figures)),
-        "plotly": _packed(get_plotlyjs()) if figures else "",
+        **shared(found, figures),
     }
 
 
-def _figures(found: contents.Contents) -> dict[str, go.Figure]:
+def shared(found: contents.Contents, figures: Mapping[str, go.Figure]) -> dict[str, Any]:
+    """What every page is filled with: scripts, colours, data, and what turns results into words."""
+    return {
+        "found": found,
+        "figures": figures,
+        "metrics": metrics(found),
+        "facts": facts,
+        "tables": tables,
+        "words": words,
+        "colours": {name: css_colours(theme) for name, theme in THEMES.items()},
+        "data": packed(_figure_data(figures, metrics(found))),
+        "plotly": packed(get_plotlyjs()) if figures else "",
+    }
+
+
+def metrics(found: contents.Contents) -> dict[str, str]:
+    """The maps of all heads by their figures' names, and what people call them."""
+    importance = words.title_of("head_importance")
+    named = {measure: words.title_of(measure) for measure in found.maps}
+    return named | {f"heads/{setting.name}": f"{importance}: {setting.title}" for setting in found.heads}
+
+
+def figures_of(found: contents.Contents) -> dict[str, go.Figure]:
     """The figures by the name under which the page refers to them."""
     limits = {"prefix_matching": (0.0, 1.0)}  # a share of attention, whatever its definition
-    figures = {measure: heads(scores, title="", limits=limits.get(measure)) for measure, scores in found.maps.items()}
+    figures = {measure: heads_for_page(scores, limits=limits.get(measure)) for measure, scores in found.maps.items()}
     if found.loss is not None:
         figures["repeat_loss"] = loss_by_repeat(found.loss)
     figures |= {f"heads/{setting.name}": heads_for_page(scores) for setting, scores in found.heads.items()}
@@ -91,8 +108,8 @@ def _figures(found: contents.Contents) -> dict[str, go.Figure]:
     return figures
 
 
-def _figure_data(figures: dict[str, go.Figure]) -> str:
-    """The figures, and what makes them light or dark, as JSON."""
+def _figure_data(figures: Mapping[str, go.Figure], named: Mapping[str, str]) -> str:
+    """The figures, what makes them light or dark, and what their maps are called, as JSON."""
     templates = {name: template(theme) for name, theme in THEMES.items()}
     parts = {name: figure.to_plotly_json() for name, figure in figures.items()}
     for part in parts.values():
@@ -100,10 +117,5 @@ def _figure_data(figures: dict[str, go.Figure]) -> str:
     layouts = list({to_json_plotly(part["layout"]): part["layout"] for part in parts.values()}.values())
     for part in parts.values():
         part["layout"] = layouts.index(part["layout"])  # maps of one model share theirs
-    text: str = to_json_plotly({"figures": parts, "layouts": layouts, "templates": templates})
+    text: str = to_json_plotly({"figures": parts, "layouts": layouts, "templates": templates, "metrics": named})
     return text
-
-
-def _packed(text: str) -> str:
-    """Text as base64 of gzip, which the page inflates: plotly alone shrinks from 4.8 to 2.0 MB."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")

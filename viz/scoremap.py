@@ -2,7 +2,7 @@
 
 import base64
 from html import escape
-from math import isfinite, isnan
+from math import isfinite, isinf, isnan
 from typing import Any
 
 import numpy as np
@@ -49,14 +49,15 @@ def heads(
     return figure.update_traces(hovertext=_hover(scores), hoverinfo="text", selector={"type": "heatmap"})
 
 
-def heads_for_page(scores: HeadScores, *, theme: str = "light") -> go.Figure:
+def heads_for_page(scores: HeadScores, *, theme: str = "light", limits: tuple[float, float] | None = None) -> go.Figure:
     """Draws the same map for a page that writes what hovering says itself, because the texts would make it large.
 
     Returns:
         A figure whose heatmap has all that it shows in `meta`, which the page unpacks: the measure's title, `n`, the
-        number of layers, the values, whether they are small, and the standard errors in steps of the last digit shown.
+        number of layers, the values, whether they are small, the standard errors in steps of the last digit shown, and
+        the extras.
     """
-    figure = _drawn(scores, "", theme, None)
+    figure = _drawn(scores, "", theme, limits)
     small = words.writer(scores) is words.significant
     meta = {
         "title": escape(words.title_of(scores.measure)),
@@ -65,6 +66,7 @@ def heads_for_page(scores: HeadScores, *, theme: str = "light") -> go.Figure:
         "small": small,
         "values": _packed(figure.data[0].z),
         "errors": [] if scores.stderr is None else _in_steps(scores.values, scores.stderr, small),
+        "extras": {escape(words.title_of(name)): _in_thousandths(extra) for name, extra in scores.extras.items()},
     }
     return figure.update_traces(z=None, meta=meta, hoverinfo="text", selector={"type": "heatmap"})
 
@@ -79,6 +81,11 @@ def _in_steps(values: Tensor, stderr: Tensor, small: bool) -> list[float | None]
     """Standard errors in steps of the last digit that is shown of their values, a few characters each; None for NaN."""
     steps = [words.last_digit(value) if small else words.STEP for value in values.flatten().tolist()]
     return [_counted(error, step) for error, step in zip(stderr.flatten().tolist(), steps, strict=True)]
+
+
+def _in_thousandths(extra: Tensor) -> list[float | None]:
+    """An extra to the three decimals that are shown of it; None for NaN."""
+    return [None if isnan(value) else value if isinf(value) else round(value, 3) for value in extra.flatten().tolist()]
 
 
 def _counted(error: float, step: float) -> float | None:

@@ -20,9 +20,9 @@ from results import InputError
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 SEQUENTIAL = "Viridis"
-# Several curves in one figure: Okabe and Ito's colours, which stay apart for every common form of colour blindness;
-# those of them that are legible on white and on near black.
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#9a7d0a", "#56b4e9")
+# Several curves in one figure: after Okabe and Ito's colours, which stay apart for every common form of colour
+# blindness; each at least 3 : 1 against the grounds of both themes.
+SERIES = ("#0076b8", "#d55e00", "#009e73", "#c1619a", "#9a7d0a", "#3a93c9")
 NEUTRAL = "#808891"  # a control beside them, legible on both too
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x")  # curves that coincide stay countable
 LINE, CHARACTER, TOP = 20, 8, 12  # of a title, and the least margin above a figure, in pixels

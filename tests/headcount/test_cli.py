@@ -36,15 +36,22 @@ def test_induction_writes_a_run_and_show_and_report_read_it(measured, capsys, tm
     assert set(found) == {
         *(f"{folder}/{name}" for folder in ("induction", "control") for name in names),
         "induction/repeat_loss",
+        "attention/repeated",
+        "attention/text",
     }
     status, out, err = run(capsys, "show", measured, "--top", 3)
     assert (status, err) == (0, "")
     layer, head, value = found["induction/prefix_matching"].top(1)[0]
     assert f"L{layer}H{head}" in out
     assert f"{value:.4f}" in out
+    assert "attention/repeated: 8 random tokens, said 3 times; 25 tokens, in the report" in out
     status, out, _ = run(capsys, "report", measured, "--output", tmp_path / "report.html")
     assert status == 0
     assert f"L{layer}H{head}" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    smaller = run(capsys, "report", measured, "--output", tmp_path / "small.html", "--max-mb", 0.5)
+    assert smaller[0] == 0
+    assert (tmp_path / "small.html").stat().st_size < (tmp_path / "report.html").stat().st_size
+    assert run(capsys, "report", measured, "--max-mb", 0)[0] == 2
 
 
 def test_show_as_json_is_the_same_for_a_program(measured, capsys):

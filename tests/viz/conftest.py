@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_runs import HOSTILE, add_importance, make_run
+from made_runs import HOSTILE, add_importance, attention, make_run
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from results import HeadScores, Run
+from results import HeadScores, Patterns, Run
 
 READY = 30_000  # milliseconds; far more than a quiet machine needs
 
@@ -45,6 +45,8 @@ def hostile_run(runs: Callable[..., Run]) -> Run:
         provenance={"model": HOSTILE, HOSTILE: {HOSTILE: [HOSTILE]}},
     )
     run.save("induction/prefix_matching", scores)
+    tokens = [HOSTILE, "\n", "<!--attention-->"]
+    run.save("attention/text", Patterns.of(attention(3, 2, len(tokens)), tokens, HOSTILE, {HOSTILE: HOSTILE}))
     return run
 
 

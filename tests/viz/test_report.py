@@ -123,7 +123,7 @@ def test_flatten_dots_keys_and_keeps_empty_ones() -> None:
 
 def test_the_page_carries_one_bundle_and_a_policy(page: Path) -> None:
     source = page.read_text()
-    assert source.count('id="plotly"') == source.count('id="data"') == 1
+    assert all(source.count(f'id="{name}"') == 1 for name in ("plotly", "circuits", "data", "patterns"))
     assert "plotly.js v" not in source
     policy = re.search(r'Content-Security-Policy" content="(.*?)"', source)[1]
     assert policy == (
@@ -131,6 +131,7 @@ def test_the_page_carries_one_bundle_and_a_policy(page: Path) -> None:
         "img-src data: blob:"
     )
     assert not re.search(r'(src|href)="(?!#)', source)
+    assert "unpkg" not in source
 
 
 def test_the_figures_inside_hold_the_scores(small_run: Run, page: Path) -> None:
@@ -139,7 +140,8 @@ def test_the_figures_inside_hold_the_scores(small_run: Run, page: Path) -> None:
     assert list(data["figures"]) == ["prefix_matching", "copying", "copying_published", "repeat_loss"]
     assert list(data["templates"]) == ["light", "dark"]
     heat = data["figures"]["prefix_matching"]["data"][0]
-    stored = torch.frombuffer(bytearray(base64.b64decode(heat["z"]["bdata"])), dtype=torch.float32).view(30, 9)
+    planes = torch.frombuffer(bytearray(base64.b64decode(heat["meta"]["values"])), dtype=torch.uint8).view(4, -1)
+    stored = planes.T.contiguous().view(torch.float32).view(30, 9)
     torch.testing.assert_close(stored, small_run["induction/prefix_matching"].values)
     assert (heat["zmin"], heat["zmax"]) == (0, 1)
     copying, published = (data["figures"][name]["data"][0] for name in ("copying", "copying_published"))
@@ -149,6 +151,12 @@ def test_the_figures_inside_hold_the_scores(small_run: Run, page: Path) -> None:
 def test_the_largest_model_stays_below_five_megabytes(runs: Callable[..., Run], tmp_path: Path) -> None:
     page = viz.report(runs(64, 72, name="facebook/opt-66b"), tmp_path / "report.html")
     assert page.stat().st_size < 5e6
+
+
+@pytest.mark.parametrize("max_mb", [0, -1, float("nan")])
+def test_a_size_that_is_none_is_refused(small_run: Run, tmp_path: Path, max_mb: float) -> None:
+    with pytest.raises(InputError, match="max_mb: expected a number of megabytes above 0"):
+        viz.report(small_run, tmp_path / "report.html", max_mb=max_mb)
 
 
 def test_an_empty_run_says_which_command_fills_it(tmp_path: Path) -> None:
@@ -192,7 +200,7 @@ def test_results_that_no_section_shows_keep_their_provenance(tmp_path: Path) -> 
 
 def test_names_are_never_markup(hostile_run: Run, tmp_path: Path) -> None:
     source = viz.report(hostile_run, tmp_path / "report.html").read_text()
-    assert source.count("<script") == 3
+    assert source.count("<script") == source.count("</script>")
     assert "<img" not in source
     assert "onerror=window.hit=1&gt;" in source
     assert "{{ 7*7 }}" in source

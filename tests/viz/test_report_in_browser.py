@@ -58,7 +58,8 @@ def test_the_table_is_pythons_and_sorts(opened: Callable[[Path], Page], small_ru
     shown = lambda: [row.locator("th, td").all_inner_texts() for row in rows.all()]  # noqa: E731
     assert shown() == expected
 
-    copying = page.get_by_role("columnheader", name="Copying", exact=True)
+    table = page.get_by_role("group", name="Table of the top heads")
+    copying = table.get_by_role("columnheader", name="Copying", exact=True)
     copying.get_by_role("button").press("Enter")
     assert copying.get_attribute("aria-sort") == "descending"
     assert shown()[0][0] == "L1H0"
@@ -66,9 +67,9 @@ def test_the_table_is_pythons_and_sorts(opened: Callable[[Path], Page], small_ru
     copying.get_by_role("button").press("Enter")
     assert shown() == sorted(expected, key=lambda row: -int(row[4]))
 
-    page.get_by_role("columnheader", name="head", exact=True).get_by_role("button").click()
+    table.get_by_role("columnheader", name="head", exact=True).get_by_role("button").click()
     assert shown() == sorted(expected, key=lambda row: [int(part) for part in row[0][1:].split("H")])
-    assert page.locator("[aria-sort]").count() == 1
+    assert table.locator("[aria-sort]").count() == 1
 
 
 def test_light_and_dark_follow_the_system(opened: Callable[[Path], Page], report: Path) -> None:
@@ -99,12 +100,20 @@ def test_names_appear_literally(opened: Callable[[Path], Page], hostile_run: Run
     assert page.locator("img").count() == 0
     assert name.capitalize() + ": 0.500" in hover(page, "prefix_matching", 0, 0).splitlines()
     assert hover(page, "prefix_matching", 0, 1).splitlines()[2] == "n/a (n = 1)"
+    page.goto(f"{page.url}#h=L1H1&p=text")
+    page.locator("#head-title", has_text="L1H1").wait_for()
+    assert page.locator("#head-title").text_content() == f"L1H1 on {name}"
+    assert page.locator("#tokens button").all_text_contents() == [name, "↵", "<!--attention-->"]
+    page.locator("#comparison").select_option("copying")
+    page.locator("#scatter .point").first.wait_for()
+    assert page.evaluate("window.hit") is None
+    assert page.locator("img").count() == 0
 
 
 def test_nothing_leaves_for_the_cloud(opened: Callable[[Path], Page], report: Path) -> None:
     page = opened(report)
     titles = page.locator(".modebar-btn").evaluate_all("buttons => buttons.map((button) => button.dataset.title)")
-    assert len(titles) == 8
+    assert len(titles) == 15  # PNG, SVG and reset, of four figures and the map to choose from
     assert not [title for title in titles if "loud" in title or "hare" in title or "Plotly" in title]
 
 

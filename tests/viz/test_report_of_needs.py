@@ -117,7 +117,7 @@ def test_the_figures_inside_hold_scores_and_errors_but_no_texts(needs_run: Run, 
     np.testing.assert_array_equal(stored, scores.values)
     errors = heat["meta"].pop("errors")
     assert (len(errors), errors[3 * 9 + 1]) == (270, 15), "0.15e-3 beside 1.50e-3"
-    assert heat["meta"] == {"title": "Head importance", "n": 100, "layers": 30, "small": True}
+    assert heat["meta"] == {"title": "Head importance", "n": 100, "layers": 30, "small": True, "extras": {}}
     assert "hovertext" not in heat
     assert not data["figures"]["heads/rank-mean.0shot"]["data"][0]["meta"]["small"]
     assert len(data["figures"]["ffns/mean.5shot"]["data"][0]["x"]["bdata"]) > 0
@@ -141,7 +141,7 @@ def test_a_run_of_importance_alone_says_which_commands_add_the_rest(empty: Run, 
     assert "An induction head looks" not in text
     assert "among the" not in text
     assert "the tokens were random" not in text
-    assert text.count("headcount induction --out DIR") == 4
+    assert text.count("headcount induction --out DIR") == 5
     assert MEASURES_HEADS not in text
 
 

@@ -1,17 +1,21 @@
 """The report of a whole study: its sections and tables, what choosing does, and names that mean harm."""
 
+import base64
+import gzip
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_runs import HOSTILE, add_importance, make_run
+from made_runs import HOSTILE, add_attention, add_importance, make_run
 from made_studies import add_study
 from pages import text_of
 from playwright.sync_api import BrowserContext, Page, expect
 
 import viz
 from results import InputError, Run, Table
-from viz import study
+from viz import kept, study
 
 SECTIONS = [
     "pruning",
@@ -25,7 +29,7 @@ SECTIONS = [
     "gradients",
     "reliability",
 ]
-LARGEST = 6_000_000
+LARGEST = 5_000_000
 
 
 @pytest.fixture(scope="module")
@@ -163,4 +167,13 @@ def test_a_study_of_the_largest_model_stays_small(tmp_path: Path) -> None:
     tasks = [f"task_{place}" for place in range(15)]
     run = add_importance(make_run(tmp_path / "run", 64, 72), 64, 72, tasks, (0, 1, 5))
     add_study(run, 64, 72, tasks, (0, 1, 5))
-    assert viz.report(run, tmp_path / "report.html").stat().st_size < LARGEST
+    words = [f" w{place}" for place in range(48)]
+    add_attention(run, 64, 72, {"repeated": ["<s>", *words[:8] * 3], "text": words})
+    page = viz.report(run, tmp_path / "report.html")
+    assert page.stat().st_size <= LARGEST
+    source = page.read_text()
+    assert source.count('id="plotly"') == source.count('id="circuits"') == 1
+    about = re.search(r'id="patterns">(.*?)</script>', source)[1]
+    levels = base64.b64decode(json.loads(gzip.decompress(base64.b64decode(about)))["levels"])
+    assert levels.count(kept.WHOLE) >= kept.ALWAYS
+    assert levels.count(kept.STRONGEST) > 50

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from viz.theme import THEMES, css_colours, template
+from viz.theme import NEUTRAL, SERIES, THEMES, css_colours, template
 
 
 def luminance(colour: str) -> float:
@@ -30,6 +30,12 @@ def test_contrast_is_that_of_wcag() -> None:
 def test_text_can_be_read(scheme: str, text: str, ground: str) -> None:
     colours = css_colours(THEMES[scheme])
     assert contrast(colours[text], colours[ground]) >= 4.5
+
+
+@pytest.mark.parametrize("colour", [*SERIES, NEUTRAL])
+def test_curves_can_be_seen_on_every_ground(colour: str) -> None:
+    grounds = [css_colours(theme)[name] for theme in THEMES.values() for name in ("background", "surface")]
+    assert min(contrast(colour, ground) for ground in grounds) >= 3
 
 
 def test_a_template_has_colours_and_no_content() -> None:

@@ -1,95 +1,41 @@
-"use strict";
-
-// Base64 of gzip, as the report writes it, back to text.
-async function inflated(id) {
-  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (character) => character.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).text();
-}
-
-function load(source) {
-  const script = document.createElement("script");
-  script.textContent = source;
-  document.head.append(script);
-}
-
-const CONFIG = {
-  displaylogo: false,
-  showSendToCloud: false,
-  modeBarButtons: [["toImage", "resetScale2d"]],
-};
-
-// The values of a map: float32 in base64, the first byte of every number, then the second, and so on.
-function unpacked(text) {
-  const planes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  const count = planes.length / 4;
-  return new Float32Array(planes.map((_, index) => planes[(index % 4) * count + (index >> 2)]).buffer);
-}
-
-// The standard error of a value, which comes in steps of the last digit that is shown of the value.
-function errorOf(value, steps, small) {
-  if (!small) return steps * 1e-3;
-  return value ? steps * Number(`1e${value.toExponential(2).split("e")[1] - 2}`) : steps;
-}
-
-// A value with its standard error, written as viz/words.py writes it.
-function written(value, error, small) {
-  if (Number.isNaN(value)) return "n/a";
-  const parts = [value, error].filter((part) => !Number.isNaN(part));
-  const largest = Math.max(...parts.map(Math.abs));
-  const exponent = small && largest ? largest.toExponential(2).split("e")[1].replace("+", "") : "";
-  const [scale, digits, end] = exponent ? [Number(`1e${exponent}`), 2, `e${exponent}`] : [1, 3, ""];
-  const text = (part) => (Number((part / scale).toFixed(digits)) + 0).toFixed(digits) + end;
-  return parts.map(text).join(" ± ");
-}
-
-// The rank of every value, 1 for the highest; equal values in the order of their places, NaN without a rank.
-function ranks(values) {
-  const places = [...values.keys()].filter((place) => !Number.isNaN(values[place]));
-  places.sort((a, b) => values[b] - values[a]);
-  return new Map(places.map((place, index) => [place, index + 1]));
-}
-
-// A map that came without texts, many of which would make the page large, with what it shows and says of each head.
-function unfolded(trace) {
-  if (!trace.meta) return trace;
-  const { title, n, layers, small, values: packed, errors } = trace.meta;
-  const values = [...unpacked(packed)];
-  const heads = values.length / layers;
-  const rank = ranks(values);
-  const texts = values.map((value, place) => {
-    const [layer, head] = [Math.floor(place / heads), place % heads];
-    const error = errorOf(value, errors[place] ?? NaN, small);
-    return [
-      `<b>L${layer}H${head}</b>: layer ${layer}, head ${head}`,
-      title,
-      `${written(value, error, small)} (n = ${n})`,
-      `rank ${rank.get(place) ?? "n/a"} of ${values.length}`,
-    ].join("<br>");
-  });
-  const rows = (all) => Array.from({ length: layers }, (_, layer) => all.slice(layer * heads, (layer + 1) * heads));
-  return { ...trace, z: rows(values), hovertext: rows(texts) };
+// Plotly must be there: it brings the icon.
+function figureConfig() {
+  const svg = {
+    name: "toSvg",
+    title: "Download figure as SVG",
+    icon: Plotly.Icons.disk,
+    click: (plot) => Plotly.downloadImage(plot, { format: "svg", filename: "headcount" }),
+  };
+  return {
+    displaylogo: false,
+    showSendToCloud: false,
+    toImageButtonOptions: { filename: "headcount", scale: 2 },
+    modeBarButtons: [["toImage", svg, "resetScale2d"]],
+  };
 }
 
 async function drawFigures() {
   const plots = [...document.querySelectorAll("[data-figure]")];
-  if (!plots.length) return;
-  const [data, plotly] = await Promise.all([inflated("data"), inflated("plotly")]);
-  load(plotly);
-  const { figures, layouts, templates } = JSON.parse(data);
+  const explorer = document.getElementById("explorer");
+  if (!plots.length && !explorer) return;
+  const [data] = await Promise.all([inflated(document.getElementById("data")), loaded("plotly")]);
+  const { figures, layouts, templates, metrics } = JSON.parse(data);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const scheme = () => (dark.matches && !matchMedia("print").matches ? "dark" : "light");
+  const config = figureConfig();
 
-  const draw = (plot) => {
-    const { data: traces, layout } = figures[plot.dataset.figure];
-    return Plotly.react(plot, traces.map(unfolded), { ...layouts[layout], template: templates[scheme()] }, CONFIG);
-  };
+  const show = (plot, traces, layout) =>
+    Plotly.react(plot, traces, { ...layout, template: templates[scheme()] }, config);
+  const draw = (plot, name = plot.dataset.figure) =>
+    show(plot, figures[name].data.map(unfolded), layouts[figures[name].layout]);
   for (const plot of plots) {
     plot.replaceChildren();
     await draw(plot);
   }
-  document.querySelectorAll(".choose select").forEach((select) => makeChooser(select, draw));
-  const recolour = (name) => plots.forEach((plot) => Plotly.relayout(plot, { template: templates[name] }));
+  document.querySelectorAll("[id^=choose-]").forEach((select) => makeChooser(select, draw));
+  if (explorer) await startExplorer({ figures, metrics, draw, show, plots });
+  const recolour = (name) =>
+    document.querySelectorAll(".js-plotly-plot").forEach((plot) => Plotly.relayout(plot, { template: templates[name] }));
   dark.addEventListener("change", () => recolour(scheme()));
   // Paper is white, whatever the screen is.
   addEventListener("beforeprint", () => recolour("light"));
@@ -145,4 +91,4 @@ function makeChooser(select, draw) {
 }
 
 document.querySelectorAll("table.sortable").forEach(makeSortable);
-drawFigures().finally(() => document.documentElement.setAttribute("data-ready", ""));
+unfoldTables().then(drawFigures).finally(() => document.documentElement.setAttribute("data-ready", ""));

@@ -1,0 +1,143 @@
+// Choosing a head: the address holds what is chosen, and everything on the page follows it.
+const HEAD = /^L(\d+)H(\d+)$/;
+const MOVES = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+const byId = (id) => document.getElementById(id);
+const percent = (share) => `${(100 * share).toFixed(0)} %`;
+
+async function startExplorer({ figures, metrics, draw, show, plots }) {
+  const scores = Object.fromEntries(
+    Object.keys(metrics).map((key) => [key, scoresOf(figures[key].data.find((trace) => trace.meta).meta)]),
+  );
+  const stored = await storedAttention();
+  const { layers, heads } = Object.values(scores)[0];
+  const labelOf = ([layer, head]) => `L${layer}H${head}`;
+  const placeOf = ([layer, head]) => layer * heads + head;
+  const prompts = stored?.prompts.map(({ name }) => name) ?? [];
+
+  // What an address asks for; whatever it leaves out or gets wrong is what stands first.
+  function stateOf(hash) {
+    const asked = new URLSearchParams(hash.slice(1));
+    const known = (key) => Object.hasOwn(scores, asked.get(key));
+    const metric = known("m") ? asked.get("m") : Object.keys(scores)[0];
+    const [, layer, head] = (HEAD.exec(asked.get("h")) ?? []).map(Number);
+    const highest = [...scores[metric].rank.keys()][0] ?? 0;
+    const there = layer < layers && head < heads;
+    return {
+      metric,
+      head: there ? [layer, head] : [Math.floor(highest / heads), highest % heads],
+      prompt: prompts.includes(asked.get("p")) ? asked.get("p") : (prompts[0] ?? ""),
+      comparison: known("c") ? asked.get("c") : "",
+    };
+  }
+
+  function addressOf({ metric, head, prompt, comparison }) {
+    const asked = new URLSearchParams({ m: metric, h: labelOf(head) });
+    if (prompt) asked.set("p", prompt);
+    if (comparison) asked.set("c", comparison);
+    return `#${asked}`;
+  }
+
+  const isAddress = (hash) => hash === "" || ["m", "h", "p", "c"].some((key) => new URLSearchParams(hash.slice(1)).has(key));
+
+  let state = stateOf(isAddress(location.hash) ? location.hash : "");
+  let cursor = state.head;
+  const go = (change) => {
+    location.hash = addressOf({ ...state, ...change });
+  };
+
+  // Every score of a head with its rank.
+  function said(head) {
+    const place = placeOf(head);
+    const parts = Object.entries(metrics).map(([key, title]) => {
+      const { texts, rank, values } = scores[key];
+      return `${title} ${texts[place]}, rank ${rank.get(place) ?? "n/a"} of ${values.length}`;
+    });
+    const chosen = Object.keys(metrics).indexOf(state.metric);
+    const few = [parts[chosen], ...parts.filter((_, index) => index !== chosen).slice(0, 3)];
+    return `${labelOf(head)}: ${few.join("; ")}.`;
+  }
+
+  const picker = byId("picker");
+
+  function mark() {
+    const frame = ([layer, head], dash) => ({
+      type: "rect",
+      x0: head - 0.5,
+      x1: head + 0.5,
+      y0: layer - 0.5,
+      y1: layer + 0.5,
+      line: { color: "#e8590c", width: 3, dash },
+    });
+    const moved = labelOf(cursor) !== labelOf(state.head);
+    return Plotly.relayout(picker, { shapes: [frame(state.head, "solid"), ...(moved ? [frame(cursor, "dot")] : [])] });
+  }
+
+  function moveTo([layer, head]) {
+    cursor = [Math.min(Math.max(layer, 0), layers - 1), Math.min(Math.max(head, 0), heads - 1)];
+    byId("picked").textContent = said(cursor);
+    return mark();
+  }
+
+  picker.addEventListener("keydown", (event) => {
+    if (Object.hasOwn(MOVES, event.key)) moveTo(MOVES[event.key].map((step, axis) => cursor[axis] + step));
+    else if (event.key === "Home" || event.key === "End") moveTo([cursor[0], event.key === "Home" ? 0 : heads - 1]);
+    else if (event.key === "Enter" || event.key === " ") go({ head: cursor });
+    else return;
+    event.preventDefault();
+  });
+
+  const table = headTable({ metrics, scores, heads, stored, labelOf, addressOf: (head) => addressOf({ ...state, head }) });
+  const view = stored && headView({ stored, heads, labelOf, placeOf, said });
+  const comparison = comparedMaps({ metrics, scores, heads, show, labelOf, open: (head) => go({ head }) });
+
+  async function follow(next) {
+    const redrawn = picker.dataset.heads !== next.metric;
+    state = next;
+    for (const [id, value] of [["metric", state.metric], ["comparison", state.comparison], ["prompt", state.prompt]]) {
+      if (byId(id)) byId(id).value = value;
+    }
+    if (redrawn) {
+      picker.dataset.heads = state.metric;
+      await draw(picker, state.metric);
+    }
+    await moveTo(state.head);
+    table.follow(state);
+    await comparison.follow(state);
+    await view?.follow(state);
+  }
+
+  byId("metric").addEventListener("change", (event) => go({ metric: event.target.value }));
+  byId("comparison").addEventListener("change", (event) => go({ comparison: event.target.value }));
+  byId("prompt")?.addEventListener("change", (event) => go({ prompt: event.target.value }));
+  addEventListener("hashchange", async () => {
+    if (!isAddress(location.hash)) return; // a link to a section
+    await follow(stateOf(location.hash));
+    showHead();
+  });
+
+  // A link to a head keeps the rest; and in a notebook's frame it would lead to the notebook.
+  document.addEventListener("click", (event) => {
+    const address = event.target.closest?.("a[href^='#']")?.getAttribute("href");
+    if (!address || !isAddress(address) || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    go({ head: stateOf(address).head });
+  });
+
+  // Opening a head from elsewhere on the page brings it into view.
+  function showHead() {
+    const { top, bottom } = (byId("head") ?? byId("attention")).getBoundingClientRect();
+    if (bottom < 100 || top > innerHeight - 100) (byId("head") ?? byId("attention")).scrollIntoView();
+  }
+
+  byId("explorer").hidden = false;
+  await follow(state);
+  for (const plot of [picker, ...plots]) {
+    plot.on("plotly_click", ({ points: [point] }) => {
+      const name = plot === picker ? state.metric : plot.dataset.figure;
+      if (Object.hasOwn(scores, name)) go({ metric: name, head: [point.y, point.x] });
+    });
+  }
+  if (location.hash && isAddress(location.hash)) showHead();
+  makeDownloads({ metrics, scores, heads, shown: () => view?.shown() });
+}

@@ -1,0 +1,127 @@
+// The table of all heads: sorted by any column, of one layer or of all; and one score against another.
+const ROWS = 200; // more would make the page slow; a layer has fewer
+
+function headTable({ metrics, scores, heads, stored, labelOf, addressOf }) {
+  const table = byId("all-heads");
+  const layers = Object.values(scores)[0].layers;
+  const all = Array.from({ length: layers * heads }, (_, place) => place);
+  let [state, columns, sorted] = [null, [], null];
+  byId("layer").append(...Array.from({ length: layers }, (_, layer) => new Option(`layer ${layer}`, layer)));
+
+  const column = (title, values, texts) => ({ title, values, texts });
+
+  // The chosen score with its rank, the first few others, and the share of attention on position 0.
+  function columnsOf({ metric, prompt }) {
+    const others = Object.keys(metrics).filter((key) => key !== metric).slice(0, 2);
+    const ranked = all.map((place) => scores[metric].rank.get(place) ?? NaN);
+    const found = [
+      column("head", all, all.map((place) => labelOf([Math.floor(place / heads), place % heads]))),
+      ...[metric, ...others].map((key) => column(metrics[key], scores[key].values, scores[key].texts)),
+    ];
+    found.splice(2, 0, column("rank", ranked, ranked.map((rank) => (Number.isNaN(rank) ? "n/a" : String(rank)))));
+    const read = stored?.prompts.find(({ name }) => name === prompt);
+    if (read) {
+      const shares = [...read.sink].map((level) => level / 255);
+      found.push(column("on position 0", shares, shares.map(percent)));
+    }
+    return found;
+  }
+
+  // Equal values keep the order of the heads; what was not measured stays at the end in either direction.
+  function ordered(places) {
+    const { values } = columns.find(({ title }) => title === sorted.title) ?? columns[2];
+    const known = places.filter((place) => !Number.isNaN(values[place]));
+    known.sort((a, b) => sorted.direction * (values[a] - values[b]));
+    return [...known, ...places.filter((place) => Number.isNaN(values[place]))];
+  }
+
+  function heading({ title }) {
+    const cell = Object.assign(document.createElement("th"), { scope: "col" });
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: title });
+    cell.append(button);
+    if (title === sorted.title) cell.setAttribute("aria-sort", sorted.direction > 0 ? "ascending" : "descending");
+    button.addEventListener("click", () => {
+      const first = title === "head" || title === "rank" ? 1 : -1;
+      sorted = { title, direction: sorted.title === title ? -sorted.direction : first };
+      fill();
+      [...table.querySelectorAll("th button")].find((other) => other.textContent === title).focus();
+    });
+    return cell;
+  }
+
+  function rowOf(place) {
+    const head = [Math.floor(place / heads), place % heads];
+    const row = document.createElement("tr");
+    const first = Object.assign(document.createElement("th"), { scope: "row" });
+    first.append(Object.assign(document.createElement("a"), { href: addressOf(head), textContent: labelOf(head) }));
+    row.append(first);
+    for (const { texts } of columns.slice(1)) {
+      row.append(Object.assign(document.createElement("td"), { textContent: texts[place] }));
+    }
+    if (labelOf(head) === labelOf(state.head)) row.setAttribute("aria-current", "true");
+    return row;
+  }
+
+  function fill() {
+    const layer = byId("layer").value;
+    const places = ordered(all.filter((place) => layer === "" || Math.floor(place / heads) === Number(layer)));
+    const rows = places.slice(0, ROWS);
+    const more = places.length > rows.length ? `; the first ${rows.length}, choose a layer for the others` : "";
+    table.caption.textContent = `${places.length} heads${layer === "" ? "" : ` of layer ${layer}`}${more}`;
+    const top = document.createElement("tr");
+    top.append(...columns.map(heading));
+    table.tHead.replaceChildren(top);
+    table.tBodies[0].replaceChildren(...rows.map(rowOf));
+  }
+
+  byId("layer").addEventListener("change", fill);
+
+  return {
+    follow(next) {
+      if (sorted === null || state.metric !== next.metric) sorted = { title: "rank", direction: 1 };
+      state = next;
+      columns = columnsOf(state);
+      fill();
+    },
+  };
+}
+
+// One score of every head against another, or nothing.
+function comparedMaps({ metrics, scores, heads, show, labelOf, open }) {
+  const plot = byId("scatter");
+  let listening = false;
+  const head = (place) => [Math.floor(place / heads), place % heads];
+
+  return {
+    async follow({ metric, comparison, head: opened }) {
+      byId("compared").hidden = !comparison;
+      if (!comparison) return;
+      const [across, upwards] = [scores[metric], scores[comparison]];
+      const places = across.values.map((_, place) => place);
+      const here = opened[0] * heads + opened[1];
+      const points = (chosen, marker) => ({
+        type: "scatter",
+        mode: "markers",
+        x: chosen.map((place) => across.values[place]),
+        y: chosen.map((place) => upwards.values[place]),
+        customdata: chosen,
+        hoverinfo: "text",
+        hovertext: chosen.map((place) => `${labelOf(head(place))}<br>${across.texts[place]}<br>${upwards.texts[place]}`),
+        marker,
+        showlegend: false,
+      });
+      const axis = (key) => ({ title: { text: escaped(metrics[key]) } });
+      const layout = { width: 520, height: 460, margin: { l: 70, r: 60, t: 12, b: 52 }, xaxis: axis(metric), yaxis: axis(comparison) };
+      const ring = { size: 14, color: "#e8590c", symbol: "circle-open", line: { width: 3 } };
+      await show(plot, [points(places, { size: 5, opacity: 0.6 }), points([here], ring)], layout);
+      byId("compared-title").textContent = `${metrics[metric]} across, ${metrics[comparison]} upwards, one point a head; the ring is ${labelOf(opened)}. Heads in the upper right are high in both. That two scores go together does not show that one is behind the other.`;
+      if (!listening) plot.on("plotly_click", ({ points: [point] }) => open(head(point.customdata)));
+      listening = true;
+    },
+  };
+}
+
+// Text for plotly, which reads a small part of HTML.
+function escaped(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}
