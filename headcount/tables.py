@@ -7,11 +7,23 @@ from typing import Any
 from rich import box
 from rich import table as rich_table
 from rich.console import Console
+from rich.text import Text
 
 from headcount.comparing import is_summarised, summary
 from headcount.costs import Cost
 from importance.origins import Origin
-from results import Accuracy, HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, RepeatLoss, Run, Table
+from results import (
+    Accuracy,
+    HeadProfile,
+    HeadScores,
+    InputError,
+    LayerScores,
+    PruningCurve,
+    PruningGrid,
+    RepeatLoss,
+    Run,
+    Table,
+)
 
 WIDTH = 120
 
@@ -106,6 +118,9 @@ def _values(run: Run, name: str, top: int) -> dict[str, Any]:
     if isinstance(result, PruningCurve | PruningGrid):
         one_order = isinstance(result, PruningCurve) and len(result.seeds) == 1
         return {"pruning": result.to_frame().drop(columns=["margin", *(["seed"] * one_order)]).to_dict("records")}
+    if isinstance(result, HeadProfile):
+        rows = result.to_frame().to_dict("records")
+        return {"definition": f"{result.label} on {result.text!r}", "n": len(rows), "rows": rows}
     if isinstance(result, Table):
         return {"definition": result.definition, "n": len(result.rows), "rows": result.records()}
     return {"definition": result.definition, "n": result.n, "top": _top(result, top)}
@@ -161,7 +176,8 @@ def _filled(rows: list[dict[str, Any]]) -> rich_table.Table:
         is_text = isinstance(value, str)
         table.add_column(column.replace("_", " "), overflow="fold", no_wrap=not is_text)
     for row in rows:
-        table.add_row(*map(_written, row.values()))
+        # As plain text: a token such as "[/b]" is not rich's markup.
+        table.add_row(*(Text(_written(cell)) for cell in row.values()))
     return table
 
 

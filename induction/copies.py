@@ -1,4 +1,4 @@
-"""Copying: whether a head raises the logit of the token it attends to.
+"""Copying: whether a head raises the logit of the token it attends to, and which others it raises and lowers.
 
 Two facts make it cheap. The softmax's normaliser cancels in the score, so only the logits of the sequence's own tokens
 are needed, not those of the vocabulary. And what head h writes for token t is z · (W_O[h] W_U[t]), so that after one
@@ -23,6 +23,21 @@ class Unembedding(NamedTuple):
     """W_O[head] W_U[t] for the token t at each position."""
     constant: Float[Tensor, "batch key"]
     """What every head writes alike: b_O W_U[t] + b_U[t]."""
+
+
+class Effects(NamedTuple):
+    """What a head does to the logits when it attends to one token alone, for several such tokens."""
+
+    raised: Int64[Tensor, "source place"]
+    """The tokens raised most, the highest first."""
+    raised_logits: Float[Tensor, "source place"]
+    lowered: Int64[Tensor, "source place"]
+    """The tokens lowered most, the lowest first."""
+    lowered_logits: Float[Tensor, "source place"]
+    own_logit: Float[Tensor, " source"]
+    """What happens to the token itself."""
+    own_rank: Int64[Tensor, " source"]
+    """The token's own rank among the vocabulary, 1 if it is raised most."""
 
 
 def check_definition(definition: str) -> None:
@@ -85,6 +100,28 @@ def _rise(logits: Tensor, causal: Bool[Tensor, "query key"], definition: str) ->
         logits = logits.masked_fill(~causal, 0.0)
     mean = logits.sum(-1, keepdim=True) / count
     return (logits - mean).relu_().masked_fill_(~causal, 0.0)
+
+
+def effects(
+    values: Float[Tensor, "source d_head"], own: Int64[Tensor, " source"], unembedding: Unembedding, k: int
+) -> Effects:
+    """Which logits a head raises and lowers most when it attends to one token alone.
+
+    With the same output as in the copying score, o = W_O (W_V x + b_V) + b_O for the token's normed embedding x:
+    logit[t] = o W_U[t] + b_U[t], less the mean over the vocabulary, since only differences of logits matter.
+
+    Args:
+        values: W_V x + b_V of each token attended to.
+        own: The id of each of them.
+        unembedding: See `project`: of a single head, for every token of the vocabulary as `key`.
+        k: How many tokens of either kind; at most the vocabulary.
+    """
+    logits = values @ unembedding.per_head[0, 0].mT + unembedding.constant[0]
+    logits = logits - logits.mean(-1, keepdim=True)
+    high, low = logits.topk(k), logits.topk(k, largest=False)
+    own_logit = logits.gather(-1, own[:, None])
+    rank = (logits > own_logit).sum(-1) + 1
+    return Effects(high.indices, high.values, low.indices, low.values, own_logit[:, 0], rank)
 
 
 def eigenvalue_score(

@@ -1,7 +1,7 @@
 """What every measurement returns, and how it is kept on disk.
 
 Scores of heads and layers (`HeadScores`, `LayerScores`), what measuring induction heads gives (`InductionScores`,
-`RepeatLoss`), how well a model does on a task (`Accuracy`) and
+`RepeatLoss`), one head at a glance (`HeadProfile`), how well a model does on a task (`Accuracy`) and
 as parts are removed (`PruningCurve`, `PruningGrid`), the directory that holds a model's results (`create_run`,
 `open_run`, `Run`), what comparing scores gives (`Correlation`, `Overlap`, `Capacity`,
 .., and as a file, `Table`), and the error that speaks
@@ -22,6 +22,7 @@ from results.comparisons import (
 from results.errors import InputError
 from results.induction import InductionScores
 from results.learning import RepeatLoss
+from results.profile import HeadProfile, Standing
 from results.pruning import PruningCurve, PruningGrid
 from results.run import Result, Run, create_run, open_run
 from results.scores import HeadScores, LayerScores
@@ -33,6 +34,7 @@ __all__ = [
     "Clusters",
     "Correlation",
     "CorrelationMatrix",
+    "HeadProfile",
     "HeadScores",
     "InductionScores",
     "InputError",
@@ -46,6 +48,7 @@ __all__ = [
     "Result",
     "Run",
     "ShotPair",
+    "Standing",
     "Table",
     "create_run",
     "open_run",

@@ -1,5 +1,6 @@
-"""How scores show themselves at the end of a notebook cell: the highest few, as a small table."""
+"""How results show themselves at the end of a notebook cell: as a small table, of scores the highest few."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,12 @@ def html_table(scores: "Scores") -> str:
     for *position, value in scores.top(ROWS):
         cells = [scores.label(*position), f"{value:.4f}"]
         rows.append(cells if stderr is None else [*cells, f"{stderr[tuple(position)].item():.4f}"])
+    caption = f"{heading(scores)}: the highest {len(rows)} of {scores.values.numel()}"
+    return table(caption, columns, rows)
+
+
+def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML table of text, all of it escaped."""
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    caption = f"{heading(scores)}: the highest {len(rows)} of {scores.values.numel()}"
     return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

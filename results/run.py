@@ -13,11 +13,12 @@ from results import checks, files
 from results.accuracy import Accuracy
 from results.errors import InputError
 from results.learning import RepeatLoss
+from results.profile import HeadProfile
 from results.pruning import PruningCurve, PruningGrid
 from results.scores import HeadScores, LayerScores
 from results.table import Table
 
-Result = HeadScores | LayerScores | RepeatLoss | Accuracy | PruningCurve | PruningGrid | Table
+Result = HeadScores | LayerScores | HeadProfile | RepeatLoss | Accuracy | PruningCurve | PruningGrid | Table
 
 MANIFEST = "manifest.json"
 IDENTITY = ("name", "revision", "fingerprint")

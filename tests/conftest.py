@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 
 # Shapes and types in signatures are checked on the modules that are pure mathematics. (nnsight reads the source of
 # `with` blocks, so modules that open a trace stay as they are.)
-PURE = [f"induction.{name}" for name in ("sequences", "prefix", "copies", "learning")]
+PURE = [f"induction.{name}" for name in ("sequences", "prefix", "copies", "learning", "pattern")]
 PURE += ["tracing.attention", "importance.ranks"]
 install_import_hook(PURE, "beartype.beartype")
 

@@ -1,8 +1,9 @@
 """Figures and the report: what was measured, made visible.
 
-`heads` draws a map of scores, `ffn_importance` scores of layers, `loss_by_repeat` the in-context learning curve,
-`pruning_curve` and `pruning_grid` what removing parts costs, `compare`, `rank_correlation`, `shots`, `by_layer` and
-`capacity_retained` how scores compare, and `report` writes a whole run into one HTML file that opens without a network.
+`heads` draws a map of scores, `head` one of them at a glance, `ffn_importance` scores of layers, `loss_by_repeat` the
+in-context learning curve, `pruning_curve` and `pruning_grid` what removing parts costs, `compare`, `rank_correlation`,
+`shots`, `by_layer` and `capacity_retained` how scores compare, and `report` writes a whole run into one HTML file that
+opens without a network.
 """
 
 from viz.comparison import compare
@@ -11,6 +12,7 @@ from viz.curves import loss_by_repeat
 from viz.depth import by_layer
 from viz.layers import ffn_importance
 from viz.page import report
+from viz.profile import head
 from viz.pruning import pruning_curve, pruning_grid
 from viz.retained import capacity_retained
 from viz.scoremap import heads
@@ -20,6 +22,7 @@ __all__ = [
     "capacity_retained",
     "compare",
     "ffn_importance",
+    "head",
     "heads",
     "loss_by_repeat",
     "pruning_curve",

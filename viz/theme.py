@@ -125,6 +125,7 @@ def template(theme: Theme) -> go.layout.Template:
                 "bgcolor": "rgba(0,0,0,0)",
                 "color": theme.muted,
                 "activecolor": theme.accent,
+                "remove": ["sendChartToCloud"],  # a figure leaves the machine only if its owner saves and sends it
             },
             "xaxis": axis,
             "yaxis": axis,

@@ -1,5 +1,6 @@
 """The command line, used as a person and as a program would."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 from headcount_runs import run
 from reference.models import BUILDERS, bpe_tokenizer
 
-from results import open_run
+from induction import head_profile
+from results import create_run, open_run
+from tracing import load_model
 
 
 @pytest.fixture
@@ -160,6 +163,20 @@ def test_another_models_run_is_refused_before_anything_is_overwritten(measured, 
     assert len(err.splitlines()) == 1
     assert "tiny-opt" in err
     assert (measured / "manifest.json").read_bytes() == before
+
+
+def test_a_heads_profile_is_shown_and_reported_with_any_text(tmp_path, folder, capsys):
+    created = create_run(tmp_path / "profiled", model={"name": "opt"})
+    profile = head_profile(load_model(folder), 1, 2, "ba ba bo")
+    created.save("profiles/L1H2", dataclasses.replace(profile, tokens=["[/b]", "[bold]", *profile.tokens[2:]]))
+    status, out, err = run(capsys, "show", created.folder)
+    assert status == 0, err
+    assert "L1H2 on 'ba ba bo'" in out
+    assert "[/b]" in out
+    values = json.loads(run(capsys, "show", created.folder, "--json")[1])
+    assert values["results"]["profiles/L1H2"]["rows"][0]["attention"] == 1.0
+    status, _, err = run(capsys, "report", created.folder, "--output", tmp_path / "report.html")
+    assert status == 0, err
 
 
 def test_a_damaged_result_is_shown_as_such(measured, capsys):
