@@ -343,9 +343,13 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         say("interrupted; what was finished is kept, and the same command goes on from there")
         sys.exit(130)
-    except ValueError as error:
+    except Exception as error:
         from results import InputError
+        from tracing.server import ServerError
 
+        if isinstance(error, ServerError):
+            say(" ".join(str(error).split()))
+            sys.exit(1)
         if not isinstance(error, InputError):
             raise
         _refuse(str(error))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from induction import copies, prefix
+from induction import prefix
+from induction.copies import Unembedding, copying_score, eigenvalue_score, project
 from tracing import Keeper, map_batches, pad
 from tracing.weights import output_heads, unembed_embed, unembedding, value_heads
 
@@ -131,7 +132,7 @@ class CopyingReading(Keeper):
         rows, bias = self.unembedding
         w_o, b_o = output_heads(hook.model, hook.layer())
         here = call.query.device
-        written = copies.project(rows.to(here), bias.to(here), w_o, b_o)
+        written = project(rows.to(here), bias.to(here), w_o, b_o)
         scored = _score_call(call, written, self.valid.to(here), self.definitions)
         scored["bos_attention"] = scored["bos_attention"] * self.begins_with_bos.to(here)
         self.kept.append({name: values.cpu() for name, values in scored.items()})
@@ -151,7 +152,7 @@ def _on_embeddings(model: Model, reading: CopyingReading) -> list[tuple[str, Any
 
 
 def _score_call(
-    call: AttentionCall, unembed: copies.Unembedding, valid: Tensor, definitions: Sequence[str]
+    call: AttentionCall, unembed: Unembedding, valid: Tensor, definitions: Sequence[str]
 ) -> dict[str, Float[Tensor, "batch head"]]:
     """Copying scores of one layer, a group of heads at a time."""
     batch, n_heads, length, _ = call.query.shape
@@ -159,14 +160,12 @@ def _score_call(
     parts = []
     for heads in torch.split(torch.arange(n_heads), group):
         some = call.of_heads(heads)
-        written = copies.Unembedding(unembed.per_head[:, heads], unembed.constant)
+        written = Unembedding(unembed.per_head[:, heads], unembed.constant)
         scores = some.scores().float()
         attended = scores.argmax(-1)
         z = scores.softmax(-1) @ some.value.float()
         through = {"published": some.value.float()}
-        part = {
-            name: copies.copying_score(through.get(name, z), attended, written, valid, name) for name in definitions
-        }
+        part = {name: copying_score(through.get(name, z), attended, written, valid, name) for name in definitions}
         own = attended == torch.arange(length, device=attended.device)
         part["self_attention"] = _share(own, valid)
         part["bos_attention"] = _share(attended == 0, valid)
@@ -188,5 +187,5 @@ def eigenvalues(model: Model) -> Float[Tensor, "layer head"]:
     by_layer = []
     for layer in range(model.sizes.n_layers):
         w_v, w_o = value_heads(model, layer).double(), output_heads(model, layer)[0].double()
-        by_layer.append(copies.eigenvalue_score(w_v, w_o, middle.to(w_v.device)).cpu())
+        by_layer.append(eigenvalue_score(w_v, w_o, middle.to(w_v.device)).cpu())
     return torch.stack(by_layer)

@@ -1,8 +1,8 @@
 """A server that speaks NDIF's protocol for requests that are polled: a stand-in for it at the level of the protocol.
 
 Run as a script it serves one model folder on 127.0.0.1, in a process of its own that cannot import the toolkit: what a
-request needs must travel with it. Built on nnsight's own `RequestModel.deserialize` and `tracer.execute`, as NDIF's server
-is. What it is not: NDIF (no queue, no sandbox, no GPU, no storage service).
+request needs must travel with it. Built on nnsight's own `RequestModel.deserialize` and `tracer.execute`, as NDIF's
+server is. What it is not: NDIF (no queue, no sandbox, no GPU, no storage service).
 
     python loopback.py FOLDER [--attention eager]
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
+from types import CodeType, FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,8 +57,10 @@ class Server:
         model_key: What the server knows the model by.
         host: The server's address; None takes the variable NDIF_HOST, or NDIF's own.
         timeout: Seconds to wait for a job.
-        jobs: File that keeps the numbers of jobs whose results are not here yet; None keeps them in memory only.
-        say: Told what the server says of a job that it works on.
+
+    Attributes:
+        sent: Bytes sent so far.
+        received: Bytes of results received so far.
     """
 
     def __init__(
@@ -67,15 +69,14 @@ class Server:
         host: str | None = None,
         *,
         timeout: float = 3600.0,
-        jobs: Path | None = None,
-        say: Callable[[str], Any] | None = None,
     ) -> None:
         from nnsight.schema.config import CONFIG
 
-        self.model_key, self.timeout, self.say = model_key, timeout, say
+        self.model_key, self.timeout = model_key, timeout
+        self.say: Callable[[str], Any] | None = None
         self.host = (host or os.environ.get("NDIF_HOST") or CONFIG.API.HOST).rstrip("/")
         self.sent = self.received = 0
-        self.jobs = _Jobs(jobs)
+        self.jobs = Jobs(None)
         if not self.host.startswith(("http://", "https://")):
             raise InputError(f"remote must be True or a server's address (http://...), not {self.host!r}")
 
@@ -84,34 +85,46 @@ class Server:
         """What tells this model's weights from others: they are not here, so it is their name on the server."""
         return hashlib.blake2b(self.model_key.encode(), digest_size=12).hexdigest()
 
+    def keep_jobs(self, path: Path, say: Callable[[str], Any] | None = None) -> None:
+        """Keep the numbers of jobs in a file, so that a later process fetches what this one submitted.
+
+        Args:
+            path: The file.
+            say: Told what the server says of a job that it works on.
+        """
+        self.jobs, self.say = Jobs(path), say
+
     def play(self, model: "Model", passes: "Sequence[Pass]") -> list[Any]:
         """Run passes in one request; what hooks kept is there afterwards as if they had run here.
 
         Raises:
             ServerError: The server cannot be reached, refuses the request, or failed.
         """
-        blob = _packed(model, passes)
-        found = self._fetched(blob)
+        asked = hashlib.sha256(f"{self.model_key} {[_said(one) for one in passes]}".encode()).hexdigest()
+        found = self._fetched(asked, _packed(model, passes))
+        shape = [len(one.keepers()) for one in passes]
+        came = [len(kept) for _, kept in found]
+        if came != shape:
+            raise ServerError(f"expected the results of {len(shape)} passes that keep {shape}, the server sent {came}")
         for one, (_, kept) in zip(passes, found, strict=True):
             for keeper, values in zip(one.keepers(), kept, strict=True):
                 keeper.kept[:] = values
         return [result for result, _ in found]
 
-    def _fetched(self, blob: bytes) -> list[Any]:
-        """The results of a job: of one that was submitted before, or of a new one."""
-        digest = hashlib.sha256(self.model_key.encode() + blob).hexdigest()
-        remembered = self.jobs.get(digest)
+    def _fetched(self, asked: str, blob: bytes) -> list[Any]:
+        """The results of a job: of one that was submitted before for the same, or of a new one."""
+        remembered = self.jobs.get(asked)
         try:
             answer = self._wait(remembered, known_before=True) if remembered is not None else None
             if answer is None:
                 job = self._submit(blob)
-                self.jobs.put(digest, job)
+                self.jobs.put(asked, job)
                 answer = self._wait(job)
         except JobFailedError:
-            self.jobs.drop(digest)
+            self.jobs.drop(asked)
             raise
         found = self._result(answer)
-        self.jobs.drop(digest)
+        self.jobs.drop(asked)
         return found
 
     def _submit(self, blob: bytes) -> str:
@@ -240,7 +253,7 @@ MOST = 1 << 34
 """Bytes of a result at most, unpacked."""
 
 
-class _Jobs:
+class Jobs:
     """Numbers of jobs whose results are not here yet, by what was asked; in a file, they outlive this process."""
 
     def __init__(self, path: Path | None) -> None:
@@ -253,13 +266,16 @@ class _Jobs:
                 self._kept = {}  # a damaged list costs a job that runs again
 
     def get(self, digest: str) -> str | None:
+        """The job that was submitted for this, if its result is not here yet."""
         return self._kept.get(digest)
 
     def put(self, digest: str, job: str) -> None:
+        """Remember a job."""
         self._kept[digest] = job
         self._write()
 
     def drop(self, digest: str) -> None:
+        """Forget a job: its result is here, or will never be."""
         if self._kept.pop(digest, None) is not None:
             self._write()
 
@@ -284,6 +300,25 @@ def _explained(description: str) -> str:
     if "ModuleNotFoundError" in description:
         return f"the server lacks a package that the request uses ({last}): its versions may differ from those here"
     return f"the server could not do the job: {last}"
+
+
+def _said(value: Any) -> str:
+    """What a request asks for, the same in every process that asks it: values, code and all that it reads."""
+    if isinstance(value, torch.Tensor):
+        content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        return f"{value.dtype} {list(value.shape)} {hashlib.sha256(content).hexdigest()}"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_said(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_said(inner) for inner in value)}]"
+    if isinstance(value, FunctionType):
+        read = [cell.cell_contents for cell in value.__closure__ or ()]
+        return f"{value.__qualname__} {_said(value.__code__)} {_said(read)}"
+    if isinstance(value, CodeType):
+        return f"{value.co_code.hex()} {value.co_names} {_said(value.co_consts)}"
+    if value is None or isinstance(value, str | int | float | bool | torch.dtype):
+        return repr(value)
+    return f"{type(value).__qualname__} {_said(getattr(value, '__dict__', {}))}"
 
 
 def _packed(model: "Model", passes: "Sequence[Pass]") -> bytes:
