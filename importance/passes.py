@@ -48,7 +48,7 @@ def gradient_pass(
         return [Contributions(*of_one) for of_one in zip(absolute, signed, strict=True)]
 
     lengths = [len(request.ids) - 1 for request in requests]
-    found = map_batches(compute, lengths, batch_size, model.device.type, progress)
+    found = map_batches(compute, lengths, batch_size, model.runs_on, progress)
     return Contributions(*(torch.stack(parts) for parts in zip(*found, strict=True)))
 
 

@@ -53,7 +53,7 @@ def likelihoods(
     def compute(chosen: list[int]) -> list[list[Likelihood]]:
         return run_trees(model, [trees[index] for index in chosen])
 
-    done = map_batches(compute, [len(tree.ids) for tree in trees], batch_size, model.device.type, progress)
+    done = map_batches(compute, [len(tree.ids) for tree in trees], batch_size, model.runs_on, progress)
     found: list[list[Likelihood]] = [[] for _ in documents]
     for place, values in zip(places, done, strict=True):
         found[place] += values

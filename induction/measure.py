@@ -1,5 +1,7 @@
 """Induction scores of every head of a model."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +12,10 @@ from torch import Tensor
 
 from induction import copies, learning, prefix, sequences
 from induction.drawing import check_counts, distinct_of, fitting, pool_of, repeated_tokens, repeats_of
+from induction.learning import token_loss
 from induction.passes import copying_pass, eigenvalues, prefix_pass
 from results import HeadScores, InductionScores, InputError, RepeatLoss
-from tracing import BatchSize, Model, Progress, map_batches, provenance
+from tracing import BatchSize, Hook, Model, Progress, map_batches, provenance
 
 
 def prefix_matching(
@@ -184,13 +187,13 @@ def repeat_loss(
     bos = prefix.has_bos(rows.shape[1], period)
 
     def compute(batch: list[int]) -> Sequence[Tensor]:
+        # Logits over the vocabulary outweigh everything else: a sequence at a time is as fast and takes least memory.
+        parts = rows[batch].split(1 if batch_size == "auto" else len(batch))
         with torch.no_grad():
-            losses = learning.token_loss(model(rows[batch]), rows[batch])
-        return list(learning.loss_by_repeat(losses, period, bos).cpu())
+            losses = model.run_passes([model.pass_with(part, finish=TokenLoss(part)) for part in parts])
+        return list(learning.loss_by_repeat(torch.cat(losses), period, bos))
 
-    # Logits over the vocabulary outweigh everything else: a sequence at a time is as fast and takes least memory.
-    size = 1 if batch_size == "auto" else batch_size
-    by_repeat = map_batches(compute, [rows.shape[1]] * len(rows), size, model.device.type, progress)
+    by_repeat = map_batches(compute, [rows.shape[1]] * len(rows), batch_size, model.runs_on, progress)
     found = learning.repeat_statistics(torch.stack(by_repeat))
     return RepeatLoss(
         loss=found.loss,
@@ -202,6 +205,17 @@ def repeat_loss(
             model, seed=seed, n_sequences=n_sequences, period=period, token_source=pool_of(model).source
         ),
     )
+
+
+class TokenLoss:
+    """Makes of logits the loss of every token but the first; plain, since it travels (see `tracing.visits`)."""
+
+    def __init__(self, tokens: Int[Tensor, "batch pos"]) -> None:
+        self.tokens = tokens
+
+    def __call__(self, logits: Tensor, hook: Hook) -> Tensor:
+        """On the CPU."""
+        return token_loss(logits, self.tokens.to(logits.device)).cpu()
 
 
 def _head_scores(

@@ -66,7 +66,7 @@ def prefix_pass(
         return list(torch.stack(reading.kept, dim=1))
 
     lengths = [len(row) for row in rows]
-    return torch.stack(map_batches(compute, lengths, batch_size, model.device.type, progress))
+    return torch.stack(map_batches(compute, lengths, batch_size, model.runs_on, progress))
 
 
 def _with_mask(entries: prefix.Entries) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,7 +90,7 @@ def copying_pass(
         stacked = {name: torch.stack([layer[name] for layer in reading.kept], dim=1) for name in reading.kept[0]}
         return [{name: values[row] for name, values in stacked.items()} for row in range(len(batch))]
 
-    found = map_batches(compute, [len(row) for row in rows], batch_size, model.device.type, progress)
+    found = map_batches(compute, [len(row) for row in rows], batch_size, model.runs_on, progress)
     return {name: torch.stack([row[name] for row in found]) for name in found[0]}
 
 

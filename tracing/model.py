@@ -88,6 +88,11 @@ class Model:
         return torch.device(self.hf.get_input_embeddings().weight.device)
 
     @property
+    def runs_on(self) -> str:
+        """The kind of device that computes, such as `cpu` or `cuda`; or `server`."""
+        return "server" if self.server is not None else self.device.type
+
+    @property
     def dtype(self) -> torch.dtype:
         """The weights' number format."""
         dtype: torch.dtype = next(iter(self.hf.parameters())).dtype

@@ -1,45 +1,23 @@
 """A model on a server: every measurement equals the local one, and what goes wrong on the way loses nothing."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-import httpx
 import pytest
 import torch
 import zstandard
 from reference.models import BUILDERS, bpe_tokenizer
+from standing_server import Standing
 
 import importance
 import induction
 from importance import Example
 from results import InputError
-from tracing import Hook, load_model, masked, randomised
+from tracing import Hook, load_model, masked, pruned, randomised
 from tracing import server as servers
 from tracing.server import Server, ServerError
 
-LOOPBACK = Path(__file__).parents[1] / "loopback.py"
 TEXT = "do re mi fa do re mi"
 EXAMPLES = [Example(context="do re mi", continuation=" fa"), Example(context="so la", continuation=" ti do")]
-
-
-class Standing:
-    """A server that stands, and the folder of its model."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        command = [sys.executable, str(LOOPBACK), str(folder)]
-        environment = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd="/")
-        self.host = self.process.stdout.readline().strip()
-
-    def goes_wrong(self, *faults):
-        httpx.post(f"{self.host}/faults", json=faults).raise_for_status()
-
-    @property
-    def counts(self):
-        return httpx.get(f"{self.host}/counts").json()
 
 
 @pytest.fixture(scope="module", params=["opt", "llama_wide_heads"])
@@ -108,6 +86,12 @@ class TestEqualsLocal:
             ours, theirs = (induction.copying(model, distinct, definition) for model in (local, far))
             close(theirs.values, ours.values)
             close(theirs.extras["self_attention"], ours.extras["self_attention"])
+
+    def test_loss_by_repeat(self, standing, local, far):
+        before = standing.counts["requests"]
+        ours, theirs = (induction.repeat_loss(model, 3, period=6) for model in (local, far))
+        close(theirs.loss, ours.loss)
+        assert standing.counts["requests"] == before + 1
 
     @pytest.mark.parametrize("method", ["gradient", "oracle"])
     def test_head_importance(self, local, far, method):
@@ -274,6 +258,8 @@ class TestFaults:
 def test_what_cannot_be_had_from_a_server_is_said(standing, far):
     with pytest.raises(InputError, match="random weights can be drawn for a model that is here only"):
         randomised(far)
+    with pytest.raises(InputError, match=r"runs on a server, whose weights stay as they are: use tracing\.masked"):
+        pruned(far, heads=[(0, 0)])
     with pytest.raises(InputError, match="remote= takes a name on the Hub"):
         load_model(BUILDERS["opt"](), remote=standing.host)
     with pytest.raises(InputError, match="remote must be True or a server's address"):
