@@ -163,6 +163,7 @@ def study(
     data: str | None = None,
     dtype: str | None = None,
     device: str | None = None,
+    remote: str | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     as_json: Json = False,
 ) -> None:
@@ -179,6 +180,7 @@ def study(
         data: A folder of task rows, or `hub`, other than the configuration's.
         dtype: A number format of the weights other than the configuration's.
         device: A place for the model other than the configuration's.
+        remote: A server that has the model: `ndif`, or an address.
         dry_run: List the units of work, what is there already, and about how long the rest will take here.
         as_json: Print what was done, or would be, as JSON.
     """
@@ -186,10 +188,11 @@ def study(
     from headcount.study import asked_settings, study_units
 
     check_folder(out)
-    given = {"model": model, "data": data, "dtype": dtype, "device": device}
+    given = {"model": model, "data": data, "dtype": dtype, "device": device, "remote": remote}
     asked = read_config(config, preset).model_copy(update={key: value for key, value in given.items() if value})
     settings = asked_settings(asked)
-    loaded, run = opened(Place(out=out, model=asked.model, dtype=asked.dtype, device=asked.device))
+    place = Place(out=out, model=asked.model, dtype=asked.dtype, device=asked.device, remote=asked.remote)
+    loaded, run = opened(place)
     units = study_units(loaded, run, asked, settings)
     if dry_run:
         _list(units, run, loaded, as_json)
@@ -344,9 +347,13 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         say("interrupted; what was finished is kept, and the same command goes on from there")
         sys.exit(130)
-    except ValueError as error:
+    except Exception as error:
         from results import InputError
+        from tracing.server import ServerError
 
+        if isinstance(error, ServerError):
+            say(" ".join(str(error).split()))
+            sys.exit(1)
         if not isinstance(error, InputError):
             raise
         _refuse(str(error))

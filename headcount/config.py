@@ -55,6 +55,7 @@ class Study(_Strict):
         model: A folder, a name on the Hub, smollm2-135m or tiny-opt.
         dtype: Number format of the weights; the checkpoint's own if left out.
         device: Where to put the model, such as cuda or auto; the CPU if left out.
+        remote: A server that runs the model: "ndif", or an address.
         seed: Seed of sequences and shots.
         sequences: Sequences of random tokens for the induction scores.
         prefix_definition: Which definition of prefix matching.
@@ -80,6 +81,7 @@ class Study(_Strict):
     model: str = "smollm2-135m"
     dtype: str | None = None
     device: str | None = None
+    remote: str | None = None
     seed: Natural = 0
     sequences: Count = 100
     prefix_definition: Literal["successor", "published", "entry-mean", "offset"] = "successor"

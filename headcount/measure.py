@@ -64,7 +64,7 @@ def induction_units(
         Unit("loss by repeat", ("induction/repeat_loss",), {"seed": seed}, min(n_sequences, 20), loss),
         *(attention_unit(model, prompt, seed) for prompt in prompts.PROMPTS),
     ]
-    if control:
+    if control and model.server is None:
         fewer = asked | {"n_sequences": few}
         units.append(
             Unit("the same with random weights", _named("control"), fewer, 2 * few, random, tokens=tokens(few))

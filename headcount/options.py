@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from headcount.progress import say
+
 if TYPE_CHECKING:
     from headcount.measure import Setting
     from results import Run
@@ -37,12 +39,15 @@ class Place:
         model: A folder, a name on the Hub, smollm2-135m (fetched on first use) or tiny-opt.
         dtype: Number format of the weights, such as bfloat16; the checkpoint's own if left out.
         device: Where to put the model, such as cuda or auto; the CPU if left out.
+        remote: Run the model on a server that has it: `ndif` (with the variables NDIF_API_KEY and NDIF_HOST), or an
+            address. Nothing of its weights is read here.
     """
 
     out: Path
     model: str = "smollm2-135m"
     dtype: str | None = None
     device: str | None = None
+    remote: str | None = None
 
 
 @Parameter(name="*")
@@ -72,9 +77,13 @@ def opened(place: Place) -> tuple["Model", "Run"]:
     from results import create_run
     from tracing import identity, load_model
 
-    model = load_model(place.model, dtype=place.dtype, device_map=place.device)
+    remote: bool | str = True if place.remote == "ndif" else place.remote or False
+    model = load_model(place.model, dtype=place.dtype, device_map=place.device, remote=remote)
     described: dict[str, Any] = {**identity(model), "sizes": asdict(model.sizes)}
-    return model, create_run(place.out, model=described, version=version("headcount"))
+    run = create_run(place.out, model=described, version=version("headcount"))
+    if model.server is not None:
+        model.server.keep_jobs(run.folder / ".jobs", say)
+    return model, run
 
 
 def settings_of(questions: Questions, place: Place, splits: tuple[str, ...] = ("scored", "train")) -> list["Setting"]:

@@ -5,6 +5,8 @@ first-order change of L as z goes to zero is -Σ z · ∂L/∂z (Molchanov et al
 2023, Eq. 8).
 """
 
+from __future__ import annotations
+
 from typing import Literal, NamedTuple, get_args
 
 import torch

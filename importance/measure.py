@@ -205,7 +205,7 @@ def _runs_without_ffns(
         runs = without_each_ffn(model, [grown[index][1] for index in chosen])
         return [[run[index] for run in runs] for index in range(len(chosen))]
 
-    done = map_batches(compute, [len(tree.ids) for _, tree in grown], batch_size, model.device.type, progress)
+    done = map_batches(compute, [len(tree.ids) for _, tree in grown], batch_size, model.runs_on, progress)
     found: list[list[list[Likelihood]]] = [[[] for _ in asked.documents] for _ in range(model.sizes.n_layers + 1)]
     for (place, _), by_run in zip(grown, done, strict=True):
         for run, values in enumerate(by_run):
@@ -223,7 +223,7 @@ def _head_drops(
         return list(without_each_head(model, [trees[index] for index in chosen]))
 
     lengths = [len(tree.ids) for tree in trees]
-    return torch.stack(map_batches(compute, lengths, batch_size, model.device.type, progress))
+    return torch.stack(map_batches(compute, lengths, batch_size, model.runs_on, progress))
 
 
 def _ones(n: int) -> tuple[Tensor, Tensor]:

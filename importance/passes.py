@@ -1,4 +1,9 @@
-"""The forward and backward passes behind importance: what is read from a running model."""
+"""The forward and backward passes behind importance: what is read from a running model.
+
+The hooks are plain classes, which travel to wherever the model is (see `tracing.visits`).
+"""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from importance.gradient import Contributions, contributions
-from importance.scoring import Likelihood, logits_of, run_trees
+from importance.scoring import Likelihood, LogProbabilities, needed, read_off, run_each, share_inputs, tree_pass
 from importance.trees import Tokens, Tree, grow
-from tracing import BatchSize, Hook, Model, Progress, map_batches
+from tracing import BatchSize, Hook, Keeper, Model, Progress, map_batches
+from tracing.visits import Give
 
 
 def gradient_pass(
@@ -39,40 +45,77 @@ def gradient_pass(
 
     def compute(chosen: list[int]) -> list[Contributions]:
         absolute, signed = _differentiate(model, [requests[index] for index in chosen], loss_scale)
-        return [Contributions(*of_one) for of_one in zip(absolute.cpu(), signed.cpu(), strict=True)]
+        return [Contributions(*of_one) for of_one in zip(absolute, signed, strict=True)]
 
     lengths = [len(request.ids) - 1 for request in requests]
-    found = map_batches(compute, lengths, batch_size, model.device.type, progress)
+    found = map_batches(compute, lengths, batch_size, model.runs_on, progress)
     return Contributions(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+
+
+class Begin:
+    """Lets gradients begin at the embeddings: from there on everything has one, whatever the weights do."""
+
+    def __call__(self, embedded: Tensor, hook: Hook) -> Tensor:
+        """A leaf in their place."""
+        return embedded.detach().requires_grad_()
+
+
+class Differentiable(Keeper):
+    """Keeps what is differentiated with respect to: what goes on is what is kept."""
+
+    def __init__(self) -> None:
+        super().__init__(returns=False)
+
+    def __call__(self, z: Tensor, hook: Hook) -> Tensor:
+        """Keep it, and let it go on."""
+        self.kept.append(z.view_as(z))
+        return self.kept[-1]
+
+
+class Differentiate:
+    """Makes of logits the contributions of every head: [kind, batch, layer, head]."""
+
+    def __init__(self, outputs: Differentiable, row: Tensor, target: Tensor, counts: Tensor, loss_scale: float) -> None:
+        self.outputs, self.row, self.target = outputs, row, target
+        self.counts, self.loss_scale = counts, loss_scale
+
+    def __call__(self, logits: Tensor, hook: Hook) -> Tensor:
+        """One loss for each example, and the gradient of their sum."""
+        row, target, counts = (part.to(logits.device) for part in (self.row, self.target, self.counts))
+        losses = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
+        loss = (losses / counts[row]).sum() * self.loss_scale
+        gradients = torch.autograd.grad(loss, self.outputs.kept)
+        per_layer = [
+            contributions(z.detach(), gradient) for z, gradient in zip(self.outputs.kept, gradients, strict=True)
+        ]
+        kinds = zip(*per_layer, strict=True)
+        return torch.stack([torch.stack([part.cpu() for part in parts], dim=1) for parts in kinds]) / self.loss_scale
 
 
 def _differentiate(
     model: Model, requests: Sequence[Tokens], loss_scale: float
-) -> tuple[Float[Tensor, "batch layer head"], Float[Tensor, "batch layer head"]]:
+) -> Float[Tensor, "kind batch layer head"]:
     trees = [grow([request]) for request in requests]
-    kept: list[Tensor] = []
-
-    def begin(embedded: Tensor, hook: Hook) -> Tensor:
-        return embedded.detach().requires_grad_()  # from here on everything has a gradient, whatever the weights do
-
-    def keep(z: Tensor, hook: Hook) -> Tensor:
-        kept.append(z.view_as(z))
-        return kept[-1]  # what goes on is what is differentiated
-
-    hooks: list[tuple[str, Any]] = [("hook_embed", begin)]
-    hooks += [(f"blocks.{layer}.attn.hook_z", keep) for layer in range(model.sizes.n_layers)]
-    places = [(row, place) for row, tree in enumerate(trees) for place in tree.read[0]]
-    row, place = torch.tensor(places, device=model.device).unbind(1)
-    target = torch.tensor([token for tree in trees for token in tree.targets[0]], device=model.device)
+    outputs = Differentiable()
+    hooks: list[tuple[str, Any]] = [("hook_embed", Begin())]
+    hooks += [(f"blocks.{layer}.attn.hook_z", outputs) for layer in range(model.sizes.n_layers)]
+    row, place, target = needed(trees, model.device)
     counts = torch.tensor([len(tree.targets[0]) for tree in trees], device=model.device)
+    finish = Differentiate(outputs, row, target, counts, loss_scale)
     with torch.enable_grad():
-        logits = logits_of(model, trees, row, place, hooks)
-        losses = torch.nn.functional.cross_entropy(logits.float(), target.to(logits.device), reduction="none")
-        loss = (losses / counts[row]).sum() * loss_scale
-        gradients = torch.autograd.grad(loss, kept)
-    per_layer = [contributions(z.detach(), gradient) for z, gradient in zip(kept, gradients, strict=True)]
-    absolute, signed = (torch.stack([part.cpu() for part in parts], dim=1) for parts in zip(*per_layer, strict=True))
-    return absolute / loss_scale, signed / loss_scale
+        found: Tensor = model.run_passes([tree_pass(model, trees, row, place, hooks, finish)])[0]
+    return found
+
+
+class Stream(Keeper):
+    """Keeps the residual stream for later passes of the same run, wherever that is."""
+
+    def __init__(self) -> None:
+        super().__init__(returns=False)
+
+    def __call__(self, resid_pre: Tensor, hook: Hook) -> None:
+        """Keep a copy."""
+        self.kept.append(resid_pre.detach().clone())
 
 
 def without_each_ffn(model: Model, trees: Sequence[Tree]) -> list[list[list[Likelihood]]]:
@@ -81,17 +124,11 @@ def without_each_ffn(model: Model, trees: Sequence[Tree]) -> list[list[list[Like
     Up to the layer whose network is removed everything is as in the whole model, so each run begins there, with the
     residual stream of the first.
     """
-    streams: list[Tensor] = []
-
-    def keep(resid_pre: Tensor, hook: Hook) -> None:
-        streams.append(resid_pre.detach().clone())
-
-    layers = range(model.sizes.n_layers)
-    found = [run_trees(model, trees, [(f"blocks.{layer}.hook_resid_pre", keep) for layer in layers])]
-    for layer in layers:
-        removed: tuple[str, Any] = (f"blocks.{layer}.hook_mlp_out", _silence)
-        found.append(run_trees(model, trees, [*start_at(layer, streams[layer]), removed]))
-    return found
+    streams = [Stream() for _ in range(model.sizes.n_layers)]
+    runs: list[list[tuple[str, Any]]] = [_streams(streams)]
+    for layer, stream in enumerate(streams):
+        runs.append([*start_at(layer, Give(stream)), (f"blocks.{layer}.hook_mlp_out", _silence)])
+    return run_each(model, trees, runs)
 
 
 def without_each_head(model: Model, trees: Sequence[Tree]) -> Float[Tensor, "tree layer head"]:
@@ -100,21 +137,25 @@ def without_each_head(model: Model, trees: Sequence[Tree]) -> Float[Tensor, "tre
     As in `without_each_ffn` each run begins at its layer, with the residual stream of the whole model; the heads of a
     layer are run together, the batch repeated once for each.
     """
-    streams: list[Tensor] = []
+    n_heads = model.sizes.n_heads
+    streams = [Stream() for _ in range(model.sizes.n_layers)]
+    row, place, target = needed(trees, model.device)
+    copies = list(trees) * n_heads
+    repeated = needed(copies, model.device)
+    with torch.no_grad():
+        passes = [tree_pass(model, trees, row, place, _streams(streams), LogProbabilities(target))]
+        for layer, stream in enumerate(streams):
+            hooks = [*start_at(layer, Give(stream, n_heads)), (f"blocks.{layer}.attn.hook_z", _one_each)]
+            passes.append(tree_pass(model, copies, *repeated[:2], hooks, LogProbabilities(repeated[2])))
+        share_inputs(passes[1:])
+        whole, *found = model.run_passes(passes)
+    before = torch.tensor([values[0].log_p for values in read_off(trees, *whole)])
+    after = [torch.tensor([values[0].log_p for values in read_off(copies, *one)]) for one in found]
+    return torch.stack([(before - one.view(n_heads, len(trees))).T for one in after], dim=1)
 
-    def keep(resid_pre: Tensor, hook: Hook) -> None:
-        streams.append(resid_pre.detach().clone())
 
-    layers, n_heads = range(model.sizes.n_layers), model.sizes.n_heads
-    whole = run_trees(model, trees, [(f"blocks.{layer}.hook_resid_pre", keep) for layer in layers])
-    before = torch.tensor([values[0].log_p for values in whole])
-    drops = []
-    for layer in layers:
-        hooks = [*start_at(layer, streams[layer].repeat(n_heads, 1, 1)), (f"blocks.{layer}.attn.hook_z", _one_each)]
-        found = run_trees(model, list(trees) * n_heads, hooks)
-        after = torch.tensor([values[0].log_p for values in found]).view(n_heads, len(trees))
-        drops.append((before - after).T)
-    return torch.stack(drops, dim=1)
+def _streams(streams: Sequence[Stream]) -> list[tuple[str, Any]]:
+    return [(f"blocks.{layer}.hook_resid_pre", stream) for layer, stream in enumerate(streams)]
 
 
 def _one_each(z: Tensor, hook: Hook) -> Tensor:
@@ -124,12 +165,8 @@ def _one_each(z: Tensor, hook: Hook) -> Tensor:
     return z * kept[:, None, :, None]
 
 
-def start_at(layer: int, stream: Float[Tensor, "batch pos d_model"]) -> list[tuple[str, Any]]:
+def start_at(layer: int, give: Any) -> list[tuple[str, Any]]:
     """Hooks that leave out all layers before this one and begin with a residual stream in hand."""
-
-    def give(value: Tensor, hook: Hook) -> Tensor:
-        return stream
-
     return [(f"blocks.{earlier}.skip", give) for earlier in range(layer)]
 
 

@@ -1,14 +1,16 @@
 """Log-likelihoods of continuations: each document's requests in one row, logits only where they are needed."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from importance.trees import Tokens, Tree, batch, grow
-from tracing import BatchSize, Model, Progress, map_batches
+from tracing import BatchSize, Hook, Model, Pass, Progress, map_batches
 
 Hooks = Sequence[tuple[str, Callable[..., Any]]]
 
@@ -51,7 +53,7 @@ def likelihoods(
     def compute(chosen: list[int]) -> list[list[Likelihood]]:
         return run_trees(model, [trees[index] for index in chosen])
 
-    done = map_batches(compute, [len(tree.ids) for tree in trees], batch_size, model.device.type, progress)
+    done = map_batches(compute, [len(tree.ids) for tree in trees], batch_size, model.runs_on, progress)
     found: list[list[Likelihood]] = [[] for _ in documents]
     for place, values in zip(places, done, strict=True):
         found[place] += values
@@ -73,27 +75,61 @@ def forest(model: Model, documents: Sequence[Sequence[Tokens]]) -> list[tuple[in
 
 def run_trees(model: Model, trees: Sequence[Tree], hooks: Hooks = ()) -> list[list[Likelihood]]:
     """The log-likelihoods of a batch of trees in one forward pass, with these hooks in it."""
-    row, place, target = _needed(trees, model.device)
+    (found,) = run_each(model, trees, [hooks])
+    return found
+
+
+def run_each(model: Model, trees: Sequence[Tree], hooks: Sequence[Hooks]) -> list[list[list[Likelihood]]]:
+    """The same with each of several sets of hooks, where those of later passes may use what earlier ones kept."""
+    row, place, target = needed(trees, model.device)
     with torch.no_grad():
-        logits = logits_of(model, trees, row, place, hooks)
-        log_p = torch.log_softmax(logits.float(), dim=-1)
-        of_target = log_p.gather(1, target[:, None])[:, 0].cpu()
-        greedy = (log_p.argmax(-1) == target).cpu()
+        passes = [tree_pass(model, trees, row, place, some, LogProbabilities(target)) for some in hooks]
+        share_inputs(passes)
+        found = model.run_passes(passes)
+    return [read_off(trees, *one) for one in found]
+
+
+def read_off(trees: Sequence[Tree], of_target: Tensor, greedy: Tensor) -> list[list[Likelihood]]:
+    """Each tree's likelihoods, from those of all tokens that its continuations have."""
     counts = [len(targets) for tree in trees for targets in tree.targets]
     parts = zip(of_target.split(counts), greedy.split(counts), strict=True)
     flat = iter([Likelihood(float(values.double().sum()), bool(hits.all())) for values, hits in parts])
     return [[next(flat) for _ in tree.targets] for tree in trees]
 
 
-def logits_of(
-    model: Model, trees: Sequence[Tree], row: Int[Tensor, " read"], place: Int[Tensor, " read"], hooks: Hooks = ()
-) -> Float[Tensor, "read vocab"]:
-    """The logits at some places of a batch of trees."""
+class LogProbabilities:
+    """Makes of logits the log-probabilities of some tokens, and whether each is the likeliest."""
+
+    def __init__(self, target: Int[Tensor, " read"]) -> None:
+        self.target = target
+
+    def __call__(self, logits: Tensor, hook: Hook) -> tuple[Tensor, Tensor]:
+        """Both on the CPU."""
+        target = self.target.to(logits.device)
+        log_p = torch.log_softmax(logits.float(), dim=-1)
+        return log_p.gather(1, target[:, None])[:, 0].cpu(), (log_p.argmax(-1) == target).cpu()
+
+
+def tree_pass(
+    model: Model,
+    trees: Sequence[Tree],
+    row: Int[Tensor, " read"],
+    place: Int[Tensor, " read"],
+    hooks: Hooks,
+    finish: Callable[[Tensor, Hook], Any],
+) -> Pass:
+    """The pass for the logits at some places of a batch of trees."""
     rows = batch(trees)
-    return model.logits_at(rows.ids, row, place, hooks, positions=rows.positions, seen=rows.seen)
+    return model.pass_at(rows.ids, row, place, hooks, finish, positions=rows.positions, seen=rows.seen)
 
 
-def _needed(trees: Sequence[Tree], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def share_inputs(passes: Sequence[Pass]) -> None:
+    """Let passes over the same rows share their inputs: masks grow with the square of the length."""
+    for one in passes[1:]:
+        one.inputs = passes[0].inputs
+
+
+def needed(trees: Sequence[Tree], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Row, place and predicted token of every logit that is needed."""
     wanted = [
         (number, place, target)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from importance.evaluate import Asked, Judged, judge
 from importance.scoring import likelihoods
-from tracing import BatchSize, Model, Progress, Sizes, pruned, removed_parameters
+from tracing import BatchSize, Model, Progress, Sizes, masked, pruned, removed_parameters
 
 Component = Literal["heads", "ffns"]
 Parts = Int64[Tensor, " part"]
@@ -54,11 +54,15 @@ class Sweep:
         return self._done[removal]
 
     def _run(self, removal: Removal) -> Judged:
+        if self.model.server is not None:  # whose weights stay as they are
+            with masked(self.model, *self.masks(removal)):
+                return self._judged(self.model)
         # Taken out of the weights rather than masked: a pruned model's passes cost what is left of it.
-        model = self.model if removal == Removal() else pruned(self.model, *self.masks(removal))
-        return judge(
-            self.asked, likelihoods(model, self.asked.tokens, batch_size=self.batch_size, progress=self.progress)
-        )
+        return self._judged(self.model if removal == Removal() else pruned(self.model, *self.masks(removal)))
+
+    def _judged(self, model: Model) -> Judged:
+        found = likelihoods(model, self.asked.tokens, batch_size=self.batch_size, progress=self.progress)
+        return judge(self.asked, found)
 
     def count(self, removal: Removal) -> int:
         """How many parameters go with these parts."""

@@ -5,6 +5,8 @@ are needed, not those of the vocabulary. And what head h writes for token t is z
 small projection of the unembedding all logits are a product [pos, d_head] x [d_head, pos].
 """
 
+from __future__ import annotations
+
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -16,28 +18,36 @@ from results import InputError
 Definition = Literal["head-output", "published", "olsson", "eigenvalue"]
 
 
-class Unembedding(NamedTuple):
-    """How one layer's heads write the logits of a sequence's own tokens."""
+class Unembedding:
+    """How one layer's heads write the logits of a sequence's own tokens; plain, since it travels (`tracing.visits`).
 
-    per_head: Float[Tensor, "batch head key d_head"]
-    """W_O[head] W_U[t] for the token t at each position."""
-    constant: Float[Tensor, "batch key"]
-    """What every head writes alike: b_O W_U[t] + b_U[t]."""
+    Attributes:
+        per_head: W_O[head] W_U[t] for the token t at each position.
+        constant: What every head writes alike: b_O W_U[t] + b_U[t].
+    """
+
+    def __init__(self, per_head: Float[Tensor, "batch head key d_head"], constant: Float[Tensor, "batch key"]) -> None:
+        self.per_head, self.constant = per_head, constant
 
 
 class Effects(NamedTuple):
-    """What a head does to the logits when it attends to one token alone, for several such tokens."""
+    """What a head writes when it attends to one token alone, for each of some tokens; `k` tokens of either kind.
 
-    raised: Int64[Tensor, "source place"]
-    """The tokens raised most, the highest first."""
-    raised_logits: Float[Tensor, "source place"]
-    lowered: Int64[Tensor, "source place"]
-    """The tokens lowered most, the lowest first."""
-    lowered_logits: Float[Tensor, "source place"]
+    Attributes:
+        raised: The tokens whose logits it raises most.
+        raised_logits: By how much.
+        lowered: The tokens whose logits it lowers most.
+        lowered_logits: By how much.
+        own_logit: The logit of the token attended to.
+        own_rank: Its rank among all tokens, 1 for the highest.
+    """
+
+    raised: Int64[Tensor, "source k"]
+    raised_logits: Float[Tensor, "source k"]
+    lowered: Int64[Tensor, "source k"]
+    lowered_logits: Float[Tensor, "source k"]
     own_logit: Float[Tensor, " source"]
-    """What happens to the token itself."""
     own_rank: Int64[Tensor, " source"]
-    """The token's own rank among the vocabulary, 1 if it is raised most."""
 
 
 def check_definition(definition: str) -> None:
@@ -104,7 +114,7 @@ def _rise(logits: Tensor, causal: Bool[Tensor, "query key"], definition: str) ->
 
 def effects(
     values: Float[Tensor, "source d_head"], own: Int64[Tensor, " source"], unembedding: Unembedding, k: int
-) -> Effects:
+) -> tuple[Tensor, ...]:
     """Which logits a head raises and lowers most when it attends to one token alone.
 
     With the same output as in the copying score, o = W_O (W_V x + b_V) + b_O for the token's normed embedding x:
@@ -115,13 +125,16 @@ def effects(
         own: The id of each of them.
         unembedding: See `project`: of a single head, for every token of the vocabulary as `key`.
         k: How many tokens of either kind; at most the vocabulary.
+
+    Returns:
+        The fields of `Effects`.
     """
     logits = values @ unembedding.per_head[0, 0].mT + unembedding.constant[0]
     logits = logits - logits.mean(-1, keepdim=True)
     high, low = logits.topk(k), logits.topk(k, largest=False)
     own_logit = logits.gather(-1, own[:, None])
     rank = (logits > own_logit).sum(-1) + 1
-    return Effects(high.indices, high.values, low.indices, low.values, own_logit[:, 0], rank)
+    return high.indices, high.values, low.indices, low.values, own_logit[:, 0], rank
 
 
 def eigenvalue_score(

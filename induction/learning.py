@@ -4,10 +4,11 @@ In-context learning as Olsson et al. 2022 measure it and Bansal et al. 2023, sec
 context minus loss early in it. All losses are in nats per token.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -50,7 +51,7 @@ def token_loss(
     """
     if tokens.shape[1] < 2:
         raise InputError(f"expected sequences of 2 tokens or more, got shape {tuple(tokens.shape)}: pass longer ones")
-    predicted = rearrange(logits[:, :-1].float(), "batch pos vocab -> batch vocab pos")
+    predicted = logits[:, :-1].float().transpose(1, 2)  # [batch, vocab, pos]
     return cross_entropy(predicted, tokens[:, 1:].long(), reduction="none")
 
 
@@ -119,5 +120,5 @@ def _whole_repeats(tokens: int, period: int, bos: bool) -> int:
     return repeats
 
 
-def _variance(values: Float32[Tensor, "sequence ..."]) -> Float32[Tensor, "..."]:
+def _variance(values: Float32[Tensor, "sequence ..."]) -> Float32[Tensor, ...]:
     return values.var(0) if len(values) > 1 else torch.full_like(values[0], torch.nan)

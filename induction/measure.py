@@ -1,5 +1,7 @@
 """Induction scores of every head of a model."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +12,11 @@ from torch import Tensor
 
 from induction import copies, learning, prefix, sequences
 from induction.drawing import check_counts, distinct_of, fitting, pool_of, repeated_tokens, repeats_of
+from induction.learning import token_loss
 from induction.passes import copying_pass, eigenvalues, prefix_pass
 from results import HeadScores, InductionScores, InputError, Patterns, RepeatLoss
 from results.patterns import levels
-from tracing import BatchSize, Hook, Model, Progress, map_batches, provenance
+from tracing import BatchSize, Hook, Keeper, Model, Progress, map_batches, provenance
 
 
 def prefix_matching(
@@ -185,13 +188,13 @@ def repeat_loss(
     bos = prefix.has_bos(rows.shape[1], period)
 
     def compute(batch: list[int]) -> Sequence[Tensor]:
+        # Logits over the vocabulary outweigh everything else: a sequence at a time is as fast and takes least memory.
+        parts = rows[batch].split(1 if batch_size == "auto" else len(batch))
         with torch.no_grad():
-            losses = learning.token_loss(model(rows[batch]), rows[batch])
-        return list(learning.loss_by_repeat(losses, period, bos).cpu())
+            losses = model.run_passes([model.pass_with(part, finish=TokenLoss(part)) for part in parts])
+        return list(learning.loss_by_repeat(torch.cat(losses), period, bos))
 
-    # Logits over the vocabulary outweigh everything else: a sequence at a time is as fast and takes least memory.
-    size = 1 if batch_size == "auto" else batch_size
-    by_repeat = map_batches(compute, [rows.shape[1]] * len(rows), size, model.device.type, progress)
+    by_repeat = map_batches(compute, [rows.shape[1]] * len(rows), batch_size, model.runs_on, progress)
     found = learning.repeat_statistics(torch.stack(by_repeat))
     return RepeatLoss(
         loss=found.loss,
@@ -228,16 +231,31 @@ def record_patterns(
     ids = model.check_tokens(tokens)
     if len(ids) != 1:
         raise InputError(f"expected one sequence of tokens [1, pos], got {list(ids.shape)}")
-    by_layer: list[Tensor] = []
-
-    def keep(pattern: Tensor, hook: Hook) -> None:
-        by_layer.append(levels(pattern[0].detach().float()).cpu())
-
+    reading = LevelsReading()
     layers = range(model.sizes.n_layers)
-    model.run_until_last(ids, [(f"blocks.{layer}.attn.hook_pattern", keep) for layer in layers])
+    model.run_until_last(ids, [(f"blocks.{layer}.attn.hook_pattern", reading) for layer in layers])
     texts = [str(token) for token in ids[0].tolist()] if model.tokenizer is None else model.to_str_tokens(ids)
     about = provenance(model, tokens=ids[0].tolist(), **settings)
-    return Patterns(torch.stack(by_layer), tuple(texts), definition, about)
+    return Patterns(torch.stack(reading.kept), tuple(texts), definition, about)
+
+
+class LevelsReading(Keeper):
+    """Keeps every layer's patterns of one sequence in 256 levels; plain, since it travels (see `tracing.visits`)."""
+
+    def __call__(self, pattern: Tensor, hook: Hook) -> None:
+        """Keep them."""
+        self.kept.append(levels(pattern[0].detach().float()).cpu())
+
+
+class TokenLoss:
+    """Makes of logits the loss of every token but the first; plain, since it travels (see `tracing.visits`)."""
+
+    def __init__(self, tokens: Int[Tensor, "batch pos"]) -> None:
+        self.tokens = tokens
+
+    def __call__(self, logits: Tensor, hook: Hook) -> Tensor:
+        """On the CPU."""
+        return token_loss(logits, self.tokens.to(logits.device)).cpu()
 
 
 def _head_scores(

@@ -1,18 +1,44 @@
-"""The forward passes behind the scores: what is read from a running model, and computed on the spot."""
+"""The forward passes behind the scores: what is read from a running model, and computed on the spot.
 
-from collections.abc import Callable, Sequence
-from typing import Any
+The hooks are plain classes, which travel to wherever the model is (see `tracing.visits`); what they keep comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from induction import copies, prefix
-from tracing import AttentionCall, BatchSize, Hook, Model, Progress, map_batches, pad
+from induction import prefix
+from induction.copies import Unembedding, copying_score, eigenvalue_score, project
+from tracing import Keeper, map_batches, pad
 from tracing.weights import output_heads, unembed_embed, unembedding, value_heads
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from tracing import AttentionCall, BatchSize, Hook, Model, Progress
 
 _LOGITS_AT_ONCE = 1 << 24
 """Logits [batch, head, query, key] held at a time, 64 MiB of them: heads are taken in groups."""
+
+
+class PrefixReading(Keeper):
+    """Keeps the prefix matching of every head of a layer, [batch, head], and puts attention's output in its place."""
+
+    def __init__(self, query: Tensor, key: Tensor, real: Tensor, divisor: Tensor) -> None:
+        super().__init__()
+        self.query, self.key, self.real, self.divisor = query, key, real, divisor
+
+    def __call__(self, call: AttentionCall, hook: Hook) -> Tensor:
+        """Read the entries that count."""
+        output, log_sum_exp = call.attend()
+        here = output.device
+        attention = call.entries(self.query.to(here), self.key.to(here), log_sum_exp) * self.real.to(here)[:, None]
+        self.kept.append((attention.sum(-1) / self.divisor.to(here)).cpu())
+        return output
 
 
 def prefix_pass(
@@ -33,22 +59,14 @@ def prefix_pass(
         query, key, real = (
             pad(part, model.device) for part in zip(*(_with_mask(wanted[i]) for i in batch), strict=True)
         )
-        count = torch.tensor([wanted[item].divisor for item in batch], device=model.device)[:, None]
-        by_layer: list[Tensor] = []
-
-        def at_call(call: AttentionCall, hook: Hook) -> Tensor:
-            output, log_sum_exp = call.attend()
-            here = output.device
-            attention = call.entries(query.to(here), key.to(here), log_sum_exp) * real.to(here)[:, None]
-            by_layer.append(attention.sum(-1) / count.to(here))
-            return output
-
-        hooks = [(f"blocks.{layer}.attn.call", at_call) for layer in range(model.sizes.n_layers)]
+        divisor = torch.tensor([wanted[item].divisor for item in batch], device=model.device)[:, None]
+        reading = PrefixReading(query, key, real, divisor)
+        hooks = [(f"blocks.{layer}.attn.call", reading) for layer in range(model.sizes.n_layers)]
         model.run_until_last(pad([rows[item] for item in batch], model.device), hooks)
-        return list(torch.stack([scores.cpu() for scores in by_layer], dim=1))
+        return list(torch.stack(reading.kept, dim=1))
 
     lengths = [len(row) for row in rows]
-    return torch.stack(map_batches(compute, lengths, batch_size, model.device.type, progress))
+    return torch.stack(map_batches(compute, lengths, batch_size, model.runs_on, progress))
 
 
 def _with_mask(entries: prefix.Entries) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,53 +85,74 @@ def copying_pass(
 
     def compute(batch: list[int]) -> Sequence[dict[str, Tensor]]:
         tokens = pad([rows[item] for item in batch], model.device)
-        lengths = torch.tensor([len(rows[item]) for item in batch])
-        by_layer = _on_embeddings(model, tokens, lengths, definitions)
-        stacked = {name: torch.stack([layer[name].cpu() for layer in by_layer], dim=1) for name in by_layer[0]}
+        reading = CopyingReading(tokens, torch.tensor([len(rows[item]) for item in batch]), definitions, model.bos)
+        model.run_until_last(tokens, _on_embeddings(model, reading))
+        stacked = {name: torch.stack([layer[name] for layer in reading.kept], dim=1) for name in reading.kept[0]}
         return [{name: values[row] for name, values in stacked.items()} for row in range(len(batch))]
 
-    found = map_batches(compute, [len(row) for row in rows], batch_size, model.device.type, progress)
+    found = map_batches(compute, [len(row) for row in rows], batch_size, model.runs_on, progress)
     return {name: torch.stack([row[name] for row in found]) for name in found[0]}
 
 
-def _on_embeddings(
-    model: Model, tokens: Int[Tensor, "batch pos"], lengths: Int[Tensor, " batch"], definitions: Sequence[str]
-) -> list[dict[str, Float[Tensor, "batch head"]]]:
-    """Run every layer's attention on the embeddings and score it: one dictionary of [batch, head] a layer."""
-    unembed, unembed_bias = unembedding(model, tokens)
-    positions = torch.arange(tokens.shape[1])
-    valid = (positions >= 1) & (positions < lengths[:, None])
-    begins_with_bos = tokens[:, :1] == (-1 if model.bos is None else model.bos)
-    embedded: list[Tensor] = []
-    by_layer: list[dict[str, Tensor]] = []
+class Embeddings:
+    """Gives every layer the embeddings to read, which the first one has."""
 
-    def at_input(resid_pre: Tensor, hook: Hook) -> Tensor | None:
-        if not embedded:
-            embedded.append(resid_pre)
+    def __init__(self) -> None:
+        self.embedded: Tensor | None = None
+
+    def __call__(self, resid_pre: Tensor, hook: Hook) -> Tensor | None:
+        """Remember them, or give them."""
+        if self.embedded is None:
+            self.embedded = resid_pre
             return None
-        return embedded[0].to(resid_pre.device)
+        return self.embedded.to(resid_pre.device)
 
-    def at_call(call: AttentionCall, hook: Hook) -> Tensor:
-        w_o, b_o = output_heads(model, hook.layer())
+
+class CopyingReading(Keeper):
+    """Keeps the copying scores of a layer's heads: a dictionary of [batch, head] by definition."""
+
+    def __init__(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        lengths: Int[Tensor, " batch"],
+        definitions: Sequence[str],
+        bos: int | None,
+    ) -> None:
+        super().__init__()
+        positions = torch.arange(tokens.shape[1])
+        self.tokens, self.definitions = tokens, list(definitions)
+        self.valid = (positions >= 1) & (positions < lengths[:, None])
+        self.begins_with_bos = tokens[:, :1] == (-1 if bos is None else bos)
+        self.unembedding: Any = None
+
+    def __call__(self, call: AttentionCall, hook: Hook) -> Tensor:
+        """Score the call."""
+        if self.unembedding is None:
+            self.unembedding = unembedding(hook.model, self.tokens)
+        rows, bias = self.unembedding
+        w_o, b_o = output_heads(hook.model, hook.layer())
         here = call.query.device
-        written = copies.project(unembed.to(here), unembed_bias.to(here), w_o, b_o)
-        scored = _score_call(call, written, valid.to(here), definitions)
-        scored["bos_attention"] = scored["bos_attention"] * begins_with_bos.to(here)
-        by_layer.append(scored)
+        written = project(rows.to(here), bias.to(here), w_o, b_o)
+        scored = _score_call(call, written, self.valid.to(here), self.definitions)
+        scored["bos_attention"] = scored["bos_attention"] * self.begins_with_bos.to(here)
+        self.kept.append({name: values.cpu() for name, values in scored.items()})
         return call.query  # never used: the next layer reads the embeddings again
 
-    hooks: list[tuple[str, Callable[..., Any]]] = []
+
+def _on_embeddings(model: Model, reading: CopyingReading) -> list[tuple[str, Any]]:
+    """Hooks that run every layer's attention on the embeddings and score it."""
+    embeddings = Embeddings()
+    hooks: list[tuple[str, Any]] = []
     for layer in range(model.sizes.n_layers):
         block = f"blocks.{layer}."
-        hooks += [(block + "hook_resid_pre", at_input), (block + "attn.call", at_call)]
+        hooks += [(block + "hook_resid_pre", embeddings), (block + "attn.call", reading)]
         if layer < model.sizes.n_layers - 1:
             hooks += [(f"{block}mlp.skip_{number}", _nothing) for number in range(len(model.family.mlp))]
-    model.run_until_last(tokens, hooks)
-    return by_layer
+    return hooks
 
 
 def _score_call(
-    call: AttentionCall, unembed: copies.Unembedding, valid: Tensor, definitions: Sequence[str]
+    call: AttentionCall, unembed: Unembedding, valid: Tensor, definitions: Sequence[str]
 ) -> dict[str, Float[Tensor, "batch head"]]:
     """Copying scores of one layer, a group of heads at a time."""
     batch, n_heads, length, _ = call.query.shape
@@ -121,14 +160,12 @@ def _score_call(
     parts = []
     for heads in torch.split(torch.arange(n_heads), group):
         some = call.of_heads(heads)
-        written = copies.Unembedding(unembed.per_head[:, heads], unembed.constant)
+        written = Unembedding(unembed.per_head[:, heads], unembed.constant)
         scores = some.scores().float()
         attended = scores.argmax(-1)
         z = scores.softmax(-1) @ some.value.float()
         through = {"published": some.value.float()}
-        part = {
-            name: copies.copying_score(through.get(name, z), attended, written, valid, name) for name in definitions
-        }
+        part = {name: copying_score(through.get(name, z), attended, written, valid, name) for name in definitions}
         own = attended == torch.arange(length, device=attended.device)
         part["self_attention"] = _share(own, valid)
         part["bos_attention"] = _share(attended == 0, valid)
@@ -150,5 +187,5 @@ def eigenvalues(model: Model) -> Float[Tensor, "layer head"]:
     by_layer = []
     for layer in range(model.sizes.n_layers):
         w_v, w_o = value_heads(model, layer).double(), output_heads(model, layer)[0].double()
-        by_layer.append(copies.eigenvalue_score(w_v, w_o, middle.to(w_v.device)).cpu())
+        by_layer.append(eigenvalue_score(w_v, w_o, middle.to(w_v.device)).cpu())
     return torch.stack(by_layer)

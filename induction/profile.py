@@ -1,16 +1,19 @@
 """One head at a glance: its scores, where it looks on a text, and what it writes for the tokens of that text."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from induction import copies, pattern
+from induction import pattern
+from induction.copies import Effects, Unembedding, effects, project
 from induction.drawing import check_counts
 from results import HeadProfile, HeadScores, InductionScores, InputError, Standing
-from tracing import AttentionCall, Hook, Model, provenance
+from tracing import AttentionCall, Hook, Keeper, Model, provenance
 from tracing.weights import output_heads, unembedding
 
 _ROWS_AT_ONCE = 1 << 13
@@ -57,7 +60,9 @@ def head_profile(
     check_counts(top=top)
     maps = _maps(model, scores)
     ids = _read(model, text)
-    attention = _call_of(model, ids, layer, head, alone=False).scores()[0, 0].float().softmax(-1)
+    looking = Looking(head)
+    model.run_until_last(ids, [(f"blocks.{layer}.attn.call", looking)])
+    (attention,) = looking.kept
     entropy = pattern.row_entropy(attention)
     places = _first_places(ids[0])
     sources = ids[0, places]
@@ -139,44 +144,63 @@ def _first_places(ids: Int[Tensor, " pos"]) -> Int[Tensor, " source"]:
     return torch.tensor(list(first.values()), device=ids.device)
 
 
-def _call_of(model: Model, ids: Int[Tensor, "1 pos"], layer: int, head: int, *, alone: bool) -> AttentionCall:
-    """The attention call of one head; `alone`, on the embeddings: the blocks before its own are left out."""
-    kept: list[AttentionCall] = []
-
-    def at_call(call: AttentionCall, hook: Hook) -> Tensor:
-        kept.append(call.of_heads(torch.tensor([head])))
-        return call.query  # never used: the pass ends here
-
-    def leave_out(value: Tensor, hook: Hook) -> None:
-        return None
-
-    before = [(f"blocks.{earlier}.skip", leave_out) for earlier in range(layer)] if alone else []
-    model.run_until_last(ids, [*before, (f"blocks.{layer}.attn.call", at_call)])
-    return kept[0]
-
-
-@torch.no_grad()
 def _written(
     model: Model, ids: Int[Tensor, "1 pos"], layer: int, head: int, places: Int[Tensor, " source"], k: int
-) -> copies.Effects:
-    """What the head writes for the tokens at these places, some of them at a time."""
-    value = _call_of(model, ids, layer, head, alone=True).value[0, 0].float()
-    values, own = value[places.to(value.device)], ids[0, places].to(value.device)
-    whole = _whole_unembedding(model, layer, head, value.device)
-    size = max(1, _LOGITS_AT_ONCE // model.sizes.vocab)
-    parts = [
-        copies.effects(some, tokens, whole, k) for some, tokens in zip(values.split(size), own.split(size), strict=True)
-    ]
-    return copies.Effects(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
+) -> Effects:
+    """What the head writes for the tokens at these places; alone, on the embeddings: earlier blocks are left out."""
+    writing = Writing(head, places, ids[0, places], k)
+    before = [(f"blocks.{earlier}.skip", _nothing) for earlier in range(layer)]
+    model.run_until_last(ids, [*before, (f"blocks.{layer}.attn.call", writing)])
+    return Effects(*writing.kept[0])
 
 
-def _whole_unembedding(model: Model, layer: int, head: int, device: torch.device) -> copies.Unembedding:
+def _nothing(value: Tensor, hook: Hook) -> None:
+    return None
+
+
+class Looking(Keeper):
+    """Keeps one head's pattern, [query, key] in float32."""
+
+    def __init__(self, head: int) -> None:
+        super().__init__()
+        self.head = head
+
+    def __call__(self, call: AttentionCall, hook: Hook) -> Tensor:
+        """Keep it."""
+        scores = call.of_heads(torch.tensor([self.head])).scores()
+        self.kept.append(scores[0, 0].float().softmax(-1).cpu())
+        return call.query  # never used: the pass ends here
+
+
+class Writing(Keeper):
+    """Keeps what one head writes for some tokens, as `copies.effects` gives it."""
+
+    def __init__(self, head: int, places: Int[Tensor, " source"], own: Int[Tensor, " source"], k: int) -> None:
+        super().__init__()
+        self.head, self.places, self.own, self.k = head, places, own, k
+
+    def __call__(self, call: AttentionCall, hook: Hook) -> Tensor:
+        """Work it out, for some of the tokens at a time."""
+        value = call.of_heads(torch.tensor([self.head])).value[0, 0].float()
+        values, own = value[self.places.to(value.device)], self.own.to(value.device)
+        whole = whole_unembedding(hook.model, hook.layer(), self.head, value.device)
+        size = max(1, _LOGITS_AT_ONCE // hook.model.sizes.vocab)
+        parts = [
+            effects(some, tokens, whole, self.k)
+            for some, tokens in zip(values.split(size), own.split(size), strict=True)
+        ]
+        self.kept.append([torch.cat(part).cpu() for part in zip(*parts, strict=True)])
+        return call.query  # never used: the pass ends here
+
+
+def whole_unembedding(model: Any, layer: int, head: int, device: torch.device) -> Unembedding:
     """The unembedding of the whole vocabulary in one head's own space, formed a few thousand rows at a time."""
     w_o, b_o = output_heads(model, layer)
-    parts: list[tuple[Float[Tensor, "1 1 key d_head"], Float[Tensor, "1 key"]]] = []
-    for tokens in torch.arange(model.sizes.vocab, device=model.device).split(_ROWS_AT_ONCE):
+    parts: list[Unembedding] = []
+    for tokens in torch.arange(model.sizes.vocab).split(_ROWS_AT_ONCE):
         rows, bias = unembedding(model, tokens[None])
-        part = copies.project(rows.to(device), bias.to(device), w_o[head : head + 1].to(device), b_o.to(device))
-        parts.append((part.per_head, part.constant))
-    per_head, constant = zip(*parts, strict=True)
-    return copies.Unembedding(torch.cat(per_head, dim=2), torch.cat(constant, dim=1))
+        part = project(rows.to(device), bias.to(device), w_o[head : head + 1].to(device), b_o.to(device))
+        parts.append(part)
+    return Unembedding(
+        torch.cat([part.per_head for part in parts], dim=2), torch.cat([part.constant for part in parts], dim=1)
+    )

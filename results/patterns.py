@@ -1,5 +1,7 @@
 """What every head attends to on one prompt."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -59,7 +61,7 @@ class Patterns(Stored):
         tokens: Sequence[str],
         definition: str = "",
         provenance: dict[str, Any] | None = None,
-    ) -> "Patterns":
+    ) -> Patterns:
         """Takes over attention as a model gives it.
 
         Args:

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import install_import_hook
 
 # Shapes and types in signatures are checked on the modules that are pure mathematics. (nnsight reads the source of
-# `with` blocks, so modules that open a trace stay as they are.)
-PURE = [f"induction.{name}" for name in ("sequences", "prefix", "copies", "learning", "pattern")]
-PURE += ["tracing.attention", "importance.ranks"]
+# `with` blocks, and of what goes to a server, so modules that open a trace or travel stay as they are.)
+PURE = [f"induction.{name}" for name in ("sequences", "prefix", "pattern")]
+PURE += ["importance.ranks"]
 install_import_hook(PURE, "beartype.beartype")
 
 # Two threads stall at barriers on the tiny tensors of most tests.

@@ -3,7 +3,6 @@
 from tracing.attention import AttentionCall
 from tracing.batches import BatchSize, Progress, map_batches, pad
 from tracing.cache import Cache
-from tracing.execute import Hook
 from tracing.load import load_model, randomised
 from tracing.masks import masked
 from tracing.model import Model
@@ -11,14 +10,17 @@ from tracing.provenance import identity, provenance
 from tracing.pruned import ParameterCounts, pruned, removed_parameters
 from tracing.pruned_files import save_pruned
 from tracing.sizes import Sizes
+from tracing.visits import Hook, Keeper, Pass
 
 __all__ = [
     "AttentionCall",
     "BatchSize",
     "Cache",
     "Hook",
+    "Keeper",
     "Model",
     "ParameterCounts",
+    "Pass",
     "Progress",
     "Sizes",
     "identity",

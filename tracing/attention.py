@@ -5,11 +5,14 @@ and computes what is asked of them: the output with the row-wise log-sum-exp (me
 entries of the pattern, or the whole pattern. Everything that changes a pattern (mask, sliding window, soft cap) is
 honoured; an argument that is not known here is refused, never ignored.
 
-Tensors are [batch, head, pos, d_head]; keys and values may have fewer heads (grouped queries).
+Tensors are [batch, head, pos, d_head]; keys and values may have fewer heads (grouped queries). Classes are plain, since
+they travel to wherever the model is (see `tracing.visits`).
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -28,27 +31,48 @@ _WITHOUT_EFFECT = {
 }
 
 
-class AttentionOutput(NamedTuple):
+class AttentionOutput:
     """What attention returns, with the logarithm of each row's normaliser."""
 
-    output: Float[Tensor, "batch head query d_head"]
-    log_sum_exp: Float[Tensor, "batch head query"]
+    def __init__(
+        self, output: Float[Tensor, "batch head query d_head"], log_sum_exp: Float[Tensor, "batch head query"]
+    ) -> None:
+        self.output, self.log_sum_exp = output, log_sum_exp
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.output, self.log_sum_exp))
 
 
-@dataclass(frozen=True)
 class AttentionCall:
-    """The arguments of one call of an attention function."""
+    """The arguments of one call of an attention function.
 
-    query: Float[Tensor, "batch head query d_head"]
-    key: Float[Tensor, "batch kv_head key d_head"]
-    value: Float[Tensor, "batch kv_head key d_head"]
-    mask: Tensor | None
-    """[batch or 1, head or 1, query, key]: True, or 0, where attention is allowed. None: causal."""
-    scale: float
-    soft_cap: float | None = None
+    Attributes:
+        query: Queries of every head.
+        key: Keys.
+        value: Values.
+        mask: [batch or 1, head or 1, query, key]: True, or 0, where attention is allowed. None: causal.
+        scale: What the products of queries and keys are multiplied by.
+        soft_cap: The bound that tanh brings the scores under, if there is one.
+    """
+
+    def __init__(
+        self,
+        query: Float[Tensor, "batch head query d_head"],
+        key: Float[Tensor, "batch kv_head key d_head"],
+        value: Float[Tensor, "batch kv_head key d_head"],
+        mask: Tensor | None,
+        scale: float,
+        soft_cap: float | None = None,
+    ) -> None:
+        self.query, self.key, self.value = query, key, value
+        self.mask, self.scale, self.soft_cap = mask, scale, soft_cap
+
+    def but(self, **changed: Any) -> AttentionCall:
+        """The same call with some arguments changed."""
+        return AttentionCall(**{**vars(self), **changed})
 
     @classmethod
-    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "AttentionCall":
+    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionCall:
         """Read the call's arguments as transformers passes them: (module, query, key, value, mask), keywords.
 
         Raises:
@@ -69,16 +93,16 @@ class AttentionCall:
             )
         call = cls(query, key, value, mask, scale, soft_cap)
         if mask is None and window is not None and key.shape[2] > window:
-            return replace(call, mask=(call.causal() & ~call.causal().tril(-window))[None, None])
+            return call.but(mask=(call.causal() & ~call.causal().tril(-window))[None, None])
         return call
 
-    def of_heads(self, heads: Int[Tensor, " some"]) -> "AttentionCall":
+    def of_heads(self, heads: Int[Tensor, " some"]) -> AttentionCall:
         """The call of some heads alone, with a key and value head for each of them."""
         group = self.query.shape[1] // self.key.shape[1]
         mask = self.mask if self.mask is None or self.mask.shape[1] == 1 else self.mask[:, heads]
         own = heads.to(self.query.device)
         key, value = self.key[:, own // group], self.value[:, own // group]
-        return replace(self, query=self.query[:, own], key=key, value=value, mask=mask)
+        return self.but(query=self.query[:, own], key=key, value=value, mask=mask)
 
     def causal(self, rows: slice = slice(None)) -> Tensor:
         """The causal mask [query, key], or some rows of it."""

@@ -14,8 +14,9 @@ BatchSize = int | Literal["auto"]
 Progress = Callable[[int], Any]
 """Called with the number of items done since the last call."""
 
-# Tokens that keep a device busy. More gains nothing; what does not fit into memory is halved until it does.
-_TOKENS = {"cpu": 1024, "cuda": 16384}
+# Tokens that keep a device busy, or are worth a request. More gains nothing; what does not fit into memory is halved
+# until it does.
+_TOKENS = {"cpu": 1024, "cuda": 16384, "server": 16384}
 
 
 def map_batches(
@@ -32,7 +33,7 @@ def map_batches(
         lengths: Each item's length in tokens.
         batch_size: Items a batch; "auto" fills a batch with as many tokens as keep the device busy. Either way a batch
             that does not fit into memory is halved, and so are those after it.
-        device: The kind of device the work is done on.
+        device: The kind of device the work is done on, or `server`.
         progress: Told of every batch that is done.
 
     Raises:

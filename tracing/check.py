@@ -4,7 +4,6 @@ Modules move and rename between releases of transformers, and a model may do mor
 check therefore asks for what must hold in any of these architectures, and names the hook that does not hold.
 """
 
-import re
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from results import InputError
 from tracing.cache import Cache
-from tracing.execute import Hook, HookFunction
+from tracing.execute import HookFunction
+from tracing.visits import Hook, attention_operation
 from tracing.weights import output_bias
 
 if TYPE_CHECKING:
@@ -34,23 +34,14 @@ def resolve_operations(model: "Model") -> None:
     """
     for layer in range(model.sizes.n_layers):
         block = model.envoy(f"{model.family.layers}.{layer}")
-        calls = [name for name in _operations(model, f"{layer}.{model.family.attention}") if _is_attention(name)]
-        if calls:
-            model.attention_operation = calls[-1]
+        found = attention_operation(model.envoy(f"{model.family.layers}.{layer}.{model.family.attention}"))
+        if found is not None:
+            model.attention_operation = found
         elif model.pruned is None or not model.pruned.heads[layer].all():
             raise InputError(f"{model.name}: no call of an attention interface in layer {layer}'s attention module")
         if not model.variant.parallel and model.family.mid not in block.source.names:
             found = ", ".join(block.source.names)
             raise InputError(f"{model.name}: hook_resid_mid needs operation {model.family.mid}; its block has {found}")
-
-
-def _operations(model: "Model", path: str) -> tuple[str, ...]:
-    names: tuple[str, ...] = model.envoy(f"{model.family.layers}.{path}").source.names
-    return names
-
-
-def _is_attention(operation: str) -> bool:
-    return re.fullmatch(r"attention_interface_\d+", operation) is not None
 
 
 def self_check(model: "Model") -> None:

@@ -1,6 +1,7 @@
 """Open a model, wherever it is."""
 
 import copy
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from tracing.anatomy import Anatomy, empty_copy, family_of
 from tracing.bars import bars_at_a_terminal
 from tracing.hook_map import build
 from tracing.model import Model
+from tracing.server import Server
 from tracing.surgery import lost_hooks, taken_out
 
 TINY_OPT = Path(__file__).parent / "tiny_opt"
@@ -26,6 +28,7 @@ def load_model(
     revision: str | None = None,
     dtype: torch.dtype | str | None = None,
     device_map: Any = None,
+    remote: bool | str | Server = False,
     tokenizer: Any = None,
 ) -> Model:
     """Open a model and check its hook map against it.
@@ -38,6 +41,8 @@ def load_model(
         revision: The Hub's branch, tag or commit.
         dtype: Number format of the weights; None keeps the checkpoint's.
         device_map: Where the layers go, as transformers takes it ("auto", "cuda", ...).
+        remote: Run it on a server that has it: True for NDIF (the variables NDIF_API_KEY and NDIF_HOST are read), a
+            server's address, or a `Server`. Only its configuration and tokenizer are read here, no weights.
         tokenizer: The tokenizer of a model in hand, or one to use in place of the model's own.
 
     Returns:
@@ -47,6 +52,8 @@ def load_model(
         InputError: There is no such model, it cannot be read, its architecture is not supported, or a hook does not
             show what it should.
     """
+    if remote:
+        return _on_server(source, revision, dtype, device_map, remote, tokenizer)
     if isinstance(source, str | Path) and pruned_files.is_one(source):
         hf, name, commit, found = _read_pruned(Path(source).expanduser(), revision, dtype, device_map)
         return opened(hf, tokenizer or found, name, commit)
@@ -71,6 +78,36 @@ def load_model(
     return opened(hf, tokenizer, name, None, None if wrapped is None else source)
 
 
+def _on_server(
+    source: Any, revision: str | None, dtype: Any, device_map: Any, remote: bool | str | Server, tokenizer: Any
+) -> Model:
+    """A model whose weights are on a server, and whose shapes alone are here."""
+    import nnsight
+    from nnsight.modeling.transformers import TransformersModel
+    from nnsight.util import to_import_path
+
+    if not isinstance(source, str | Path) or dtype is not None or device_map is not None:
+        raise InputError(
+            "remote= takes a name on the Hub, or a folder with the configuration of a model that the server has; its "
+            "number format and devices are the server's"
+        )
+    where, name = _resolve(source)
+    options = {"revision": revision} if revision is not None else {}
+    tokenizer = tokenizer or _tokenizer(where, options)
+    own = copy.deepcopy(tokenizer)  # nnsight sets the padding of the one it is given
+    wrapped = _reading(
+        where, "configuration", lambda: TransformersModel(where, task="text-generation", tokenizer=own, **options)
+    )
+    wrapped.dispatched = True  # which keeps nnsight from fetching the weights
+    model = opened(wrapped._module, tokenizer, name, revision, nnsight.NNsight(wrapped._module))
+    key = {"repo_id": name, "revision": revision or "main", "task": "text-generation"}
+    folder = Path(where).is_dir()
+    model_key = f"{to_import_path(TransformersModel)}:{json.dumps(key)}" if folder else wrapped.to_model_key()
+    address = remote if isinstance(remote, str) else None
+    model.run_on(remote if isinstance(remote, Server) else Server(model_key, address), wrapped)
+    return model
+
+
 def randomised(model: Model, seed: int = 0) -> Model:
     """The same architecture with freshly initialised random weights: the control for every measurement.
 
@@ -80,6 +117,8 @@ def randomised(model: Model, seed: int = 0) -> Model:
     """
     import transformers
 
+    if model.server is not None:
+        raise InputError(f"{model.name} runs on a server: random weights can be drawn for a model that is here only")
     if model.pruned is not None:
         raise InputError(f"{model.name} is structurally pruned: draw random weights for the whole model, then prune it")
     with torch.random.fork_rng(devices=[]):
@@ -117,9 +156,15 @@ def _read(
     hf.requires_grad_(False)
     tokenizer = None
     if with_tokenizer:
-        read = transformers.AutoTokenizer.from_pretrained
-        tokenizer = _reading(where, "tokenizer", lambda: read(where, **options))
+        tokenizer = _tokenizer(where, options)
     return hf, name, getattr(config, "_commit_hash", None), tokenizer
+
+
+def _tokenizer(where: str, options: dict[str, Any]) -> Any:
+    import transformers
+
+    read = transformers.AutoTokenizer.from_pretrained
+    return _reading(where, "tokenizer", lambda: read(where, **options))
 
 
 def _read_pruned(

@@ -10,9 +10,10 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from results import InputError
-from tracing.execute import Hook, Hooked
+from tracing.execute import Hooked
 from tracing.hook_map import HookMap
 from tracing.sizes import Sizes
+from tracing.visits import Hook
 
 if TYPE_CHECKING:
     from tracing.model import Model
@@ -51,11 +52,11 @@ class Removed:
         return found
 
 
-@dataclass(frozen=True)
 class _Zero:
-    """A hook on z that silences heads."""
+    """A hook on z that silences heads; plain, since it travels (see `tracing.visits`)."""
 
-    gone: Bool[Tensor, " head"]
+    def __init__(self, gone: Bool[Tensor, " head"]) -> None:
+        self.gone = gone
 
     def __call__(self, z: Tensor, hook: Hook) -> Tensor:
         return z.masked_fill(self.gone.to(z.device)[:, None], 0.0)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,12 +11,16 @@ from torch import Tensor
 from results import InputError
 from tracing import execute
 from tracing.cache import Cache
-from tracing.execute import Hook, Hooked, HookFunction
+from tracing.execute import Finish, Hooked, HookFunction
 from tracing.families import Family
 from tracing.hook_map import HookMap, HookName, Variant
 from tracing.masks import Removed
 from tracing.provenance import fingerprint, state
 from tracing.sizes import Sizes
+from tracing.visits import Keep, Pass, Select
+
+if TYPE_CHECKING:
+    from tracing.server import Server
 
 
 class Model:
@@ -34,6 +38,7 @@ class Model:
         hooks: Every hook name, and where its value is.
         removed: Parts that are removed at present; see `masked`.
         pruned: Parts that were taken out of the weights for good; see `tracing.pruned`. `sizes` are the whole model's.
+        server: Where it runs, if that is not here; the weights are there, and those here have shapes only.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Model:
         self.removed: Removed | None = None
         self.pruned = pruned
         self.attention_operation = ""
+        self.server: Server | None = None
         self._envoys: dict[str, Any] = {}
         self._fingerprint: tuple[Any, str] | None = None
 
@@ -76,8 +82,15 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where tokens go in."""
+        """Where tokens go in; for a model on a server, the CPU, from which they are sent."""
+        if self.server is not None:
+            return torch.device("cpu")
         return torch.device(self.hf.get_input_embeddings().weight.device)
+
+    @property
+    def runs_on(self) -> str:
+        """The kind of device that computes, such as `cpu` or `cuda`; or `server`."""
+        return "server" if self.server is not None else self.device.type
 
     @property
     def dtype(self) -> torch.dtype:
@@ -94,6 +107,8 @@ class Model:
 
     def fingerprint(self) -> str:
         """A digest of the weights; taken again only when they changed (see `tracing.provenance.state`)."""
+        if self.server is not None:
+            return self.server.fingerprint
         now = state(self.hf)
         if self._fingerprint is None or self._fingerprint[0] != now:
             self._fingerprint = (now, fingerprint(self.hf))
@@ -107,6 +122,11 @@ class Model:
                 envoy = envoy[int(part)] if part.isdigit() else getattr(envoy, part)
             self._envoys[path] = envoy
         return self._envoys[path]
+
+    def run_on(self, server: "Server", nnsight: Any) -> None:
+        """Run on a server from now on; `nnsight` is the model as the server is told of it."""
+        self.server, self.nnsight = server, nnsight
+        self._envoys.clear()
 
     def __call__(self, tokens: Int[Tensor, "batch pos"] | str) -> Float[Tensor, "batch pos vocab"]:
         """The logits, without the parts that are removed at present."""
@@ -157,8 +177,33 @@ class Model:
         Raises:
             InputError: A name is unknown, tokens do not fit the model, or a hook returns another shape.
         """
-        ids, hooks = self.check_tokens(tokens), self._all_hooks(fwd_hooks)
-        return execute.run(self, ids, hooks)
+        return self.run_passes([self.pass_with(tokens, fwd_hooks)])[0]
+
+    def run_passes(self, passes: Sequence[Pass]) -> list[Any]:
+        """Run some passes, and return the result of each; on a server, all of them are one request.
+
+        Args:
+            passes: From `pass_with` and `pass_at`; hooks of later ones may use what hooks of earlier ones kept.
+        """
+        return execute.run_all(self, passes)
+
+    def pass_with(
+        self,
+        tokens: Int[Tensor, "batch pos"] | str,
+        fwd_hooks: Sequence[tuple[HookName, HookFunction]] = (),
+        finish: Finish | None = None,
+    ) -> Pass:
+        """A forward pass for `run_passes`.
+
+        Args:
+            tokens: As in `run_with_hooks`.
+            fwd_hooks: As there.
+            finish: What makes the pass's result of the logits, where the model is; the logits themselves if None.
+
+        Raises:
+            InputError: As `run_with_hooks`.
+        """
+        return execute.make_pass(self.check_tokens(tokens), self._all_hooks(fwd_hooks), finish)
 
     def logits_at(
         self,
@@ -170,13 +215,28 @@ class Model:
         positions: Int[Tensor, "batch pos"] | None = None,
         seen: Bool[Tensor, "batch query key"] | None = None,
     ) -> Float[Tensor, "place vocab"]:
-        """The logits at some places: the unembedding, which costs most in small models, is applied to no others.
+        """The logits at some places: what `pass_at` makes, run at once."""
+        return self.run_passes([self.pass_at(tokens, row, pos, fwd_hooks, positions=positions, seen=seen)])[0]
+
+    def pass_at(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        row: Int[Tensor, " place"],
+        pos: Int[Tensor, " place"],
+        fwd_hooks: Sequence[tuple[HookName, HookFunction]] = (),
+        finish: Finish | None = None,
+        *,
+        positions: Int[Tensor, "batch pos"] | None = None,
+        seen: Bool[Tensor, "batch query key"] | None = None,
+    ) -> Pass:
+        """A pass for the logits at some places: the unembedding, which costs most in small models, works on no others.
 
         Args:
             tokens: Tokens.
             row: The sequence of each place.
             pos: Its index in the sequence.
             fwd_hooks: As in `run_with_hooks`.
+            finish: As in `pass_with`.
             positions: Each token's position, where that is not its index.
             seen: Which tokens each token attends to, where that is not all up to itself; needs `positions`.
 
@@ -190,17 +250,14 @@ class Model:
             mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill(~seen.cpu(), torch.finfo(self.dtype).min)
             inputs = {"attention_mask": mask[:, None].to(self.device), "position_ids": positions.to(self.device)}
 
-        def select(resid: Tensor, hook: Hook) -> Tensor:
-            return resid[row.to(resid.device), pos.to(resid.device)]
-
-        hooks = self._all_hooks([*fwd_hooks, ("unembed.select", select)])
-        return execute.run(self, ids, hooks, **inputs)
+        hooks = self._all_hooks([*fwd_hooks, ("unembed.select", Select(row, pos))])
+        return execute.make_pass(ids, hooks, finish, inputs=inputs)
 
     def run_until_last(self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]) -> None:
         """A forward pass for its hooks alone, without gradients; it ends after the last of them."""
         ids = self.check_tokens(tokens)
         with torch.no_grad():
-            execute.run_until_last(self, ids, self._all_hooks(fwd_hooks))
+            self.run_passes([execute.make_pass(ids, self._all_hooks(fwd_hooks), only_hooks=True)])
 
     def run_with_cache(
         self,
@@ -219,15 +276,10 @@ class Model:
         Raises:
             InputError: A name is unknown, or tokens do not fit the model.
         """
-        found: dict[str, Tensor] = {}
-
-        def keep(value: Tensor, hook: Hook) -> None:
-            found[hook.name] = value.clone()
-
-        sites = self.hooks.find(names if names is not None else names_filter)
+        keepers = {site.name: Keep() for site in self.hooks.find(names if names is not None else names_filter)}
         with torch.no_grad():
-            logits = self.run_with_hooks(tokens, [(site.name, keep) for site in sites])
-        return logits, Cache(found, self.sizes.n_layers)
+            logits = self.run_with_hooks(tokens, list(keepers.items()))
+        return logits, Cache({name: keep.kept[0] for name, keep in keepers.items()}, self.sizes.n_layers)
 
     def check_tokens(
         self, tokens: Int[Tensor, "batch pos"] | str, longest: int | None = None

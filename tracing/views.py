@@ -1,28 +1,36 @@
 """How a module's raw tensor is seen under a hook's name, and how an edit is put back."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
 from torch import Tensor
 
 
-@dataclass(frozen=True)
 class View:
-    """A part of a raw tensor, in the shape TransformerLens gives it.
+    """A part of a raw tensor, in the shape TransformerLens gives it; plain, since it travels (see `tracing.visits`).
 
     `read` and `write` are inverse: `read(write(raw, value, batch)) == value`. Neither changes its arguments.
+
+    Attributes:
+        heads: Split the last axis into so many heads; 0 leaves it whole.
+        part: Which of `parts` equal pieces of the last axis (0 queries, 1 keys, 2 values of a fused projection).
+        parts: How many pieces there are.
+        interleaved: Whether the pieces alternate head by head rather than follow one another.
+        flat: Whether the raw tensor has batch and position as one axis.
+        shared: Whether the raw tensor may have one row for the whole batch.
     """
 
-    heads: int = 0
-    """Split the last axis into so many heads; 0 leaves it whole."""
-    part: int = 0
-    """Which of `parts` equal pieces of the last axis (0 queries, 1 keys, 2 values of a fused projection)."""
-    parts: int = 1
-    interleaved: bool = False
-    """Whether the pieces alternate head by head rather than follow one another."""
-    flat: bool = False
-    """Whether the raw tensor has batch and position as one axis."""
-    shared: bool = False
-    """Whether the raw tensor may have one row for the whole batch."""
+    def __init__(
+        self,
+        heads: int = 0,
+        part: int = 0,
+        parts: int = 1,
+        *,
+        interleaved: bool = False,
+        flat: bool = False,
+        shared: bool = False,
+    ) -> None:
+        self.heads, self.part, self.parts = heads, part, parts
+        self.interleaved, self.flat, self.shared = interleaved, flat, shared
 
     def read(self, raw: Tensor, batch: int) -> Tensor:
         """The hook's value: [batch, pos, head, d_head], or [batch, pos, d] where there are no heads."""

@@ -1,5 +1,7 @@
 """The weights of a model's parts, in the shapes that formulas use, whatever the module that holds them."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import torch
@@ -61,7 +63,7 @@ def _epsilon(norm: nn.Module) -> float:
     return float(norm.eps if epsilon is None else epsilon)  # type: ignore[arg-type]
 
 
-def output_heads(model: "Model", layer: int) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
+def output_heads(model: Model, layer: int) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
     """W_O of each head and b_O, in float32."""
     projection = _whole_block(model, layer).get_submodule(model.family.output)
     weight = matrix(projection).float().unflatten(0, (model.sizes.n_heads, -1))
@@ -69,7 +71,7 @@ def output_heads(model: "Model", layer: int) -> tuple[Float[Tensor, "head d_head
     return weight, bias.float() if isinstance(bias, Tensor) else weight.new_zeros(weight.shape[-1])
 
 
-def value_heads(model: "Model", layer: int) -> Float[Tensor, "head d_model d_head"]:
+def value_heads(model: Model, layer: int) -> Float[Tensor, "head d_model d_head"]:
     """W_V of each query head, in float32; query heads of one group share theirs."""
     block, sizes = _whole_block(model, layer), model.sizes
     if model.family.fused:
@@ -82,18 +84,18 @@ def value_heads(model: "Model", layer: int) -> Float[Tensor, "head d_model d_hea
 
 
 def unembedding(
-    model: "Model", tokens: Int[Tensor, "batch pos"]
+    model: Model, tokens: Int[Tensor, "batch pos"]
 ) -> tuple[Float[Tensor, "batch pos d_model"], Float[Tensor, "batch pos"]]:
     """W_U[t] and b_U[t] of tokens, in float32: logit[t] = x · W_U[t] + b_U[t] for x in the residual stream."""
     head = model.hf.get_output_embeddings()
-    rows = head.weight[tokens].float()
+    rows = head.weight[tokens.to(head.weight.device)].float()
     if model.family.project_out:
         rows = rows @ _linear(model, model.family.project_out).float()
     bias = getattr(head, "bias", None)
-    return rows, rows.new_zeros(rows.shape[:2]) if bias is None else bias[tokens].float()
+    return rows, rows.new_zeros(rows.shape[:2]) if bias is None else bias[tokens.to(bias.device)].float()
 
 
-def unembed_embed(model: "Model") -> Float[Tensor, "d_model d_model"]:
+def unembed_embed(model: Model) -> Float[Tensor, "d_model d_model"]:
     """Σ over the vocabulary of W_U[:, t] W_E[t, :], in float64; positions, scales and norms are left out."""
     embed = model.hf.get_input_embeddings().weight.double()
     product = model.hf.get_output_embeddings().weight.double().T @ embed
@@ -104,7 +106,7 @@ def unembed_embed(model: "Model") -> Float[Tensor, "d_model d_model"]:
     return product
 
 
-def _whole_block(model: "Model", layer: int) -> nn.Module:
+def _whole_block(model: Model, layer: int) -> nn.Module:
     """A block that has all of its heads.
 
     Raises:
@@ -116,7 +118,7 @@ def _whole_block(model: "Model", layer: int) -> nn.Module:
     return block
 
 
-def _linear(model: "Model", path: str) -> Float[Tensor, "d_out d_in"]:
+def _linear(model: Model, path: str) -> Float[Tensor, "d_out d_in"]:
     """The matrix of a linear module as torch stores it."""
     weight: Tensor = model.hf.get_submodule(path).weight
     return weight

@@ -2,11 +2,15 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from standing_server import Standing
+
+from tracing.load import TINY_OPT
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
@@ -23,6 +27,20 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     for name in ("JUPYTER_PATH", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / "jupyter"))
     return "tests"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Standing]:
+    """The stand-in for the server that the third notebook asks, with the small model that comes with the package."""
+    standing = Standing(TINY_OPT)
+    yield standing
+    standing.process.kill()
+
+
+@pytest.fixture(autouse=True)
+def _variables(server: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NDIF_HOST", server.host)
+    monkeypatch.setenv("HEADCOUNT_MODEL", "tiny-opt")
 
 
 @notebooks
@@ -65,4 +83,4 @@ def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["1_induction_heads", "2_what_a_task_needs"]
+    assert [path.stem for path in NOTEBOOKS] == ["1_induction_heads", "2_what_a_task_needs", "3_on_a_server"]

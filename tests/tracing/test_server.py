@@ -1,0 +1,275 @@
+"""A model on a server: every measurement equals the local one, and what goes wrong on the way loses nothing."""
+
+import json
+
+import pytest
+import torch
+import zstandard
+from reference.models import BUILDERS, bpe_tokenizer
+from standing_server import Standing
+
+import importance
+import induction
+from importance import Example
+from results import InputError
+from tracing import Hook, load_model, masked, pruned, randomised
+from tracing import server as servers
+from tracing.server import Server, ServerError
+
+TEXT = "do re mi fa do re mi"
+EXAMPLES = [Example(context="do re mi", continuation=" fa"), Example(context="so la", continuation=" ti do")]
+
+
+@pytest.fixture(scope="module", params=["opt", "llama_wide_heads"])
+def standing(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served") / request.param
+    BUILDERS[request.param]().save_pretrained(folder)
+    bpe_tokenizer().save_pretrained(folder)
+    server = Standing(folder)
+    yield server
+    server.process.kill()
+
+
+@pytest.fixture
+def local(standing):
+    return load_model(standing.folder)
+
+
+@pytest.fixture
+def far(standing):
+    return load_model(standing.folder, remote=standing.host)
+
+
+def close(came, expected):
+    torch.testing.assert_close(came, expected, atol=1e-5, rtol=1e-5)
+
+
+class TestEqualsLocal:
+    def test_nothing_but_shapes_is_here(self, far):
+        assert all(parameter.is_meta for parameter in far.hf.parameters())
+        assert far.device == torch.device("cpu")
+
+    def test_logits_and_every_activation(self, local, far):
+        tokens = torch.randint(0, 100, (2, 9))
+        logits, cache = local.run_with_cache(tokens)
+        remote_logits, remote_cache = far.run_with_cache(tokens)
+        close(remote_logits, logits)
+        close(far(tokens), logits)
+        assert set(remote_cache) == set(cache)
+        for name in cache:
+            close(remote_cache[name], cache[name])
+
+    def test_a_function_that_a_person_wrote(self, local, far):
+        scale = 3.0
+
+        def louder(z, hook):
+            return z * scale if hook.layer() == 1 else None
+
+        hooks = [("blocks.1.attn.hook_z", louder), ("blocks.0.hook_mlp_out", lambda value, hook: 0 * value)]
+        came, expected = (model.run_with_hooks(TEXT, hooks) for model in (far, local))
+        close(came, expected)
+        assert not torch.allclose(came, local(TEXT))
+
+    def test_parts_removed(self, local, far):
+        for parts in ({"heads": [(0, 1), (1, 0)]}, {"ffns": [1]}):
+            with masked(far, **parts), masked(local, **parts):
+                close(far(TEXT), local(TEXT))
+
+    def test_induction_scores(self, local, far):
+        tokens = induction.repeated_tokens(local, 6, 3)
+        for definition in ("successor", "published"):
+            ours, theirs = (induction.prefix_matching(model, tokens, 6, definition) for model in (local, far))
+            close(theirs.values, ours.values)
+            close(theirs.variance, ours.variance)
+        distinct = tokens[:, :7]
+        for definition in ("head-output", "published", "olsson"):
+            ours, theirs = (induction.copying(model, distinct, definition) for model in (local, far))
+            close(theirs.values, ours.values)
+            close(theirs.extras["self_attention"], ours.extras["self_attention"])
+
+    def test_loss_by_repeat(self, standing, local, far):
+        before = standing.counts["requests"]
+        ours, theirs = (induction.repeat_loss(model, 3, period=6) for model in (local, far))
+        close(theirs.loss, ours.loss)
+        assert standing.counts["requests"] == before + 1
+
+    @pytest.mark.parametrize("method", ["gradient", "oracle"])
+    def test_head_importance(self, local, far, method):
+        ours, theirs = (importance.head_importance(model, EXAMPLES, method) for model in (local, far))
+        close(theirs.values, ours.values)
+        close(theirs.folds, ours.folds)
+        assert ours.values.any()
+
+    def test_accuracy_and_ffn_importance(self, local, far):
+        task = importance.load_task("plural")
+        ours, theirs = (importance.accuracy(model, task, 1, 8) for model in (local, far))
+        close(theirs.gold_log_p, ours.gold_log_p)
+        assert theirs.value == ours.value
+        ours, theirs = (importance.ffn_importance(model, task, 1, 8) for model in (local, far))
+        close(theirs.extras["log_p"], ours.extras["log_p"])
+
+    def test_attention_of_every_head(self, local, far):
+        ours, theirs = (induction.record_patterns(model, TEXT) for model in (local, far))
+        assert (theirs.weights.int() - ours.weights.int()).abs().max() <= 1
+        assert theirs.tokens == ours.tokens
+
+    def test_one_head_at_a_glance(self, local, far):
+        ours, theirs = (induction.head_profile(model, 1, 1, TEXT) for model in (local, far))
+        close(theirs.pattern, ours.pattern)
+        close(theirs.raised_logits, ours.raised_logits)
+        assert theirs.raised == ours.raised
+
+
+class TestTheWire:
+    def test_a_request_carries_no_weights_and_no_bytecode(self, far, monkeypatch):
+        seen = []
+        submit = Server._submit
+        monkeypatch.setattr(Server, "_submit", lambda self, blob: seen.append(blob) or submit(self, blob))
+        far.run_with_cache(TEXT)
+        induction.copying(far, torch.arange(2, 14)[None])
+        importance.head_importance(far, EXAMPLES)
+        induction.head_profile(far, 1, 1, TEXT)
+        for blob in seen:
+            plain = zstandard.ZstdDecompressor().decompress(blob, max_output_size=1 << 26)
+            assert len(plain) < 100_000
+            assert b"CodeType" not in plain  # generated methods have no source, and other Pythons cannot read them
+
+    def test_scores_come_back_and_not_patterns(self, far):
+        received = []
+        for period in (8, 14):
+            before = far.server.received
+            induction.prefix_matching(far, induction.repeated_tokens(far, period, 4), period)
+            received.append(far.server.received - before)
+        assert received[1] <= received[0] * 1.05
+
+    def test_sequences_share_requests(self, standing, far):
+        before = standing.counts["requests"]
+        induction.prefix_matching(far, induction.repeated_tokens(far, 8, 20), 8)
+        assert standing.counts["requests"] == before + 1
+
+    def test_the_oracle_of_all_ffns_is_one_request(self, standing, far):
+        before = standing.counts["requests"]
+        importance.ffn_importance(far, importance.load_task("plural"), 0, 4)
+        assert standing.counts["requests"] == before + 1
+
+    def test_no_key_is_written_or_said(self, standing, tmp_path, monkeypatch, capsys):
+        monkeypatch.setenv("NDIF_API_KEY", "a-key-nobody-may-see")
+        said = []
+        far = load_model(standing.folder, remote=standing.host)
+        far.server.keep_jobs(tmp_path / "jobs.json", said.append)
+        scores = induction.prefix_matching(far, induction.repeated_tokens(far, 6, 2), 6)
+        scores.save(tmp_path / "scores.safetensors")
+        standing.goes_wrong({"path": "/request", "kind": "status", "status": 401, "detail": "no such key"})
+        with pytest.raises(ServerError, match="refuses the key: no such key: set the variable NDIF_API_KEY") as error:
+            far(TEXT)
+        texts = [path.read_bytes() for path in tmp_path.iterdir()]
+        assert not any(b"nobody-may-see" in text for text in texts)
+        assert "nobody-may-see" not in f"{said} {error.value} {capsys.readouterr()} {scores.provenance}"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(servers, "PAUSES", (0.01, 0.05))
+    monkeypatch.setattr(servers, "GRACE", 0.2)
+
+
+@pytest.mark.usefixtures("quick")
+class TestFaults:
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"path": "/request", "kind": "status", "status": 429},
+            {"path": "/request", "kind": "status", "status": 500},
+            {"path": "/response", "kind": "status", "status": 503},
+            {"path": "/response", "kind": "drop"},
+            {"path": "/result", "kind": "drop"},
+            {"path": "/result", "kind": "truncate"},
+            {"path": "/response", "kind": "slow", "seconds": 0.5},
+        ],
+    )
+    def test_what_passes_is_waited_for_and_nothing_runs_twice(self, standing, local, far, fault):
+        before = standing.counts["runs"]
+        standing.goes_wrong(fault, fault)
+        close(far(TEXT), local(TEXT))
+        assert standing.counts["runs"] == before + 1
+
+    @pytest.mark.parametrize(
+        ("fault", "message"),
+        [
+            ({"path": "/request", "kind": "status", "status": 400, "detail": "bad model"}, "status 400: bad model"),
+            ({"path": "/request", "kind": "garbage"}, "does not speak NDIF's protocol"),
+            ({"path": "/response", "kind": "garbage"}, "does not speak NDIF's protocol"),
+            ({"path": "/request", "kind": "drop", "when": "after"}, "whether it was taken is not known"),
+        ],
+    )
+    def test_what_does_not_pass_is_said_at_once(self, standing, far, fault, message):
+        before = standing.counts["requests"]
+        standing.goes_wrong(fault)
+        with pytest.raises(ServerError, match=message):
+            far(TEXT)
+        assert standing.counts["requests"] <= before + 1
+
+    def test_a_server_that_stays_busy_is_given_up_with_a_count(self, standing, far, monkeypatch):
+        monkeypatch.setattr(servers, "RETRIES", 3)
+        standing.goes_wrong(*[{"path": "/request", "kind": "status", "status": 503}] * 3)
+        with pytest.raises(ServerError, match=r"is busy \(status 503\); tried 3 times"):
+            far(TEXT)
+
+    def test_nobody_there(self, far, monkeypatch):
+        monkeypatch.setattr(servers, "RETRIES", 2)
+        far.server.host = "http://127.0.0.1:9"
+        with pytest.raises(ServerError, match="cannot be reached or is busy"):
+            far(TEXT)
+
+    def test_an_error_of_the_request_is_carried_back(self, far):
+        def wrong(value, hook):
+            raise ArithmeticError("nothing adds up")
+
+        with pytest.raises(ServerError, match=r"could not do the job: .*nothing adds up"):
+            far.run_with_hooks(TEXT, [("blocks.0.hook_mlp_out", wrong)])
+        assert far(TEXT).shape[1] == len(far.to_tokens(TEXT)[0])
+
+    def test_a_result_of_another_shape_is_refused(self, far, monkeypatch):
+        monkeypatch.setattr(Server, "_result", lambda self, answer: [[torch.zeros(1), [[], []]]])
+        with pytest.raises(ServerError, match="expected the results of 1 passes"):
+            far(TEXT)
+
+    def test_a_restart_fetches_what_was_submitted_before(self, standing, tmp_path, monkeypatch):
+        tokens = induction.repeated_tokens(load_model(standing.folder), 6, 3)
+
+        def measure():
+            far = load_model(standing.folder, remote=standing.host)
+            far.server.keep_jobs(tmp_path / "jobs.json")
+            return induction.prefix_matching(far, tokens, 6)
+
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        before = standing.counts["runs"]
+        with monkeypatch.context() as patch:
+            patch.setattr(Server, "_wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                measure()
+        close(measure().values, induction.prefix_matching(load_model(standing.folder), tokens, 6).values)
+        assert standing.counts["runs"] == before + 1
+        assert json.loads((tmp_path / "jobs.json").read_text()) == {}
+
+    def test_a_job_that_the_server_forgot_is_submitted_anew(self, standing, local, far, tmp_path, monkeypatch):
+        far.server.keep_jobs(tmp_path / "jobs.json")
+        monkeypatch.setattr(servers.Jobs, "get", lambda self, digest: "a-job-of-last-year")
+        close(far(TEXT), local(TEXT))
+
+
+def test_what_cannot_be_had_from_a_server_is_said(standing, far):
+    with pytest.raises(InputError, match="random weights can be drawn for a model that is here only"):
+        randomised(far)
+    with pytest.raises(InputError, match=r"runs on a server, whose weights stay as they are: use tracing\.masked"):
+        pruned(far, heads=[(0, 0)])
+    with pytest.raises(InputError, match="remote= takes a name on the Hub"):
+        load_model(BUILDERS["opt"](), remote=standing.host)
+    with pytest.raises(InputError, match="remote must be True or a server's address"):
+        load_model(standing.folder, remote="gopher://there")
+
+
+def test_hooks_learn_their_layer():
+    assert Hook("blocks.3.hook_mlp_out").layer() == 3
