@@ -26,7 +26,7 @@ def findings(model: str | None = None) -> list[Finding]:
     """Everything the doctor looks at; with a model, its hooks too."""
     found = [_python(), *map(_package, PACKAGES), *map(_room, ROOMS)]
     if all(finding.ok for finding in found):
-        found += [_default_model(), _task_rows(), _pip(), _hub()]
+        found += [_default_model(), _task_rows(), _pip(), _hub(), _server()]
         found += [] if model is None else [_hooks(model)]
     return found
 
@@ -96,6 +96,18 @@ def _hub() -> Finding:
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
         return Finding("Hugging Face Hub", True, f"does not answer ({reason}): models come from folders and the cache")
+
+
+def _server() -> Finding:
+    from tracing.server import ServerError, address, has_key, running
+
+    what = f"server {address()}"
+    try:
+        models = running()
+    except ServerError as error:
+        return Finding(what, True, f"{error}: models run here")
+    key = "a key is set" if has_key() else "no key is set: NDIF_API_KEY"
+    return Finding(what, True, f"runs {', '.join(models) or 'no model at present'}; {key}")
 
 
 def _hooks(model: str) -> Finding:

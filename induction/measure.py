@@ -93,6 +93,8 @@ def copying(
     if len(rows[0]) < 2:
         raise InputError("copying needs 2 tokens or more in a sequence")
     settings = {"n_tokens": len(rows[0]), "batch_size": batch_size}
+    if definition == "eigenvalue" and model.server is not None:
+        raise InputError(f"eigenvalue copying reads the weights, which {model.name} has on a server: take another")
     if definition == "eigenvalue":
         values = eigenvalues(model)
         return HeadScores(

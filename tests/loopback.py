@@ -146,6 +146,10 @@ class Handler(BaseHTTPRequestHandler):
         return {"id": job, "status": "RECEIVED", "description": ""}
 
     def do_GET(self):
+        if self.path == "/status":
+            one = {"repo_id": "facebook/opt-66b", "application_state": "RUNNING", "deployment_level": "HOT"}
+            other = {"repo_id": "gpt2", "application_state": "DEPLOYING", "deployment_level": "WARM"}
+            return self.answer({"deployments": {"one": one, "other": other}})
         if self.path == "/counts":
             return self.answer(self.served.counts)
         fault = self.fault()

@@ -42,6 +42,41 @@ GRACE = 10.0
 """Seconds for which a server may not know a job yet, or any more, before it is submitted anew."""
 
 
+def address(host: str | None = None) -> str:
+    """A server's address: the one given, that in the variable NDIF_HOST, or NDIF's own.
+
+    Raises:
+        InputError: It is no address.
+    """
+    from nnsight.schema.config import CONFIG
+
+    found = (host or os.environ.get("NDIF_HOST") or CONFIG.API.HOST).rstrip("/")
+    if not found.startswith(("http://", "https://")):
+        raise InputError(f"remote must be True or a server's address (http://...), not {found!r}")
+    return found
+
+
+def has_key() -> bool:
+    """Whether there is a key to show to the server."""
+    return "ndif-api-key" in _headers()
+
+
+def running(host: str | None = None) -> list[str]:
+    """The models that a server runs at present.
+
+    Raises:
+        ServerError: It does not answer, or says something else.
+    """
+    import httpx
+
+    try:
+        reply = httpx.get(f"{address(host)}/status", timeout=5.0, trust_env=False).raise_for_status().json()
+        deployed = reply["deployments"].values()
+        return sorted({one["repo_id"] for one in deployed if one.get("application_state") == "RUNNING"})
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ServerError(f"{address(host)} does not say what it runs ({type(error).__name__}: {error})") from error
+
+
 class ServerError(Exception):
     """The server cannot be reached, refuses, or failed; the message says which, and what to do."""
 
@@ -70,15 +105,11 @@ class Server:
         *,
         timeout: float = 3600.0,
     ) -> None:
-        from nnsight.schema.config import CONFIG
-
         self.model_key, self.timeout = model_key, timeout
         self.say: Callable[[str], Any] | None = None
-        self.host = (host or os.environ.get("NDIF_HOST") or CONFIG.API.HOST).rstrip("/")
+        self.host = address(host)
         self.sent = self.received = 0
         self.jobs = Jobs(None)
-        if not self.host.startswith(("http://", "https://")):
-            raise InputError(f"remote must be True or a server's address (http://...), not {self.host!r}")
 
     @property
     def fingerprint(self) -> str:
@@ -193,7 +224,7 @@ class Server:
         # A request whose sending broke off may have been taken, and must not run twice; a question may be repeated.
         again = (httpx.ConnectError, httpx.ConnectTimeout) if method == "POST" else (httpx.TransportError,)
         response = self._repeated(
-            lambda client: client.request(method, self.host + path, headers=self._headers(), **content), *again
+            lambda client: client.request(method, self.host + path, headers=_headers(), **content), *again
         )
         if missing_is_none and response.status_code == 404:
             return None
@@ -229,14 +260,6 @@ class Server:
             time.sleep(float(wait) if wait.isdigit() else PAUSES[0] * 4**attempt)
         raise ServerError(f"{self.host} cannot be reached or is busy ({reason}); tried {RETRIES} times; try later")
 
-    def _headers(self) -> dict[str, str]:
-        from nnsight.schema.config import CONFIG
-
-        key = os.environ.get("NDIF_API_KEY") or CONFIG.API.APIKEY
-        return {"nnsight-version": version("nnsight"), "python-version": sys.version} | (
-            {"ndif-api-key": key} if key else {}
-        )
-
     def _refused(self, response: Any) -> str:
         try:
             detail = response.json().get("detail")
@@ -246,6 +269,14 @@ class Server:
         if response.status_code in (401, 403):
             return f"{self.host} refuses the key{said}: set the variable NDIF_API_KEY to a valid one"
         return f"{self.host} refuses the request with status {response.status_code}{said}"
+
+
+def _headers() -> dict[str, str]:
+    from nnsight.schema.config import CONFIG
+
+    key = os.environ.get("NDIF_API_KEY") or CONFIG.API.APIKEY
+    said = {"nnsight-version": version("nnsight"), "python-version": sys.version}
+    return said | ({"ndif-api-key": key} if key else {})
 
 
 OCTETS = "application/octet-stream"

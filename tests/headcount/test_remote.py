@@ -55,3 +55,14 @@ def test_a_server_that_refuses_ends_with_status_1_and_one_line(standing, tmp_pat
     status, _, err = run(capsys, *command, "--out", tmp_path / "run")
     assert (status, err.count("\n")) == (1, 1)
     assert "set the variable NDIF_API_KEY" in err
+
+
+def test_the_doctor_says_what_a_server_runs_and_not_the_key(standing, capsys, monkeypatch):
+    monkeypatch.setenv("NDIF_HOST", standing.host)
+    monkeypatch.setenv("NDIF_API_KEY", KEY)
+    _, out, _ = run(capsys, "doctor")
+    assert f"ok   server {standing.host}: runs facebook/opt-66b; a key is set" in out
+    monkeypatch.setenv("NDIF_HOST", "http://127.0.0.1:9")
+    _, out, err = run(capsys, "doctor")
+    assert "does not say what it runs" in out
+    assert KEY not in out + err

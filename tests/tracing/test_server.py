@@ -265,6 +265,8 @@ def test_what_cannot_be_had_from_a_server_is_said(standing, far):
         randomised(far)
     with pytest.raises(InputError, match=r"runs on a server, whose weights stay as they are: use tracing\.masked"):
         pruned(far, heads=[(0, 0)])
+    with pytest.raises(InputError, match="eigenvalue copying reads the weights"):
+        induction.copying(far, torch.arange(2, 14)[None], "eigenvalue")
     with pytest.raises(InputError, match="remote= takes a name on the Hub"):
         load_model(BUILDERS["opt"](), remote=standing.host)
     with pytest.raises(InputError, match="remote must be True or a server's address"):
