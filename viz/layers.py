@@ -31,24 +31,22 @@ def ffn_importance(scores: LayerScores, *, title: str | None = None, theme: str 
     if not isinstance(scores, LayerScores):
         raise InputError(f"scores: expected LayerScores, got {type(scores).__name__}; viz.heads draws scores of heads")
     colours, values, stderr = themes.named(theme), scores.values.numpy(), scores.stderr
-    figure = go.Figure(
-        go.Scatter(
-            x=np.arange(len(values)),
-            y=np.where(np.isfinite(values), values, np.nan),
-            error_y={"array": None if stderr is None else stderr.numpy(), "visible": stderr is not None, "width": 0},
-            mode="markers",
-            marker={"size": 7},
-            hovertext=_hover(scores),
-            hoverinfo="text",
-            name="",
-        )
-    )
+    points = {
+        "type": "scatter",
+        "x": np.arange(len(values)),
+        "y": np.where(np.isfinite(values), values, np.nan),
+        "error_y": {"array": None if stderr is None else stderr.numpy(), "visible": stderr is not None, "width": 0},
+        "mode": "markers",
+        "marker": {"size": 7},
+        "hovertext": _hover(scores),
+        "hoverinfo": "text",
+        "name": "",
+    }
     layers = np.flatnonzero(~np.isfinite(values))
-    themes.mark_missing(figure, layers, np.zeros(len(layers)), colours)
+    crosses = themes.crosses(layers, np.zeros(len(layers)), colours)
     heading = words.heading(scores) if title is None else title
-    return figure.update_layout(
-        template=themes.template(colours), **_frame(len(values), heading, words.quantity(scores))
-    )
+    frame = _frame(len(values), heading, words.quantity(scores))
+    return go.Figure([points, *crosses], {"template": themes.template(colours), **frame})
 
 
 def _hover(scores: LayerScores) -> list[str]:

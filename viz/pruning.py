@@ -58,23 +58,25 @@ def pruning_curve(
     named = dict(curves) if isinstance(curves, Mapping) else {"": curves}
     _check(named, value)
     colours, first = themes.named(theme), next(iter(named.values()))
-    figure = go.Figure()
-    for place, (name, curve) in enumerate(named.items()):
-        _add(figure, name, curve, _line(curve, value), place)
-    if value == "accuracy":
-        _add_guesses(figure, first)
+    traces = [
+        trace
+        for place, (name, curve) in enumerate(named.items())
+        for trace in _traces(name, curve, _line(curve, value), place)
+    ]
     heading = f"{first.provenance.get('task', '')}: {TITLES[value]} as {PARTS[first.component]} are removed"
     text, top = themes.title(heading if title is None else title, WIDTH)
-    return figure.update_layout(
-        template=themes.template(colours),
-        title=text,
-        width=WIDTH,
-        height=HEIGHT + top,
-        margin={"l": 64, "r": 24, "t": top, "b": 120},
-        legend={"orientation": "h", "y": -0.32, "yanchor": "top"},
-        xaxis={"title": {"text": f"{PARTS[first.component]} removed, %"}, "showgrid": False},
-        yaxis={"title": {"text": TITLES[value]}, "zeroline": value != "accuracy"},
-    )
+    layout = {
+        "template": themes.template(colours),
+        "title": text,
+        "width": WIDTH,
+        "height": HEIGHT + top,
+        "margin": {"l": 64, "r": 24, "t": top, "b": 120},
+        "legend": {"orientation": "h", "y": -0.32, "yanchor": "top"},
+        "xaxis": {"title": {"text": f"{PARTS[first.component]} removed, %"}, "showgrid": False},
+        "yaxis": {"title": {"text": TITLES[value]}, "zeroline": value != "accuracy"},
+    }
+    # All at once: each later addition makes plotly go through the whole figure again.
+    return go.Figure(traces, layout | (_guesses(first) if value == "accuracy" else {}))
 
 
 def pruning_grid(grid: PruningGrid, *, title: str | None = None, theme: str = "light") -> go.Figure:
@@ -142,20 +144,25 @@ def _line(curve: PruningCurve, value: Value) -> Line:
     return Line(values.numpy(), spread)
 
 
-def _add(figure: go.Figure, name: str, curve: PruningCurve, line: Line, place: int) -> None:
+def _traces(name: str, curve: PruningCurve, line: Line, place: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """A band and a line, which the legend shows and hides together."""
     x, control = list(curve.percents), curve.strategy == "random"
     low, high = line.values - line.spread, line.values + line.spread
     colour = themes.NEUTRAL if control else themes.SERIES[place % len(themes.SERIES)]
-    band = {"line": {"width": 0}, "fillcolor": colour, "opacity": 0.15, "hoverinfo": "skip", "showlegend": False}
-    figure.add_scatter(x=[*x, *x[::-1]], y=[*high, *low[::-1]], fill="toself", mode="lines", legendgroup=name, **band)
     seeds = f" ({len(curve.seeds)}, band of their spread)" if len(curve.seeds) > 1 else ""
-    figure.add_scatter(
-        x=x, y=line.values, mode="lines+markers", name=escape(name + seeds), showlegend=bool(name), legendgroup=name,
-        line={"color": colour, "width": 2, "dash": "dot" if control else "solid"},
-        marker={"symbol": themes.SYMBOLS[place % len(themes.SYMBOLS)], "size": 7},
-        hovertext=_hover(curve, name, line), hoverinfo="text",
-    )  # fmt: skip
+    band = {
+        "type": "scatter", "x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "fill": "toself", "mode": "lines",
+        "legendgroup": name, "line": {"width": 0}, "fillcolor": colour, "opacity": 0.15, "hoverinfo": "skip",
+        "showlegend": False,
+    }  # fmt: skip
+    drawn = {
+        "type": "scatter", "x": x, "y": line.values, "mode": "lines+markers", "name": escape(name + seeds),
+        "showlegend": bool(name), "legendgroup": name,
+        "line": {"color": colour, "width": 2, "dash": "dot" if control else "solid"},
+        "marker": {"symbol": themes.SYMBOLS[place % len(themes.SYMBOLS)], "size": 7},
+        "hovertext": _hover(curve, name, line), "hoverinfo": "text",
+    }  # fmt: skip
+    return band, drawn
 
 
 def _hover(curve: PruningCurve, name: str, line: Line) -> list[str]:
@@ -172,16 +179,18 @@ def _hover(curve: PruningCurve, name: str, line: Line) -> list[str]:
     return texts
 
 
-def _add_guesses(figure: go.Figure, curve: PruningCurve) -> None:
-    """Dashed lines; where both lie at one level, one line with both names."""
+def _guesses(curve: PruningCurve) -> dict[str, Any]:
+    """Dashed lines over the whole width; where both lie at one level, one line with both names."""
     levels: dict[float, list[str]] = {}
     for what, level in (("chance", curve.chance), ("majority", curve.majority)):
         if np.isfinite(level):
             levels.setdefault(round(level, 3), []).append(what)
-    for level, names in levels.items():
-        figure.add_hline(
-            y=level, line={"dash": "dash", "width": 1}, annotation={"text": " and ".join(names), "showarrow": False}
-        )
+    across, dashed = {"xref": "x domain", "yref": "y"}, {"dash": "dash", "width": 1}
+    said = {**across, "x": 1, "xanchor": "right", "yanchor": "bottom", "showarrow": False}
+    return {
+        "shapes": [{"type": "line", **across, "x0": 0, "x1": 1, "y0": y, "y1": y, "line": dashed} for y in levels],
+        "annotations": [{**said, "y": y, "text": " and ".join(names)} for y, names in levels.items()],
+    }
 
 
 def _cells(grid: PruningGrid) -> list[list[str]]:

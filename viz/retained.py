@@ -36,30 +36,34 @@ def capacity_retained(
     named = dict(capacities) if isinstance(capacities, Mapping) else {"": capacities}
     if not named:
         raise InputError("capacities: expected at least one, got none")
-    colours, figure = themes.named(theme), go.Figure()
+    colours = themes.named(theme)
+    traces = []
     for place, (name, capacity) in enumerate(named.items()):
         columns = _columns(capacity)
+        x = columns["removed"]
         if len(named) == 1:
-            _band(figure, columns, "null_low", "null_high", themes.NEUTRAL)
             grey = {"color": themes.NEUTRAL, "dash": "dot", "width": 1}
-            figure.add_scatter(x=columns["removed"], y=columns["null_mean"], line=grey, name="random within layers")
+            null = {"type": "scatter", "x": x, "y": columns["null_mean"], "line": grey, "name": "random within layers"}
+            traces += [_band(columns, "null_low", "null_high", themes.NEUTRAL), null]
         colour = themes.SERIES[place % len(themes.SERIES)]
-        _band(figure, columns, "low", "high", colour)
-        figure.add_scatter(
-            x=columns["removed"], y=columns["retained"], mode="lines", line={"color": colour, "width": 2},
-            name=escape(name) or "by importance", hovertemplate="%{x} heads removed<br>%{y:.1f} % left<extra></extra>",
-        )  # fmt: skip
+        left = {
+            "type": "scatter", "x": x, "y": columns["retained"], "mode": "lines", "line": {"color": colour, "width": 2},
+            "name": escape(name) or "by importance",
+            "hovertemplate": "%{x} heads removed<br>%{y:.1f} % left<extra></extra>",
+        }  # fmt: skip
+        traces += [_band(columns, "low", "high", colour), left]
     text, top = themes.title("Capacity retained" if title is None else title, WIDTH)
-    return figure.update_layout(
-        template=themes.template(colours),
-        title=text,
-        width=WIDTH,
-        height=HEIGHT + top,
-        margin={"l": 64, "r": 24, "t": top, "b": 96},
-        legend={"orientation": "h", "y": -0.25},
-        xaxis={"title": {"text": "heads removed"}, "showgrid": False},
-        yaxis={"title": {"text": "score left, %"}, "range": [0, 103]},
-    )
+    layout = {
+        "template": themes.template(colours),
+        "title": text,
+        "width": WIDTH,
+        "height": HEIGHT + top,
+        "margin": {"l": 64, "r": 24, "t": top, "b": 96},
+        "legend": {"orientation": "h", "y": -0.25},
+        "xaxis": {"title": {"text": "heads removed"}, "showgrid": False},
+        "yaxis": {"title": {"text": "score left, %"}, "range": [0, 103]},
+    }
+    return go.Figure(traces, layout)
 
 
 def _columns(capacity: Any) -> dict[str, list[float]]:
@@ -72,8 +76,10 @@ def _columns(capacity: Any) -> dict[str, list[float]]:
     return {name: [row[name] for row in rows] for name in COLUMNS}  # type: ignore[misc]
 
 
-def _band(figure: go.Figure, columns: Mapping[str, list[float]], low: str, high: str, colour: str) -> None:
+def _band(columns: Mapping[str, list[float]], low: str, high: str, colour: str) -> dict[str, Any]:
     x = columns["removed"]
-    y = [*columns[high], *columns[low][::-1]]
-    shown = {"line": {"width": 0}, "fillcolor": colour, "opacity": 0.18, "hoverinfo": "skip", "showlegend": False}
-    figure.add_scatter(x=[*x, *x[::-1]], y=y, fill="toself", mode="lines", **shown)
+    return {
+        "type": "scatter", "x": [*x, *x[::-1]], "y": [*columns[high], *columns[low][::-1]], "fill": "toself",
+        "mode": "lines", "line": {"width": 0}, "fillcolor": colour, "opacity": 0.18, "hoverinfo": "skip",
+        "showlegend": False,
+    }  # fmt: skip

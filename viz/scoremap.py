@@ -99,28 +99,26 @@ def _drawn(scores: HeadScores, title: str | None, theme: str, limits: tuple[floa
     values = scores.values.numpy()
     colours, signed = themes.named(theme), bool((values < 0).any())
     low, high = _limits(values, signed, limits)
-    figure = go.Figure(
-        go.Heatmap(
-            z=np.where(np.isfinite(values), values, np.nan),
-            zmin=low,
-            zmax=high,
-            colorscale=[list(stop) for stop in colours.diverging] if signed else themes.SEQUENTIAL,
-            colorbar={
-                "thickness": 12,
-                "outlinewidth": 0,
-                "ypad": 0,
-                "nticks": 6,
-                "tickfont": {"size": 11},
-                "exponentformat": "power",
-            },
-            name="",
-        )
-    )
+    cells = {
+        "type": "heatmap",
+        "z": np.where(np.isfinite(values), values, np.nan),
+        "zmin": low,
+        "zmax": high,
+        "colorscale": [list(stop) for stop in colours.diverging] if signed else themes.SEQUENTIAL,
+        "colorbar": {
+            "thickness": 12,
+            "outlinewidth": 0,
+            "ypad": 0,
+            "nticks": 6,
+            "tickfont": {"size": 11},
+            "exponentformat": "power",
+        },
+        "name": "",
+    }
     layers, across = np.nonzero(~np.isfinite(values))
-    themes.mark_missing(figure, across, layers, colours)
+    crosses = themes.crosses(across, layers, colours)
     heading = words.heading(scores) if title is None else title
-    figure.update_layout(template=themes.template(colours), **_frame(scores.shape, heading))
-    return figure
+    return go.Figure([cells, *crosses], {"template": themes.template(colours), **_frame(scores.shape, heading)})
 
 
 def _limits(

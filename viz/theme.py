@@ -140,8 +140,8 @@ def title(text: str, width: int) -> tuple[dict[str, Any], int]:
     return layout, TOP + LINE * len(lines)
 
 
-def mark_missing(figure: go.Figure, x: NDArray[np.int64], y: NDArray[np.generic], theme: Theme) -> None:
-    """Puts a cross where there is no finite score; hovering stays with what is beneath."""
-    if len(x):
-        cross = {"symbol": "x-thin", "size": 6, "line": {"width": 1, "color": theme.muted}}
-        figure.add_scatter(x=x, y=y, mode="markers", marker=cross, hoverinfo="skip", showlegend=False)
+def crosses(x: NDArray[np.int64], y: NDArray[np.generic], theme: Theme) -> list[dict[str, Any]]:
+    """A trace of crosses for where there is no finite score, or none; hovering stays with what is beneath."""
+    marker = {"symbol": "x-thin", "size": 6, "line": {"width": 1, "color": theme.muted}}
+    shown = {"mode": "markers", "marker": marker, "hoverinfo": "skip", "showlegend": False}
+    return [{"type": "scatter", "x": x, "y": y, **shown}] if len(x) else []
