@@ -249,7 +249,7 @@ def _wrap(hf: Any, tokenizer: Any) -> Any:
     import nnsight
     from nnsight.modeling.transformers import TransformersModel
 
-    if tokenizer is None:
+    if tokenizer is None or next(hf.parameters()).is_meta:  # TransformersModel moves weights, and there are none
         return nnsight.NNsight(hf)
     # nnsight sets the padding side and token of the tokenizer it is given; the person's own stays as it is.
     return TransformersModel(hf, tokenizer=copy.deepcopy(tokenizer))
