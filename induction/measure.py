@@ -14,6 +14,9 @@ from induction.passes import copying_pass, eigenvalues, prefix_pass
 from results import HeadScores, InductionScores, InputError, RepeatLoss
 from tracing import BatchSize, Model, Progress, map_batches, provenance
 
+LOSS_PERIOD = 50
+"""Length of what is repeated where the loss is taken by repeat."""
+
 
 def prefix_matching(
     model: Model,
@@ -158,7 +161,7 @@ def repeat_loss(
     n_sequences: int = 20,
     seed: int = 0,
     *,
-    period: int = 50,
+    period: int = LOSS_PERIOD,
     batch_size: BatchSize = "auto",
     progress: Progress | None = None,
 ) -> RepeatLoss:

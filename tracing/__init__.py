@@ -1,8 +1,9 @@
 """Open a model; read and change its activations under TransformerLens' names."""
 
 from tracing.attention import AttentionCall
-from tracing.batches import BatchSize, Progress, map_batches, pad
+from tracing.batches import BatchSize, Progress, map_batches, pad, planned_batches
 from tracing.cache import Cache
+from tracing.configurations import Described, describe_model
 from tracing.execute import Hook
 from tracing.load import load_model, randomised
 from tracing.masks import masked
@@ -16,16 +17,19 @@ __all__ = [
     "AttentionCall",
     "BatchSize",
     "Cache",
+    "Described",
     "Hook",
     "Model",
     "ParameterCounts",
     "Progress",
     "Sizes",
+    "describe_model",
     "identity",
     "load_model",
     "map_batches",
     "masked",
     "pad",
+    "planned_batches",
     "provenance",
     "pruned",
     "randomised",

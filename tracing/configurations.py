@@ -101,6 +101,9 @@ def _tokenizer(source: str | Path | None, name: str) -> tuple[Any, list[str]]:
     path = Path(source or default_model.NAME).expanduser()
     where = str(path.parent) if path.is_file() else load.resolve(source)[0]
     try:
+        # From a folder without a tokenizer's files transformers makes one that knows no words.
+        if Path(where).is_dir() and not [*Path(where).glob("*token*"), *Path(where).glob("vocab*")]:
+            raise FileNotFoundError(f"{where} holds no tokenizer")
         with bars_at_a_terminal():
             return transformers.AutoTokenizer.from_pretrained(where), []
     except Exception as error:  # whatever is wrong with it, counts of tokens can be had from another
