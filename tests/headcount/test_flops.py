@@ -23,7 +23,7 @@ PLENTY = Hardware("test", 1, "cpu", 1e12, 1e15, 1e12, "made up")
 CONFIG = Study(
     tasks=[Tasks(names=["antonym", "plural"], shots=[1], limit=7, random=True, recomputed=True, grid=True)],
     sequences=4,
-    head_percents=[60, 80],
+    head_percents=[60, 100],
     ffn_percents=[34],
     rankings=["own"],
     random_percents=[50],
