@@ -428,7 +428,8 @@ def _list(units: list[Any], run: Any, model: Any, as_json: bool) -> None:
     from headcount.tables import units_table
 
     shape = Shape.of(model)
-    found = costs(units, shape, measured(shape, model.dtype, model.device.type), run)
+    spread = len(set(getattr(model.hf, "hf_device_map", {}).values())) > 1
+    found = costs(units, shape, measured(shape, model.dtype, "auto" if spread else model.device.type), run)
     if as_json:
         print(json.dumps([cost._asdict() | {"memory": cost.memory._asdict()} for cost in found], indent=2))
     else:

@@ -166,10 +166,6 @@ def _whole(count: Callable[[Shape, Amount], Flops]) -> Callable[[Shape, Amount, 
     return lambda shape, amount, left: count(shape, amount)
 
 
-def _all_logits(shape: Shape, amount: Amount, left: Left) -> Flops:
-    return flops.forward(shape, amount)
-
-
 FLOPS: dict[Kind, Callable[[Shape, Amount, Left], Flops]] = {
     Kind.FORWARD: flops.forward,
     Kind.GRADIENTS: _whole(flops.gradients),
@@ -177,7 +173,7 @@ FLOPS: dict[Kind, Callable[[Shape, Amount, Left], Flops]] = {
     Kind.HEAD_ORACLE: _whole(flops.without_each_head),
     Kind.PREFIX: _whole(flops.prefix_matching),
     Kind.COPYING: _whole(flops.copying),
-    Kind.LOSS: _all_logits,
+    Kind.LOSS: _whole(flops.forward),
 }
 
 
