@@ -150,7 +150,7 @@ def _notes(on: Hardware) -> Iterable[str]:
         "memory: of the device that holds most, beside Python and libraries; cut matrices stand beside the whole "
         "model; random weights are made on one device"
     )
-    yield "requests, up and down: if every batch were a request to a remote server that sends back results only"
+    yield "requests, up, down: if every batch were a request to a remote server that sends back results only"
     if on.devices > 1:
         yield f"{on.devices} devices hold the layers one after another, one works at a time: they are as fast as one"
     yield "time: one process, texts tokenised already; comparisons of results run no model and count as nothing"

@@ -99,29 +99,36 @@ def plan_table(found: Plan) -> None:
     console = _console()
     console.print(f"{found.model}: {found.about}", markup=False, highlight=False)
     console.print(f"on {found.on.name}: {found.on.source}", markup=False, highlight=False)
-    console.print(_filled([_plan_row(part) for part in (*found.parts, found.total)], whole=True))
-    said = (
-        "read: bytes of weights; weights, active, logits: peak memory of one device; requests, up, down: a remote run"
-    )
-    for sentence in (said, *found.assumed):
+    parts = (*found.parts, found.total)
+    for row in (_work_row, _room_row):
+        console.print(_filled([row(part) for part in parts], whole=True))
+    for sentence in found.assumed:
         console.print(f"- {sentence}", markup=False, highlight=False)
 
 
-def _plan_row(part: Part) -> dict[str, Any]:
+def _work_row(part: Part) -> dict[str, Any]:
     cost = part.cost
     return {
         "part": part.name,
-        "units": part.units,
+        "units": f"{part.units:,}",
         "FLOPs": _rounded(cost.flops),
-        "read": _bytes(cost.weight_bytes),
-        "weights": _bytes(cost.memory.weights),
-        "active": _bytes(cost.memory.activations),
-        "logits": _bytes(cost.memory.logits),
-        "fits": "yes" if cost.fits else "no",
+        "weights read": _bytes(cost.weight_bytes),
+        "time": _time(cost.seconds),
+    }
+
+
+def _room_row(part: Part) -> dict[str, Any]:
+    """The peak on one device, and a remote run."""
+    cost, held = part.cost, part.cost.memory
+    return {
+        "part": part.name,
+        "weights": _bytes(held.weights),
+        "activations": _bytes(held.activations),
+        "logits": _bytes(held.logits),
+        "fits": "" if not cost.flops else "yes" if cost.fits else "no",
         "requests": f"{cost.requests:,}",
         "up": _bytes(cost.up),
         "down": _bytes(cost.down),
-        "time": _time(cost.seconds),
     }
 
 
