@@ -201,6 +201,50 @@ def study(
 
 
 @app.command
+def plan(
+    config: Path | None = None,
+    /,
+    *,
+    preset: str | None = None,
+    model: str | None = None,
+    hardware: str = "this",
+    data: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    published_rows: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a study would cost before any weight is loaded: FLOPs, bytes, memory, requests, hours.
+
+    Only the model's configuration is read, and its tokenizer; whatever is not to be had is said, with what was assumed
+    in its place.
+
+    Args:
+        config: TOML file that says what to measure.
+        preset: quick, smollm2 or paper, in place of a file.
+        model: A model other than the configuration's: a name on the Hub, a folder, or a file like config.json.
+        hardware: A known device with its number, such as 8xA100-80GB; a TOML file that describes one; or this, the
+            machine itself, which is measured for some seconds.
+        data: A folder of task rows, or `hub`, other than the configuration's.
+        dtype: A number format of the weights other than the configuration's.
+        device: A place for the model other than the configuration's, where the hardware is this machine.
+        published_rows: Count as many rows as the paper's tasks have as published; those here stand for their lengths.
+        as_json: Print the plan as JSON.
+    """
+    from headcount.config import read_config
+    from headcount.plan import plan_study
+    from headcount.tables import plan_table
+
+    given = {"model": model, "data": data, "dtype": dtype, "device": device}
+    asked = read_config(config, preset).model_copy(update={key: value for key, value in given.items() if value})
+    found = plan_study(asked, hardware, published_rows=published_rows)
+    if as_json:
+        print(json.dumps(found.as_values(), indent=2))
+    else:
+        plan_table(found)
+
+
+@app.command
 def tasks(*, data: str | None = None, as_json: Json = False) -> None:
     """List the tasks there are, and where each one's rows would come from here.
 
@@ -387,11 +431,15 @@ def _measure(units: list[Any], run: Any, as_json: bool, then: Callable[[Any], li
 def _list(units: list[Any], run: Any, model: Any, as_json: bool) -> None:
     """What a study would do, unit by unit."""
     from headcount.costs import costs
+    from headcount.flops import Shape
+    from headcount.hardware import measured
     from headcount.tables import units_table
 
-    found = costs(units, run, model)
+    shape = Shape.of(model)
+    spread = len(set(getattr(model.hf, "hf_device_map", {}).values())) > 1
+    found = costs(units, shape, measured(shape, model.dtype, "auto" if spread else model.device.type), run)
     if as_json:
-        print(json.dumps([cost._asdict() for cost in found], indent=2))
+        print(json.dumps([cost._asdict() | {"memory": cost.memory._asdict()} for cost in found], indent=2))
     else:
         units_table(found)
 

@@ -1,23 +1,22 @@
 """What each command measures, as units of work."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import product
-from statistics import fmean
 from typing import Any, Literal
 
 import importance
 import induction
 from headcount.progress import Progress, say
 from headcount.units import ImpossibleError, Unit
+from headcount.work import Kind, Pass, Work, documents_of, examples_of, sequences_of
 from importance import Task, compare
-from importance.evaluate import ask
 from importance.measure import RankSplit
-from importance.scoring import forest
 from importance.task import Profile
-from induction import prompts
+from induction import drawing, prefix, prompts, sequences
+from induction.measure import LOSS_PERIOD
 from results import Accuracy, HeadScores, InductionScores, InputError, LayerScores, Patterns, RepeatLoss, Run
 from tracing import Model, randomised
 
@@ -49,8 +48,8 @@ def induction_units(
             )
         )
 
-    def tokens(n: int) -> Callable[[], int]:
-        return lambda: sum(4 * induction.sequences.period(index) for index in range(n))
+    def both(n: int, *, copy: bool = False) -> Work:
+        return lambda: _scores_work(model, n, prefix_definition, copy)
 
     units = [
         Unit(
@@ -59,15 +58,22 @@ def induction_units(
             asked,
             2 * n_sequences,
             scores,
-            tokens=tokens(n_sequences),
+            work=both(n_sequences),
         ),
-        Unit("loss by repeat", ("induction/repeat_loss",), {"seed": seed}, min(n_sequences, 20), loss),
+        Unit(
+            "loss by repeat",
+            ("induction/repeat_loss",),
+            {"seed": seed},
+            min(n_sequences, 20),
+            loss,
+            work=lambda: (_loss_work(model, min(n_sequences, 20)),),
+        ),
         *(attention_unit(model, prompt, seed) for prompt in prompts.PROMPTS),
     ]
     if control and model.server is None:
         fewer = asked | {"n_sequences": few}
         units.append(
-            Unit("the same with random weights", _named("control"), fewer, 2 * few, random, tokens=tokens(few))
+            Unit("the same with random weights", _named("control"), fewer, 2 * few, random, work=both(few, copy=True))
         )
     return units
 
@@ -85,7 +91,32 @@ def attention_unit(model: Model, prompt: str, seed: int) -> Unit:
         return (found,)
 
     title = f"attention of every head, {prompt}"
-    return Unit(title, (f"attention/{prompt}",), asked, 1, measure, tokens=lambda: prompts.LONGEST)
+
+    def work() -> tuple[Pass, ...]:
+        # As prefix matching, it ends at the last layer's attention.
+        length = prompts.LONGEST if model.tokenizer is None else prompts.prompt(model, prompt, seed).shape[1]
+        return (Pass(Kind.PREFIX, sequences_of([length], [0])),)
+
+    return Unit(title, (f"attention/{prompt}",), asked, 1, measure, work=work)
+
+
+def _scores_work(model: Model, n_sequences: int, definition: str, copy: bool) -> tuple[Pass, ...]:
+    """Prefix matching and copying on the sequences that fit."""
+    with warnings.catch_warnings(action="ignore"):  # what is left out is said when it is
+        used, _ = drawing.fitting(model, drawing.pool_of(model), n_sequences)
+    bos = model.bos is not None
+    periods = [sequences.period(index) for index in used]
+    lengths = [prefix.REPEATS * period + bos for period in periods]
+    pairs = [len(prefix.entries(period, bos, definition).query) for period in periods]
+    return (
+        Pass(Kind.PREFIX, sequences_of(lengths, pairs), copy=copy),
+        Pass(Kind.COPYING, sequences_of(lengths), copy=copy),
+    )
+
+
+def _loss_work(model: Model, n_sequences: int) -> Pass:
+    length = prefix.REPEATS * LOSS_PERIOD + (model.bos is not None)
+    return Pass(Kind.LOSS, sequences_of([length] * n_sequences, logits=True))
 
 
 @dataclass(frozen=True)
@@ -181,7 +212,7 @@ def accuracy_unit(model: Model, setting: Setting) -> Unit:
         setting.asked,
         setting.documents,
         measure,
-        tokens=tokens_of(model, setting, setting.documents),
+        work=lambda: (Pass(Kind.FORWARD, documents_of(model, setting)),),
     )
 
 
@@ -199,9 +230,7 @@ def head_unit(model: Model, setting: Setting, method: str, reduction: str) -> Un
         _say_cut(setting, found.provenance["cut"], found.n, "examples")
         return (replace(found, provenance=found.provenance | setting.stated),)
 
-    sizes = model.sizes
-    # Forward and backward; or each head removed in its layer, with the layers below left out.
-    passes = 3 if method == "gradient" else 1 + sizes.n_layers * sizes.n_heads / 2
+    kind = Kind.GRADIENTS if method == "gradient" else Kind.HEAD_ORACLE
     name = f"importance/{folder}/{setting.name}"
     return Unit(
         f"heads, {setting.name}",
@@ -209,7 +238,7 @@ def head_unit(model: Model, setting: Setting, method: str, reduction: str) -> Un
         asked,
         setting.examples,
         measure,
-        tokens=tokens_of(model, setting, passes * setting.examples),
+        work=lambda: (Pass(kind, examples_of(model, setting)),),
     )
 
 
@@ -227,23 +256,14 @@ def ffn_unit(model: Model, setting: Setting, rank_split: RankSplit = None) -> Un
     name = f"importance/ffns/{setting.name}"
     asked = setting.asked | {"rank_split": rank_split}
     documents = setting.examples if rank_split else setting.documents
-    tokens = tokens_of(model, setting, (1 + model.sizes.n_layers / 2) * documents)
-    return Unit(f"FFNs, {setting.name}", (name,), asked, documents, measure, tokens=tokens)
-
-
-def tokens_of(model: Model, setting: Setting, documents: float) -> Callable[[], int]:
-    """How many tokens so many documents have, as the first ones go."""
-    return lambda: round(documents * _mean_length(model, setting))
-
-
-@lru_cache(maxsize=256)
-def _mean_length(model: Model, setting: Setting) -> float:
-    few = ask(model, setting.task, setting.shots, min(setting.documents, SAMPLE), setting.seed).tokens
-    return fmean(len(tree.ids) for _, tree in forest(model, few))
-
-
-SAMPLE = 30
-"""Documents whose length stands for all in a guess at costs."""
+    return Unit(
+        f"FFNs, {setting.name}",
+        (name,),
+        asked,
+        documents,
+        measure,
+        work=lambda: (Pass(Kind.FFN_ORACLE, documents_of(model, setting, rank_split)),),
+    )
 
 
 def _say_cut(setting: Setting, cut: int, n: int, what: str) -> None:

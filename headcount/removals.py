@@ -1,18 +1,21 @@
 """Units of work that remove parts: pruning curves along every ranking, and the combined grid."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
+from itertools import product
 from math import isnan
 from typing import Literal
 
 from headcount.config import Study, Tasks
-from headcount.measure import Setting, ffn_unit, head_unit, scores_of, tokens_of
+from headcount.measure import Setting, ffn_unit, head_unit, scores_of
 from headcount.progress import Progress
 from headcount.units import ImpossibleError, Unit
+from headcount.work import Kind, Pass, documents_of, examples_of
 from importance import compare
 from importance.evaluate import ask
-from importance.pruning import Strategy, curve, grid
-from importance.sweep import Component, Sweep
+from importance.pruning import EXAMPLES, Strategy, curve, grid, steps_of
+from importance.sweep import Component, Sweep, n_parts
 from results import HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, Run
 from tracing import Model
 
@@ -81,8 +84,12 @@ class Removals:
         points = (len(across) + 1) * (len(down) + 1)
         name = f"pruning/grid/{setting.name}"
         steps = points * setting.documents
-        tokens = tokens_of(self.model, setting, steps)
-        return Unit(f"grid, {setting.name}", (name,), asked, steps, measure, needs, tokens)
+
+        def work() -> list[Pass]:
+            pairs = product(self._counts("heads", across), self._counts("ffns", down))
+            return [self._pass(setting, "own", heads, "own", networks) for heads, networks in pairs]
+
+        return Unit(f"grid, {setting.name}", (name,), asked, steps, measure, needs, work)
 
     def _curve(
         self,
@@ -102,8 +109,46 @@ class Removals:
         name = f"pruning/{component}/{setting.name}.{kind}"
         asked = setting.asked | {"strategy": strategy, "percents": [0.0, *percents], "seeds": list(seeds)}
         steps = (len(percents) + 1) * len(seeds) * setting.documents
-        tokens = tokens_of(self.model, setting, steps)
-        return Unit(f"{component} removed ({kind}), {setting.name}", (name,), asked, steps, measure, needs, tokens)
+
+        def work() -> list[Pass]:
+            counts = self._counts(component, percents)
+            if strategy == "recomputed":
+                return self._work_recomputed(setting, component, counts)
+            orders = [f"random {seed}" for seed in seeds] if strategy == "random" else [kind]
+            return [self._first(setting, component, order, count) for order in orders for count in counts]
+
+        return Unit(f"{component} removed ({kind}), {setting.name}", (name,), asked, steps, measure, needs, work)
+
+    def _counts(self, component: Component, percents: Sequence[float]) -> list[int]:
+        """How many parts go at each step, 0 first."""
+        return steps_of(percents, n_parts(self.model.sizes, component))[1]
+
+    def _first(self, setting: Setting, component: Component, order: str, count: int) -> Pass:
+        if component == "heads":
+            return self._pass(setting, order, count)
+        return self._pass(setting, "", 0, order, count)
+
+    def _pass(self, setting: Setting, head_order: str, heads: int, ffn_order: str = "", networks: int = 0) -> Pass:
+        """The documents without the first of each order; where none or all go, the order does not matter."""
+        sizes = self.model.sizes
+        by_heads = head_order if 0 < heads < n_parts(sizes, "heads") else ""
+        by_ffns = ffn_order if 0 < networks < n_parts(sizes, "ffns") else ""
+        key = (setting.name, by_heads, heads, by_ffns, networks)
+        return Pass(Kind.FORWARD, documents_of(self.model, setting), heads, networks, key=key)
+
+    def _work_recomputed(self, setting: Setting, component: Component, counts: Sequence[int]) -> list[Pass]:
+        """Importance before every step that removes something more, at the whole model's operations, and the steps."""
+        steps, config = sorted(set(counts) - {0}), self.config
+        ranked, own = replace(setting, limit=EXAMPLES), replace(setting, limit=config.examples)
+        if component == "ffns":
+            again, alike = Pass(Kind.FFN_ORACLE, documents_of(self.model, setting)), config.rank_split is None
+        else:
+            again = Pass(Kind.GRADIENTS, examples_of(self.model, ranked))
+            alike = config.reduction == "token" and ranked.examples == own.examples
+        first = "own" if alike else "recomputed"  # the first ranking may be the task's own, measured alike
+        orders = {0: "", **dict.fromkeys(steps, "recomputed"), **dict.fromkeys(steps[:1], first)}
+        removed = [self._first(setting, component, order, count) for count, order in orders.items()]
+        return [again] * max(1, len(steps)) + removed
 
     def _percents(self, component: Component) -> tuple[float, ...]:
         return tuple(self.config.head_percents if component == "heads" else self.config.ffn_percents)

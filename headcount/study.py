@@ -48,11 +48,20 @@ def asked_settings(config: Study) -> list[Asked]:
             group.names, group.shots, group.limit, group.data or config.data, config.profile, config.seed
         )
     ]
-    names = [asked.setting.name for asked in found]
+    check_once(found)
+    return found
+
+
+def check_once(settings: Sequence[Asked]) -> None:
+    """Refuse to ask one thing twice: its results would have one name.
+
+    Raises:
+        InputError: A task is there twice with one number of shots.
+    """
+    names = [asked.setting.name for asked in settings]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{name} is asked for twice: name every task once for each number of shots")
-    return found
 
 
 def study_units(model: Model, run: Run, config: Study, settings: Sequence[Asked]) -> list[Unit]:

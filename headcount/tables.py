@@ -11,6 +11,7 @@ from rich.text import Text
 
 from headcount.comparing import is_summarised, summary
 from headcount.costs import Cost
+from headcount.plan import Part, Plan
 from importance.origins import Origin
 from results import (
     Accuracy,
@@ -90,7 +91,13 @@ def tasks_table(found: Sequence[Origin]) -> None:
 def units_table(found: Sequence[Cost]) -> None:
     """Print what a study would do, and what that would cost."""
     rows = [
-        {"unit": cost.title, "state": "done" if cost.done else "to do", "tokens": cost.tokens, "time": _time(cost)}
+        {
+            "unit": cost.title,
+            "state": "done" if cost.done else "to do",
+            "FLOPs": "" if cost.done else _rounded(cost.flops),
+            "peak memory": "" if cost.done else _bytes(cost.memory.total),
+            "time": "" if cost.done else _time(cost.seconds),
+        }
         for cost in found
     ]
     console = _console()
@@ -101,9 +108,60 @@ def units_table(found: Sequence[Cost]) -> None:
     console.print(text, highlight=False)
 
 
-def _time(cost: Cost) -> str:
-    minutes = cost.seconds / 60
-    return "" if cost.done else f"{minutes:.1f} min" if minutes >= 0.1 else "seconds"
+def plan_table(found: Plan) -> None:
+    """Print what the parts of a study would cost, on what, and what was assumed."""
+    console = _console()
+    console.print(f"{found.model}: {found.about}", markup=False, highlight=False)
+    console.print(f"on {found.on.name}: {found.on.source}", markup=False, highlight=False)
+    parts = (*found.parts, found.total)
+    for row in (_work_row, _room_row):
+        console.print(_filled([row(part) for part in parts], whole=True))
+    for sentence in found.assumed:
+        console.print(f"- {sentence}", markup=False, highlight=False)
+
+
+def _work_row(part: Part) -> dict[str, Any]:
+    cost = part.cost
+    return {
+        "part": part.name,
+        "units": f"{part.units:,}",
+        "FLOPs": _rounded(cost.flops),
+        "weights read": _bytes(cost.weight_bytes),
+        "time": _time(cost.seconds),
+    }
+
+
+def _room_row(part: Part) -> dict[str, Any]:
+    """The peak on one device, and a remote run."""
+    cost, held = part.cost, part.cost.memory
+    return {
+        "part": part.name,
+        "weights": _bytes(held.weights),
+        "activations": _bytes(held.activations),
+        "logits": _bytes(held.logits),
+        "fits": "" if not cost.flops else "yes" if cost.fits else "no",
+        "requests": f"{cost.requests:,}",
+        "up": _bytes(cost.up),
+        "down": _bytes(cost.down),
+    }
+
+
+def _rounded(number: float) -> str:
+    return f"{number:.2e}" if number else ""
+
+
+def _bytes(number: float) -> str:
+    """Bytes in the unit that shows them in three digits or so."""
+    for unit, size in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}" if number < 1000 * size else f"{number / size:,.0f} {unit}"
+    return ""
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 6 else "seconds" if seconds else ""
 
 
 def _values(run: Run, name: str, top: int) -> dict[str, Any]:
@@ -178,12 +236,12 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=WIDTH)
 
 
-def _filled(rows: list[dict[str, Any]]) -> rich_table.Table:
-    """A table whose text may break into lines, and whose numbers may not."""
+def _filled(rows: list[dict[str, Any]], whole: bool = False) -> rich_table.Table:
+    """A table whose text may break into lines, unless it is to stay whole, and whose numbers may not."""
     table = rich_table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column, value in rows[0].items() if rows else ():
         is_text = isinstance(value, str)
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=not is_text)
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=whole or not is_text)
     for row in rows:
         # As plain text: a token such as "[/b]" is not rich's markup.
         table.add_row(*(Text(_written(cell)) for cell in row.values()))

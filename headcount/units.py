@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headcount.progress import Progress, say
+from headcount.work import Work, nothing
 from results import InputError, Result, Run
 
 
@@ -24,7 +25,7 @@ class Unit:
         steps: How many steps it counts on the progress bar.
         measure: Does the work; takes the bar and returns the results in the order of `names`.
         needs: Results of the run that it reads; where one of them changed since, the unit is measured again.
-        tokens: Says how many tokens pass through the model, for a guess at the time it takes.
+        work: Says what passes through the model, from which its costs follow.
         partial: Whether some of what it needs may be missing.
     """
 
@@ -34,7 +35,7 @@ class Unit:
     steps: int
     measure: Callable[[Progress], tuple[Result, ...]]
     needs: tuple[str, ...] = ()
-    tokens: Callable[[], int] = int
+    work: Work = nothing
     partial: bool = False
 
     def inputs(self, run: Run) -> dict[str, Any]:

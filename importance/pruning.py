@@ -118,8 +118,7 @@ def curve(
 ) -> PruningCurve:
     """`prune` on a sweep, which remembers what was run before."""
     _check(component, strategy, order)
-    steps = _steps(percents)
-    counts = [floor(percent * n_parts(sweep.model.sizes, component) / 100) for percent in steps]
+    steps, counts = steps_of(percents, n_parts(sweep.model.sizes, component))
     used = tuple(seeds) if strategy == "random" else (0,)
     if strategy == "recomputed":
         orders = [_ranked_again(sweep, component, counts)]
@@ -156,16 +155,11 @@ def grid(
 ) -> PruningGrid:
     """`prune_grid` on a sweep, which remembers what was run before."""
     head_order, ffn_order = _ranking(heads, sweep, "heads"), _ranking(ffns, sweep, "ffns")
-    across, down = _steps(head_percents), _steps(ffn_percents)
+    across, heads_gone = steps_of(head_percents, len(head_order))
+    down, ffns_gone = steps_of(ffn_percents, len(ffn_order))
     removals = [
-        [
-            Removal(
-                _first("heads", head_order, floor(head * len(head_order) / 100)).heads,
-                _first("ffns", ffn_order, floor(ffn * len(ffn_order) / 100)).ffns,
-            )
-            for head in across
-        ]
-        for ffn in down
+        [Removal(_first("heads", head_order, head).heads, _first("ffns", ffn_order, ffn).ffns) for head in heads_gone]
+        for ffn in ffns_gone
     ]
     return PruningGrid(
         ffn_percents=down,
@@ -193,11 +187,16 @@ def _check(component: str, strategy: str, order: Scores | None) -> None:
         raise InputError(f"the strategy {strategy!r} {needed}")
 
 
-def _steps(percents: Iterable[float]) -> tuple[float, ...]:
+def steps_of(percents: Iterable[float], parts: int) -> tuple[tuple[float, ...], list[int]]:
+    """The steps of a removal in ascending order, the whole model first, and how many of the parts go at each.
+
+    Raises:
+        InputError: A percentage is out of range.
+    """
     steps = tuple(sorted({0.0, *map(float, percents)}))
     if steps[0] < 0 or steps[-1] > 100:
         raise InputError(f"expected percents from 0 to 100, got {steps[0]:g} to {steps[-1]:g}")
-    return steps
+    return steps, [floor(percent * parts / 100) for percent in steps]
 
 
 def _ranking(order: Scores, sweep: Sweep, component: Component) -> Parts:

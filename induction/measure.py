@@ -18,6 +18,9 @@ from results import HeadScores, InductionScores, InputError, Patterns, RepeatLos
 from results.patterns import levels
 from tracing import BatchSize, Hook, Keeper, Model, Progress, map_batches, provenance
 
+LOSS_PERIOD = 50
+"""Length of what is repeated where the loss is taken by repeat."""
+
 
 def prefix_matching(
     model: Model,
@@ -164,7 +167,7 @@ def repeat_loss(
     n_sequences: int = 20,
     seed: int = 0,
     *,
-    period: int = 50,
+    period: int = LOSS_PERIOD,
     batch_size: BatchSize = "auto",
     progress: Progress | None = None,
 ) -> RepeatLoss:

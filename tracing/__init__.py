@@ -1,8 +1,9 @@
 """Open a model; read and change its activations under TransformerLens' names."""
 
 from tracing.attention import AttentionCall
-from tracing.batches import BatchSize, Progress, map_batches, pad
+from tracing.batches import BatchSize, Progress, map_batches, pad, planned_batches
 from tracing.cache import Cache
+from tracing.configurations import Described, describe_model
 from tracing.load import load_model, randomised
 from tracing.masks import masked
 from tracing.model import Model
@@ -16,6 +17,7 @@ __all__ = [
     "AttentionCall",
     "BatchSize",
     "Cache",
+    "Described",
     "Hook",
     "Keeper",
     "Model",
@@ -23,11 +25,13 @@ __all__ = [
     "Pass",
     "Progress",
     "Sizes",
+    "describe_model",
     "identity",
     "load_model",
     "map_batches",
     "masked",
     "pad",
+    "planned_batches",
     "provenance",
     "pruned",
     "randomised",

@@ -64,6 +64,36 @@ def map_batches(
     return [results[item] for item in range(len(lengths))]
 
 
+def planned_batches(
+    lengths: Sequence[int],
+    batch_size: BatchSize = "auto",
+    device: str = "cpu",
+    fits: Callable[[list[int]], bool] = lambda batch: True,
+) -> list[list[int]]:
+    """The batches that `map_batches` would make, nothing computed.
+
+    Args:
+        lengths: Each item's length in tokens.
+        batch_size: As in `map_batches`.
+        device: The kind of device the work would be done on.
+        fits: Whether a batch would fit into memory; one that does not is halved, as it would be.
+
+    Raises:
+        OutOfMemoryError: A single item does not fit.
+        InputError: The batch size is not a positive number or "auto".
+    """
+    found: list[list[int]] = []
+
+    def compute(batch: list[int]) -> list[int]:
+        if not fits(batch):
+            raise torch.OutOfMemoryError("does not fit")
+        found.append(batch)
+        return batch
+
+    map_batches(compute, lengths, batch_size, device)
+    return found
+
+
 def _release_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():

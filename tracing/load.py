@@ -65,7 +65,7 @@ def load_model(
     if bridge.is_bridge(source):
         return opened(bridge.clean_model(source), tokenizer or source.tokenizer, source.cfg.model_name, None)
     if getattr(source, "dispatched", True) is False:  # an nnsight model reads its weights when they are first needed
-        _reading(type(source).__name__, "weights", source.dispatch)
+        reading(type(source).__name__, "weights", source.dispatch)
     wrapped = getattr(source, "_module", None)
     hf = source if wrapped is None else wrapped
     if not isinstance(hf, nn.Module) or not hasattr(hf, "config"):
@@ -91,11 +91,11 @@ def _on_server(
             "remote= takes a name on the Hub, or a folder with the configuration of a model that the server has; its "
             "number format and devices are the server's"
         )
-    where, name = _resolve(source)
+    where, name = resolve(source)
     options = {"revision": revision} if revision is not None else {}
     tokenizer = tokenizer or _tokenizer(where, options)
     own = copy.deepcopy(tokenizer)  # nnsight sets the padding of the one it is given
-    wrapped = _reading(
+    wrapped = reading(
         where, "configuration", lambda: TransformersModel(where, task="text-generation", tokenizer=own, **options)
     )
     wrapped.dispatched = True  # which keeps nnsight from fetching the weights
@@ -134,10 +134,10 @@ def _read(
     """Model, display name, commit and tokenizer of a named source."""
     import transformers
 
-    dtype = _dtype(dtype)
-    where, name = _resolve(source)
+    dtype = as_dtype(dtype)
+    where, name = resolve(source)
     options = {"revision": revision} if revision else {}
-    config = _reading(where, "configuration", lambda: transformers.AutoConfig.from_pretrained(where, **options))
+    config = reading(where, "configuration", lambda: transformers.AutoConfig.from_pretrained(where, **options))
     family_of(config)
     placing = {"device_map": device_map} if device_map is not None else {}
 
@@ -147,7 +147,7 @@ def _read(
         )
         return loaded
 
-    hf, report = _reading(where, "weights", weights)
+    hf, report = reading(where, "weights", weights)
     lacking = sorted(report["missing_keys"])
     if lacking:
         raise InputError(
@@ -164,7 +164,7 @@ def _tokenizer(where: str, options: dict[str, Any]) -> Any:
     import transformers
 
     read = transformers.AutoTokenizer.from_pretrained
-    return _reading(where, "tokenizer", lambda: read(where, **options))
+    return reading(where, "tokenizer", lambda: read(where, **options))
 
 
 def _read_pruned(
@@ -176,27 +176,36 @@ def _read_pruned(
     devices = list(device_map.values()) if isinstance(device_map, dict) else [device_map or "cpu"]
     if revision is not None or len(devices) != 1 or devices[0] in ("auto", "balanced", "sequential"):
         raise InputError(f"{folder} holds a pruned model: expected no revision, and one device as device_map")
-    config = _reading(str(folder), "configuration", lambda: transformers.AutoConfig.from_pretrained(folder))
+    config = reading(str(folder), "configuration", lambda: transformers.AutoConfig.from_pretrained(folder))
     family_of(config)
     with torch.device("meta"):
         hf = transformers.AutoModelForCausalLM.from_config(config)
-    saved = pruned_files.read(folder, hf, wanted if isinstance(wanted := _dtype(dtype), torch.dtype) else None)
+    saved = pruned_files.read(folder, hf, wanted if isinstance(wanted := as_dtype(dtype), torch.dtype) else None)
     tokenizer = None
     if (folder / "tokenizer_config.json").is_file():
         read = transformers.AutoTokenizer.from_pretrained
-        tokenizer = _reading(str(folder), "tokenizer", lambda: read(folder))
+        tokenizer = reading(str(folder), "tokenizer", lambda: read(folder))
     return hf.to(devices[0]), saved.name, saved.revision, tokenizer
 
 
-def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | str:
+def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | str:
+    """A number format of weights; "auto" is the checkpoint's own.
+
+    Raises:
+        InputError: It is none.
+    """
     found = getattr(torch, dtype, None) if isinstance(dtype, str) and dtype != "auto" else dtype or "auto"
     if found != "auto" and not (isinstance(found, torch.dtype) and found.is_floating_point):
         raise InputError(f"dtype must be float32, bfloat16, float16 or float64, not {dtype!r}")
     return found
 
 
-def _resolve(source: str | Path | None) -> tuple[str, str]:
-    """Where to read from (a folder or a Hub name), and what to call it."""
+def resolve(source: str | Path | None) -> tuple[str, str]:
+    """Where to read from (a folder or a Hub name), and what to call it.
+
+    Raises:
+        InputError: It is neither.
+    """
     if source is None or source == default_model.NAME:
         folder, title = default_model.fetch()
         return str(folder), title
@@ -214,8 +223,12 @@ def _resolve(source: str | Path | None) -> tuple[str, str]:
     return source, source
 
 
-def _reading(where: str, what: str, read: Callable[[], Any]) -> Any:
-    """Read a part of a model, with a bar at a terminal only; whatever goes wrong is said in one line."""
+def reading(where: str, what: str, read: Callable[[], Any]) -> Any:
+    """Read a part of a model, with a bar at a terminal only.
+
+    Raises:
+        InputError: Whatever goes wrong, in one line.
+    """
     try:
         with bars_at_a_terminal():
             return read()
@@ -281,7 +294,7 @@ def _wrap(hf: Any, tokenizer: Any) -> Any:
     import nnsight
     from nnsight.modeling.transformers import TransformersModel
 
-    if tokenizer is None:
+    if tokenizer is None or next(hf.parameters()).is_meta:  # TransformersModel moves weights, and there are none
         return nnsight.NNsight(hf)
     # nnsight sets the padding side and token of the tokenizer it is given; the person's own stays as it is.
     return TransformersModel(hf, tokenizer=copy.deepcopy(tokenizer))

@@ -1,0 +1,173 @@
+"""What a study would run on: known devices, one's own in a file, or this machine, measured."""
+
+import os
+import re
+import time
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headcount.flops import Shape
+from results import InputError
+
+KEYS = {
+    "flops_16": "operations a second at 16 bits",
+    "flops_32": "operations a second at 32 bits",
+    "memory": "bytes of memory a device",
+    "bandwidth": "bytes a second from memory",
+    "utilisation": "the share of the operations a second that is reached, above 0 and at most 1",
+}
+OPTIONAL = {"name": "what it is called", "devices": "how many there are", "kind": "cuda or cpu"}
+TOKENS = 1024
+"""Rows of the products that are timed: what a batch has on a CPU."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One or more devices of a kind.
+
+    Attributes:
+        name: What it is called.
+        devices: How many. Layers are spread over them and run one after another: more devices hold more, at the same
+            speed.
+        kind: `cuda` or `cpu`, by which batches choose their size.
+        flops: Operations a second of one device that are counted on.
+        memory: Bytes that one device holds.
+        bandwidth: Bytes a second from its memory.
+        source: Where these numbers come from, for a person.
+    """
+
+    name: str
+    devices: int
+    kind: str
+    flops: float
+    memory: float
+    bandwidth: float
+    source: str
+
+
+def hardware(asked: str, shape: Shape, dtype: torch.dtype, device: str | None = None) -> Hardware:
+    """The hardware that a name, a file or `this` means.
+
+    Args:
+        asked: `8xA100-80GB` or another device of the table, with or without a number; `this`; or a TOML file.
+        shape: The model that is to run on it: this machine is measured with products of its size.
+        dtype: Number format of the weights.
+        device: Which device of this machine; None takes a GPU if the model is to be placed on one.
+
+    Raises:
+        InputError: There is no such device or file, or a key of the file is unknown, missing or out of range.
+    """
+    if asked == "this":
+        return measured(shape, dtype, device)
+    if asked.endswith(".toml"):
+        return _from_file(Path(asked).expanduser(), dtype)
+    found = re.fullmatch(r"(?:(\d+)x)?(.+)", asked)
+    table = known()
+    if found is None or found[2] not in table or found[1] == "0":
+        raise InputError(
+            f"--hardware must be one of {', '.join(table)}, with a number in front like 8x{next(iter(table))}, or "
+            f"this, or a TOML file, not {asked!r}"
+        )
+    return _of(table[found[2]] | {"name": asked, "devices": int(found[1] or 1)}, dtype)
+
+
+def known() -> dict[str, dict[str, Any]]:
+    """The table of known devices."""
+    return tomllib.loads(files("headcount").joinpath("hardware.toml").read_text(encoding="utf-8"))
+
+
+def _from_file(path: Path, dtype: torch.dtype) -> Hardware:
+    try:
+        entry = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"expected a TOML file that describes hardware, but {path} cannot be read ({error})"
+        ) from error
+    said = "; ".join(f"{key} ({meaning})" for key, meaning in (KEYS | OPTIONAL).items())
+    if unknown := sorted(entry.keys() - KEYS.keys() - OPTIONAL.keys()):
+        raise InputError(f"{path}: there is no key {unknown[0]!r}; expected {said}")
+    if missing := [key for key in KEYS if key not in entry]:
+        raise InputError(f"{path}: {missing[0]} is missing; expected {said}")
+    for key in (*KEYS, "devices"):
+        value = entry.get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise InputError(f"{path}: {key} must be a number above 0, not {value!r}")
+    if entry["utilisation"] > 1:
+        raise InputError(f"{path}: utilisation must be at most 1, not {entry['utilisation']}")
+    if entry.get("kind", "cuda") not in ("cuda", "cpu"):
+        raise InputError(f"{path}: kind must be cuda or cpu, not {entry['kind']!r}")
+    return _of({"name": path.stem} | entry, dtype)
+
+
+def _of(entry: dict[str, Any], dtype: torch.dtype) -> Hardware:
+    bits = 16 if dtype.itemsize <= 2 else 32
+    peak, share = float(entry[f"flops_{bits}"]), float(entry["utilisation"])
+    return Hardware(
+        name=str(entry["name"]),
+        devices=int(entry.get("devices", 1)),
+        kind=entry.get("kind", "cuda"),
+        flops=peak * share,
+        memory=float(entry["memory"]),
+        bandwidth=float(entry["bandwidth"]),
+        source=f"{peak / 1e12:g} TFLOP/s at {bits} bits, of which {share:.0%} are assumed to be reached",
+    )
+
+
+def measured(shape: Shape, dtype: torch.dtype, device: str | None = None) -> Hardware:
+    """This machine, measured for about a second or two.
+
+    Args:
+        shape: The model, whose feed-forward matrices are multiplied.
+        dtype: Their number format.
+        device: As transformers takes it: None is the CPU.
+    """
+    on_gpu = device is not None and device != "cpu" and torch.cuda.is_available()
+    place = torch.device("cuda" if on_gpu else "cpu")
+    flops, bandwidth = _product_rate(shape, dtype, place), _bandwidth(place)
+    memory = torch.cuda.get_device_properties(0).total_memory if on_gpu else _memory_of_machine()
+    return Hardware(
+        name="this machine",
+        devices=torch.cuda.device_count() if on_gpu and device == "auto" else 1,
+        kind=place.type,
+        flops=flops,
+        memory=memory,
+        bandwidth=bandwidth,
+        source=f"products of {TOKENS} x {shape.sizes.d_model} x {shape.sizes.d_mlp} in {dtype}, and copies, timed now",
+    )
+
+
+def _memory_of_machine() -> float:
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _product_rate(shape: Shape, dtype: torch.dtype, place: torch.device) -> float:
+    tokens = torch.randn(TOKENS, shape.sizes.d_model, dtype=dtype, device=place)
+    weights = torch.randn(shape.sizes.d_mlp, shape.sizes.d_model, dtype=dtype, device=place)
+    operations = 2.0 * TOKENS * shape.sizes.d_model * shape.sizes.d_mlp
+    return operations / _seconds(lambda: torch.nn.functional.linear(tokens, weights), place)
+
+
+def _bandwidth(place: torch.device, numbers: int = 1 << 25) -> float:
+    """Bytes read and written a second by a copy too large for a cache."""
+    source = torch.zeros(numbers, device=place)
+    target = torch.empty_like(source)
+    return 2.0 * source.numel() * source.itemsize / _seconds(lambda: target.copy_(source), place)
+
+
+def _seconds(work: Any, place: torch.device, budget: float = 0.7) -> float:
+    """The median time of a call, the first ones left out."""
+    times: list[float] = []
+    begun = time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - begun < budget:
+        start = time.perf_counter()
+        work()
+        if place.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    times = sorted(times[1:])
+    return max(times[len(times) // 2], 1e-9)
