@@ -2,7 +2,8 @@
 
 Up go the code of the request and the tokens, with positions and a mask where requests of a document share a row; down
 come results only, since patterns and activations are reduced on the server: log-probabilities, or scores
-[layer, head]. Tokens and masks are counted as they are; what is sent is compressed. A server removes parts by masks, at the operations of the whole model.
+[layer, head]. Tokens and masks are counted as they are; what is sent is compressed. A server removes parts by masks, at
+the operations of the whole model.
 """
 
 from headcount.flops import Shape
