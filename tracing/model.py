@@ -246,10 +246,7 @@ class Model:
         ids = self.check_tokens(tokens, None if positions is None else int(positions.max()) + 1)
         inputs: dict[str, Tensor] = {}
         if seen is not None and positions is not None:
-            # What is not seen gets the lowest number rather than -inf, as transformers writes its own masks.
-            mask = torch.zeros(seen.shape, dtype=self.dtype).masked_fill(~seen.cpu(), torch.finfo(self.dtype).min)
-            inputs = {"attention_mask": mask[:, None].to(self.device), "position_ids": positions.to(self.device)}
-
+            inputs = {"seen": seen.to(self.device), "position_ids": positions.to(self.device)}
         hooks = self._all_hooks([*fwd_hooks, ("unembed.select", Select(row, pos))])
         return execute.make_pass(ids, hooks, finish, inputs=inputs)
 

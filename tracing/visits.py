@@ -105,7 +105,8 @@ class Pass:
     """One forward pass: what goes in, who looks on, and what is made of the logits.
 
     Attributes:
-        inputs: The model's own arguments.
+        inputs: The model's own arguments; and `seen`, [batch, query, key], which tokens each token attends to, where
+            that is not all up to itself.
         stops: Where hooks are called, in execution order.
         finish: What makes the pass's result of the logits, given them and the `Hook` of the whole model; None hands out
             the logits themselves.
@@ -205,21 +206,32 @@ def play(model: Any, passes: Sequence[Pass]) -> list[Any]:
 
 
 def _play(model: Any, one: Pass) -> Any:
-    batch = len(one.inputs["input_ids"])
+    inputs, batch = _arguments(model, one.inputs), len(one.inputs["input_ids"])
     if not one.stops:
-        logits = model.hf(**one.inputs).logits
+        logits = model.hf(**inputs).logits
     elif one.only_hooks:
-        with model.nnsight.trace(**one.inputs) as tracer:
+        with model.nnsight.trace(**inputs) as tracer:
             for stop in one.stops:
                 visit(model, stop, batch)
             tracer.stop()
         logits = None
     else:
-        with model.nnsight.trace(**one.inputs):
+        with model.nnsight.trace(**inputs):
             for stop in one.stops:
                 visit(model, stop, batch)
             logits = model.nnsight.output.logits.save()
     return logits if one.finish is None else one.finish(logits, Hook("", model))
+
+
+def _arguments(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The model's own arguments: what is seen becomes a mask only where the model is, in its number format."""
+    if "seen" not in inputs:
+        return inputs
+    seen, weights = inputs["seen"], model.hf.get_input_embeddings().weight
+    # What is not seen gets the lowest number rather than -inf, as transformers writes its own masks.
+    lowest = torch.finfo(weights.dtype).min
+    mask = torch.zeros(seen.shape, dtype=weights.dtype, device=seen.device).masked_fill(~seen, lowest)
+    return {name: value for name, value in inputs.items() if name != "seen"} | {"attention_mask": mask[:, None]}
 
 
 def visit(model: Any, stop: Stop, batch: int) -> None:

@@ -152,6 +152,14 @@ class TestTheWire:
         importance.ffn_importance(far, importance.load_task("plural"), 0, 4)
         assert standing.counts["requests"] == before + 1
 
+    def test_masks_of_documents_whose_choices_share_a_row_are_made_on_the_server(self, far):
+        sent = []
+        for limit in (4, 16):
+            before = far.server.sent
+            importance.accuracy(far, importance.load_task("plural"), 3, limit)
+            sent.append(far.server.sent - before)
+        assert sent[1] - sent[0] < 12 * 1000  # a document's row of some 100 tokens; its mask would be 40 kB in float32
+
     def test_no_key_is_written_or_said(self, standing, tmp_path, monkeypatch, capsys):
         monkeypatch.setenv("NDIF_API_KEY", "a-key-nobody-may-see")
         said = []
