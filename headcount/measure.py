@@ -70,7 +70,7 @@ def induction_units(
         ),
         *(attention_unit(model, prompt, seed) for prompt in prompts.PROMPTS),
     ]
-    if control and model.server is None:
+    if control and model.in_memory:
         fewer = asked | {"n_sequences": few}
         units.append(
             Unit("the same with random weights", _named("control"), fewer, 2 * few, random, work=both(few, copy=True))

@@ -17,7 +17,7 @@ from importance.scoring import Likelihood, forest, likelihoods
 from importance.task import Task
 from importance.trees import Tokens, grow
 from results import Accuracy, HeadScores, InputError, LayerScores
-from tracing import BatchSize, Model, Progress, map_batches, provenance
+from tracing import BatchSize, Model, Prepared, Progress, provenance, run_batches
 
 RankSplit = Literal["train"] | None
 
@@ -201,11 +201,10 @@ def _runs_without_ffns(
     """The likelihoods of every document with all parts, then without the network of layer 0, 1, ..."""
     grown = forest(model, asked.tokens)
 
-    def compute(chosen: list[int]) -> list[list[list[Likelihood]]]:
-        runs = without_each_ffn(model, [grown[index][1] for index in chosen])
-        return [[run[index] for run in runs] for index in range(len(chosen))]
+    def prepare(chosen: list[int]) -> Prepared[list[list[Likelihood]]]:
+        return without_each_ffn(model, [grown[index][1] for index in chosen])
 
-    done = map_batches(compute, [len(tree.ids) for _, tree in grown], batch_size, model.runs_on, progress)
+    done = run_batches(model, prepare, [len(tree.ids) for _, tree in grown], batch_size, progress)
     found: list[list[list[Likelihood]]] = [[[] for _ in asked.documents] for _ in range(model.sizes.n_layers + 1)]
     for (place, _), by_run in zip(grown, done, strict=True):
         for run, values in enumerate(by_run):
@@ -219,11 +218,10 @@ def _head_drops(
     """How much the log-probability of each example falls without each head."""
     trees = [grow([request]) for request in requests]
 
-    def compute(chosen: list[int]) -> list[Tensor]:
-        return list(without_each_head(model, [trees[index] for index in chosen]))
+    def prepare(chosen: list[int]) -> Prepared[Tensor]:
+        return without_each_head(model, [trees[index] for index in chosen])
 
-    lengths = [len(tree.ids) for tree in trees]
-    return torch.stack(map_batches(compute, lengths, batch_size, model.runs_on, progress))
+    return torch.stack(run_batches(model, prepare, [len(tree.ids) for tree in trees], batch_size, progress))
 
 
 def _ones(n: int) -> tuple[Tensor, Tensor]:

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from importance.gradient import Contributions, contributions
-from importance.scoring import Likelihood, LogProbabilities, needed, read_off, run_each, share_inputs, tree_pass
+from importance.scoring import Likelihood, LogProbabilities, each_pass, needed, read_off, share_inputs, tree_pass
 from importance.trees import Tokens, Tree, grow
-from tracing import BatchSize, Hook, Keeper, Model, Progress, map_batches
-from tracing.visits import Give
+from tracing import BatchSize, Hook, Keeper, Model, Pass, Prepared, Progress, run_batches
+from tracing.visits import Differentiable, Give
 
 
 def gradient_pass(
@@ -43,12 +43,13 @@ def gradient_pass(
         [example, layer, head] of each kind.
     """
 
-    def compute(chosen: list[int]) -> list[Contributions]:
-        absolute, signed = _differentiate(model, [requests[index] for index in chosen], loss_scale)
-        return [Contributions(*of_one) for of_one in zip(absolute, signed, strict=True)]
+    def prepare(chosen: list[int]) -> Prepared[Contributions]:
+        reading = Differentiable(Contribute(loss_scale))
+        one = _differentiable_pass(model, [requests[index] for index in chosen], reading, loss_scale)
+        return [one], lambda _: _by_example(reading)
 
     lengths = [len(request.ids) - 1 for request in requests]
-    found = map_batches(compute, lengths, batch_size, model.runs_on, progress)
+    found = run_batches(model, prepare, lengths, batch_size, progress)
     return Contributions(*(torch.stack(parts) for parts in zip(*found, strict=True)))
 
 
@@ -60,51 +61,43 @@ class Begin:
         return embedded.detach().requires_grad_()
 
 
-class Differentiable(Keeper):
-    """Keeps what is differentiated with respect to: what goes on is what is kept."""
+class Contribute:
+    """Makes of a layer's z and its gradient the contributions of its heads: [kind, batch, head]."""
 
-    def __init__(self) -> None:
-        super().__init__(returns=False)
+    def __init__(self, loss_scale: float) -> None:
+        self.loss_scale = loss_scale
 
-    def __call__(self, z: Tensor, hook: Hook) -> Tensor:
-        """Keep it, and let it go on."""
-        self.kept.append(z.view_as(z))
-        return self.kept[-1]
+    def __call__(self, z: Tensor, gradient: Tensor) -> Tensor:
+        """On the CPU."""
+        return torch.stack(list(contributions(z, gradient))).cpu() / self.loss_scale
 
 
-class Differentiate:
-    """Makes of logits the contributions of every head: [kind, batch, layer, head]."""
+class Loss:
+    """Makes of logits the sum of the examples' losses, each the mean over its tokens, times a factor."""
 
-    def __init__(self, outputs: Differentiable, row: Tensor, target: Tensor, counts: Tensor, loss_scale: float) -> None:
-        self.outputs, self.row, self.target = outputs, row, target
-        self.counts, self.loss_scale = counts, loss_scale
+    def __init__(self, row: Tensor, target: Tensor, counts: Tensor, loss_scale: float) -> None:
+        self.row, self.target, self.counts, self.loss_scale = row, target, counts, loss_scale
 
     def __call__(self, logits: Tensor, hook: Hook) -> Tensor:
-        """One loss for each example, and the gradient of their sum."""
+        """One number."""
         row, target, counts = (part.to(logits.device) for part in (self.row, self.target, self.counts))
         losses = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
-        loss = (losses / counts[row]).sum() * self.loss_scale
-        gradients = torch.autograd.grad(loss, self.outputs.kept)
-        per_layer = [
-            contributions(z.detach(), gradient) for z, gradient in zip(self.outputs.kept, gradients, strict=True)
-        ]
-        kinds = zip(*per_layer, strict=True)
-        return torch.stack([torch.stack([part.cpu() for part in parts], dim=1) for parts in kinds]) / self.loss_scale
+        return (losses / counts[row]).sum() * self.loss_scale
 
 
-def _differentiate(
-    model: Model, requests: Sequence[Tokens], loss_scale: float
-) -> Float[Tensor, "kind batch layer head"]:
+def _differentiable_pass(model: Model, requests: Sequence[Tokens], reading: Differentiable, loss_scale: float) -> Pass:
     trees = [grow([request]) for request in requests]
-    outputs = Differentiable()
     hooks: list[tuple[str, Any]] = [("hook_embed", Begin())]
-    hooks += [(f"blocks.{layer}.attn.hook_z", outputs) for layer in range(model.sizes.n_layers)]
+    hooks += [(f"blocks.{layer}.attn.hook_z", reading) for layer in range(model.sizes.n_layers)]
     row, place, target = needed(trees, model.device)
     counts = torch.tensor([len(tree.targets[0]) for tree in trees], device=model.device)
-    finish = Differentiate(outputs, row, target, counts, loss_scale)
     with torch.enable_grad():
-        found: Tensor = model.run_passes([tree_pass(model, trees, row, place, hooks, finish)])[0]
-    return found
+        return tree_pass(model, trees, row, place, hooks, Loss(row, target, counts, loss_scale))
+
+
+def _by_example(reading: Differentiable) -> list[Contributions]:
+    """What was read in every layer, example by example: [layer, head] of each kind."""
+    return [Contributions(*kinds) for kinds in torch.stack(reading.kept, dim=2).unbind(1)]
 
 
 class Stream(Keeper):
@@ -118,8 +111,8 @@ class Stream(Keeper):
         self.kept.append(resid_pre.detach().clone())
 
 
-def without_each_ffn(model: Model, trees: Sequence[Tree]) -> list[list[list[Likelihood]]]:
-    """The likelihoods of a batch with all parts, then without the feed-forward network of layer 0, 1, ...
+def without_each_ffn(model: Model, trees: Sequence[Tree]) -> Prepared[list[list[Likelihood]]]:
+    """Passes for the likelihoods of each tree with all parts, then without the feed-forward network of layer 0, 1, ...
 
     Up to the layer whose network is removed everything is as in the whole model, so each run begins there, with the
     residual stream of the first.
@@ -128,11 +121,11 @@ def without_each_ffn(model: Model, trees: Sequence[Tree]) -> list[list[list[Like
     runs: list[list[tuple[str, Any]]] = [_streams(streams)]
     for layer, stream in enumerate(streams):
         runs.append([*start_at(layer, Give(stream)), (f"blocks.{layer}.hook_mlp_out", _silence)])
-    return run_each(model, trees, runs)
+    return each_pass(model, trees, runs)
 
 
-def without_each_head(model: Model, trees: Sequence[Tree]) -> Float[Tensor, "tree layer head"]:
-    """How much the log-probability of each tree's first request falls without each head, one at a time.
+def without_each_head(model: Model, trees: Sequence[Tree]) -> Prepared[Float[Tensor, "layer head"]]:
+    """Passes for how much the log-probability of each tree's first request falls without each head, one at a time.
 
     As in `without_each_ffn` each run begins at its layer, with the residual stream of the whole model; the heads of a
     layer are run together, the batch repeated once for each.
@@ -148,10 +141,18 @@ def without_each_head(model: Model, trees: Sequence[Tree]) -> Float[Tensor, "tre
             hooks = [*start_at(layer, Give(stream, n_heads)), (f"blocks.{layer}.attn.hook_z", _one_each)]
             passes.append(tree_pass(model, copies, *repeated[:2], hooks, LogProbabilities(repeated[2])))
         share_inputs(passes[1:])
-        whole, *found = model.run_passes(passes)
-    before = torch.tensor([values[0].log_p for values in read_off(trees, *whole)])
-    after = [torch.tensor([values[0].log_p for values in read_off(copies, *one)]) for one in found]
-    return torch.stack([(before - one.view(n_heads, len(trees))).T for one in after], dim=1)
+
+    def read(found: Sequence[Any]) -> list[Tensor]:
+        before = _log_p(trees, found[0])
+        after = [_log_p(copies, one).view(n_heads, len(trees)) for one in found[1:]]
+        return list(torch.stack([(before - one).T for one in after], dim=1))
+
+    return passes, read
+
+
+def _log_p(trees: Sequence[Tree], found: Any) -> Float[Tensor, " tree"]:
+    """The log-probability of each tree's first request."""
+    return torch.tensor([values[0].log_p for values in read_off(trees, *found)])
 
 
 def _streams(streams: Sequence[Stream]) -> list[tuple[str, Any]]:

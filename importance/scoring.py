@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from importance.trees import Tokens, Tree, batch, grow
-from tracing import BatchSize, Hook, Model, Pass, Progress, map_batches
+from tracing import BatchSize, Hook, Model, Pass, Prepared, Progress, run_batches
 
 Hooks = Sequence[tuple[str, Callable[..., Any]]]
 
@@ -50,12 +50,12 @@ def likelihoods(
         places.append(place)
         trees.append(tree)
 
-    def compute(chosen: list[int]) -> list[list[Likelihood]]:
-        return run_trees(model, [trees[index] for index in chosen])
+    def prepare(chosen: list[int]) -> Prepared[list[list[Likelihood]]]:
+        return each_pass(model, [trees[index] for index in chosen], [()])
 
-    done = map_batches(compute, [len(tree.ids) for tree in trees], batch_size, model.runs_on, progress)
+    done = run_batches(model, prepare, [len(tree.ids) for tree in trees], batch_size, progress)
     found: list[list[Likelihood]] = [[] for _ in documents]
-    for place, values in zip(places, done, strict=True):
+    for place, (values,) in zip(places, done, strict=True):
         found[place] += values
     return found
 
@@ -73,20 +73,21 @@ def forest(model: Model, documents: Sequence[Sequence[Tokens]]) -> list[tuple[in
     return [(place, grow(requests)) for place, requests in enumerate(documents)]
 
 
-def run_trees(model: Model, trees: Sequence[Tree], hooks: Hooks = ()) -> list[list[Likelihood]]:
-    """The log-likelihoods of a batch of trees in one forward pass, with these hooks in it."""
-    (found,) = run_each(model, trees, [hooks])
-    return found
+def each_pass(model: Model, trees: Sequence[Tree], hooks: Sequence[Hooks]) -> Prepared[list[list[Likelihood]]]:
+    """Passes for the log-likelihoods of a batch of trees: for each tree, with each of several sets of hooks.
 
-
-def run_each(model: Model, trees: Sequence[Tree], hooks: Sequence[Hooks]) -> list[list[list[Likelihood]]]:
-    """The same with each of several sets of hooks, where those of later passes may use what earlier ones kept."""
+    Hooks of later passes may use what those of earlier ones kept.
+    """
     row, place, target = needed(trees, model.device)
     with torch.no_grad():
         passes = [tree_pass(model, trees, row, place, some, LogProbabilities(target)) for some in hooks]
         share_inputs(passes)
-        found = model.run_passes(passes)
-    return [read_off(trees, *one) for one in found]
+
+    def read(found: Sequence[Any]) -> list[list[list[Likelihood]]]:
+        by_run = [read_off(trees, *one) for one in found]
+        return [[run[number] for run in by_run] for number in range(len(trees))]
+
+    return passes, read
 
 
 def read_off(trees: Sequence[Tree], of_target: Tensor, greedy: Tensor) -> list[list[Likelihood]]:

@@ -54,7 +54,7 @@ class Sweep:
         return self._done[removal]
 
     def _run(self, removal: Removal) -> Judged:
-        if self.model.server is not None:  # whose weights stay as they are
+        if not self.model.in_memory:  # its weights stay as they are
             with masked(self.model, *self.masks(removal)):
                 return self._judged(self.model)
         # Taken out of the weights rather than masked: a pruned model's passes cost what is left of it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from induction.learning import token_loss
 from induction.passes import copying_pass, eigenvalues, prefix_pass
 from results import HeadScores, InductionScores, InputError, Patterns, RepeatLoss
 from results.patterns import levels
-from tracing import BatchSize, Hook, Keeper, Model, Progress, map_batches, provenance
+from tracing import BatchSize, Hook, Keeper, Model, Prepared, Progress, provenance, run_batches
 
 LOSS_PERIOD = 50
 """Length of what is repeated where the loss is taken by repeat."""
@@ -192,14 +191,14 @@ def repeat_loss(
     rows = repeated_tokens(model, period, n_sequences, seed)
     bos = prefix.has_bos(rows.shape[1], period)
 
-    def compute(batch: list[int]) -> Sequence[Tensor]:
+    def prepare(batch: list[int]) -> Prepared[Tensor]:
         # Logits over the vocabulary outweigh everything else: a sequence at a time is as fast and takes least memory.
         parts = rows[batch].split(1 if batch_size == "auto" else len(batch))
         with torch.no_grad():
-            losses = model.run_passes([model.pass_with(part, finish=TokenLoss(part)) for part in parts])
-        return list(learning.loss_by_repeat(torch.cat(losses), period, bos))
+            passes = [model.pass_with(part, finish=TokenLoss(part)) for part in parts]
+        return passes, lambda losses: list(learning.loss_by_repeat(torch.cat(losses), period, bos))
 
-    by_repeat = map_batches(compute, [rows.shape[1]] * len(rows), batch_size, model.runs_on, progress)
+    by_repeat = run_batches(model, prepare, [rows.shape[1]] * len(rows), batch_size, progress)
     found = learning.repeat_statistics(torch.stack(by_repeat))
     return RepeatLoss(
         loss=found.loss,

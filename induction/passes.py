@@ -12,14 +12,14 @@ import torch
 
 from induction import prefix
 from induction.copies import Unembedding, copying_score, eigenvalue_score, project
-from tracing import Keeper, map_batches, pad
+from tracing import Keeper, pad, run_batches
 from tracing.weights import output_heads, unembed_embed, unembedding, value_heads
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from tracing import AttentionCall, BatchSize, Hook, Model, Progress
+    from tracing import AttentionCall, BatchSize, Hook, Model, Prepared, Progress
 
 _LOGITS_AT_ONCE = 1 << 24
 """Logits [batch, head, query, key] held at a time, 64 MiB of them: heads are taken in groups."""
@@ -55,18 +55,17 @@ def prefix_pass(
         for row, period in zip(rows, periods, strict=True)
     ]
 
-    def compute(batch: list[int]) -> Sequence[Tensor]:
+    def prepare(batch: list[int]) -> Prepared[Tensor]:
         query, key, real = (
             pad(part, model.device) for part in zip(*(_with_mask(wanted[i]) for i in batch), strict=True)
         )
         divisor = torch.tensor([wanted[item].divisor for item in batch], device=model.device)[:, None]
         reading = PrefixReading(query, key, real, divisor)
         hooks = [(f"blocks.{layer}.attn.call", reading) for layer in range(model.sizes.n_layers)]
-        model.run_until_last(pad([rows[item] for item in batch], model.device), hooks)
-        return list(torch.stack(reading.kept, dim=1))
+        one = model.pass_until_last(pad([rows[item] for item in batch], model.device), hooks)
+        return [one], lambda _: list(torch.stack(reading.kept, dim=1))
 
-    lengths = [len(row) for row in rows]
-    return torch.stack(map_batches(compute, lengths, batch_size, model.runs_on, progress))
+    return torch.stack(run_batches(model, prepare, [len(row) for row in rows], batch_size, progress))
 
 
 def _with_mask(entries: prefix.Entries) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,15 +82,19 @@ def copying_pass(
 ) -> dict[str, Float[Tensor, "sequence layer head"]]:
     """Copying of each sequence by each definition, and the shares `self_attention` and `bos_attention`."""
 
-    def compute(batch: list[int]) -> Sequence[dict[str, Tensor]]:
+    def prepare(batch: list[int]) -> Prepared[dict[str, Tensor]]:
         tokens = pad([rows[item] for item in batch], model.device)
         reading = CopyingReading(tokens, torch.tensor([len(rows[item]) for item in batch]), definitions, model.bos)
-        model.run_until_last(tokens, _on_embeddings(model, reading))
-        stacked = {name: torch.stack([layer[name] for layer in reading.kept], dim=1) for name in reading.kept[0]}
-        return [{name: values[row] for name, values in stacked.items()} for row in range(len(batch))]
+        return [model.pass_until_last(tokens, _on_embeddings(model, reading))], lambda _: _by_sequence(reading)
 
-    found = map_batches(compute, [len(row) for row in rows], batch_size, model.runs_on, progress)
+    found = run_batches(model, prepare, [len(row) for row in rows], batch_size, progress)
     return {name: torch.stack([row[name] for row in found]) for name in found[0]}
+
+
+def _by_sequence(reading: CopyingReading) -> list[dict[str, Tensor]]:
+    """What was read in every layer, sequence by sequence: [layer, head] of each kind."""
+    stacked = {name: torch.stack([layer[name] for layer in reading.kept], dim=1) for name in reading.kept[0]}
+    return [dict(zip(stacked, values, strict=True)) for values in zip(*stacked.values(), strict=True)]
 
 
 class Embeddings:

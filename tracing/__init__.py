@@ -1,7 +1,7 @@
 """Open a model; read and change its activations under TransformerLens' names."""
 
 from tracing.attention import AttentionCall
-from tracing.batches import BatchSize, Progress, map_batches, pad, planned_batches
+from tracing.batches import BatchSize, Prepared, Progress, map_batches, pad, planned_batches, run_batches
 from tracing.cache import Cache
 from tracing.configurations import Described, describe_model
 from tracing.load import load_model, randomised
@@ -23,6 +23,7 @@ __all__ = [
     "Model",
     "ParameterCounts",
     "Pass",
+    "Prepared",
     "Progress",
     "Sizes",
     "describe_model",
@@ -36,5 +37,6 @@ __all__ = [
     "pruned",
     "randomised",
     "removed_parameters",
+    "run_batches",
     "save_pruned",
 ]

@@ -3,16 +3,23 @@
 import gc
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 
 from results import InputError
 
+if TYPE_CHECKING:
+    from tracing.model import Model
+    from tracing.visits import Pass
+
 T = TypeVar("T")
 BatchSize = int | Literal["auto"]
 Progress = Callable[[int], Any]
 """Called with the number of items done since the last call."""
+
+Prepared = tuple[Sequence["Pass"], Callable[[list[Any]], Sequence[T]]]
+"""The passes of a batch, and what makes of their results one result for each of its items."""
 
 # Tokens that keep a device busy, or are worth a request. More gains nothing; what does not fit into memory is halved
 # until it does.
@@ -62,6 +69,62 @@ def map_batches(
         if progress is not None:
             progress(len(batch))
     return [results[item] for item in range(len(lengths))]
+
+
+def run_batches(
+    model: "Model",
+    prepare: Callable[[list[int]], "Prepared[T]"],
+    lengths: Sequence[int],
+    batch_size: BatchSize = "auto",
+    progress: Progress | None = None,
+) -> list[T]:
+    """Run a model on batches of items of similar length and put the results back in order.
+
+    Where weights are streamed, all batches are one run, for which they are read once; elsewhere each is a run.
+
+    Args:
+        model: The model.
+        prepare: Takes the indices of a batch's items.
+        lengths: Each item's length in tokens.
+        batch_size: As in `map_batches`.
+        progress: Told of items that are done.
+
+    Raises:
+        InputError: The batch size is not a positive number or "auto".
+    """
+    if model.stream is not None:
+        fits = model.stream.fits
+        batches = planned_batches(
+            lengths, batch_size, model.runs_on, lambda batch: fits(len(batch), max(lengths[item] for item in batch))
+        )
+        return _in_one_run(model, prepare, batches, progress)
+
+    def compute(batch: list[int]) -> Sequence[T]:
+        passes, read = prepare(batch)
+        return read(model.run_passes(passes))
+
+    return map_batches(compute, lengths, batch_size, model.runs_on, progress)
+
+
+def _in_one_run(
+    model: "Model",
+    prepare: Callable[[list[int]], "Prepared[T]"],
+    batches: Sequence[list[int]],
+    progress: Progress | None,
+) -> list[T]:
+    prepared = [prepare(batch) for batch in batches]
+    items = [item for batch in batches for item in batch]
+    told = 0
+
+    def say(share: float) -> None:
+        nonlocal told
+        if progress is not None and (done := int(share * len(items))) > told:
+            progress(done - told)
+            told = done
+
+    found = iter(model.run_passes([one for passes, _ in prepared for one in passes], say))
+    results = [result for passes, read in prepared for result in read([next(found) for _ in passes])]
+    return [result for _, result in sorted(zip(items, results, strict=True), key=lambda pair: pair[0])]
 
 
 def planned_batches(

@@ -41,14 +41,17 @@ def make_pass(
     return Pass(arguments, _stops(hooks), finish, only_hooks=only_hooks, gradients=torch.is_grad_enabled())
 
 
-def run_all(model: "Model", passes: Sequence[Pass]) -> list[Any]:
-    """Play passes one after another, where the model is, and return each one's result.
+def run_all(model: "Model", passes: Sequence[Pass], progress: Callable[[float], Any] | None = None) -> list[Any]:
+    """Play passes where the model is, and return each one's result.
 
-    Later passes may use what hooks of earlier ones kept. On a server all of them are one request.
+    Later passes may use what hooks of earlier ones kept. On a server all of them are one request; streamed, they go
+    through the model side by side, and `progress` is told how far they are, from 0 to 1.
     """
     if model.server is not None:
         return model.server.play(model, passes)
     with _turn(model):
+        if model.stream is not None:
+            return model.stream.play(model, passes, progress)
         return play(model, passes)
 
 

@@ -14,9 +14,12 @@ from results import InputError
 from tracing import bridge, check, default_model, pruned_files
 from tracing.anatomy import Anatomy, empty_copy, family_of
 from tracing.bars import bars_at_a_terminal
+from tracing.blocks import Blocks
+from tracing.checkpoint import Checkpoint
 from tracing.hook_map import build
 from tracing.model import Model
 from tracing.server import Server
+from tracing.streaming import Streaming, as_bytes
 from tracing.surgery import lost_hooks, taken_out
 
 TINY_OPT = Path(__file__).parent / "tiny_opt"
@@ -29,6 +32,8 @@ def load_model(
     dtype: torch.dtype | str | None = None,
     device_map: Any = None,
     remote: bool | str | Server = False,
+    stream: bool = False,
+    memory: int | str | None = None,
     tokenizer: Any = None,
 ) -> Model:
     """Open a model and check its hook map against it.
@@ -43,6 +48,9 @@ def load_model(
         device_map: Where the layers go, as transformers takes it ("auto", "cuda", ...).
         remote: Run it on a server that has it: True for NDIF (the variables NDIF_API_KEY and NDIF_HOST are read), a
             server's address, or a `Server`. Only its configuration and tokenizer are read here, no weights.
+        stream: Leave the weights on disk and read them block by block in every run: for models larger than memory.
+            `dtype` is then the number format to compute in, which need not be the one they are stored in.
+        memory: What this process may hold when it streams, in bytes or such as "4GiB"; half of the machine's if None.
         tokenizer: The tokenizer of a model in hand, or one to use in place of the model's own.
 
     Returns:
@@ -54,6 +62,8 @@ def load_model(
     """
     if remote:
         return _on_server(source, revision, dtype, device_map, remote, tokenizer)
+    if stream:
+        return _streamed(source, revision, dtype, device_map, as_bytes(memory), tokenizer)
     if isinstance(source, str | Path) and pruned_files.is_one(source):
         hf, name, commit, found = _read_pruned(Path(source).expanduser(), revision, dtype, device_map)
         return opened(hf, tokenizer or found, name, commit)
@@ -99,6 +109,7 @@ def _on_server(
         where, "configuration", lambda: TransformersModel(where, task="text-generation", tokenizer=own, **options)
     )
     wrapped.dispatched = True  # which keeps nnsight from fetching the weights
+    wrapped._module.config.pad_token_id = None  # some models look for it among the tokens, and on meta there are none
     model = opened(wrapped._module, tokenizer, name, revision, nnsight.NNsight(wrapped._module))
     key = {"repo_id": name, "revision": revision or "main", "task": "text-generation"}
     folder = Path(where).is_dir()
@@ -106,6 +117,42 @@ def _on_server(
     address = remote if isinstance(remote, str) else None
     model.run_on(remote if isinstance(remote, Server) else Server(model_key, address), wrapped)
     return model
+
+
+def _streamed(source: Any, revision: str | None, dtype: Any, device_map: Any, memory: int, tokenizer: Any) -> Model:
+    """A model whose blocks stay on disk."""
+    import accelerate
+    import transformers
+
+    if not (source is None or isinstance(source, str | Path)) or device_map not in (None, "cpu"):
+        raise InputError("stream=True takes a folder or a name on the Hub, and computes on the CPU")
+    where, name = resolve(source)
+    options = {"revision": revision} if revision is not None else {}
+    config = reading(where, "configuration", lambda: transformers.AutoConfig.from_pretrained(where, **options))
+    family = family_of(config)
+    wanted = as_dtype(dtype)
+    wanted = wanted if isinstance(wanted, torch.dtype) else config.dtype or torch.float32
+    with accelerate.init_empty_weights(include_buffers=False):  # what is made of the configuration is kept
+        hf = transformers.AutoModelForCausalLM.from_config(config, dtype=wanted)
+    hf.tie_weights()
+    shape = empty_copy(hf)
+    shape.config.pad_token_id = None  # some models look for it among the tokens, and on meta there are none
+    opened(shape, None, name, None)
+    model = assembled(hf, tokenizer or _tokenizer(where, options), name, getattr(config, "_commit_hash", None))
+    shapes = {key: value.shape for key, value in hf.named_parameters()}
+    rename = _renaming(hf, shapes)
+    checkpoint = reading(where, "weights", lambda: Checkpoint(where, shapes, rename, revision))
+    model.stream = Streaming(Blocks(hf, family.layers, checkpoint, wanted), model.family, model.sizes, memory)
+    return model
+
+
+def _renaming(hf: Any, parameters: dict[str, torch.Size]) -> Callable[[str], str]:
+    """What transformers makes of the names in a checkpoint, which may be older than its own or those of the body."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming, rename_source_key
+
+    renamings = [one for one in get_model_conversion_mapping(hf) if isinstance(one, WeightRenaming)]
+    return lambda name: rename_source_key(name, renamings, [], hf.base_model_prefix, parameters)[0]
 
 
 def randomised(model: Model, seed: int = 0) -> Model:
@@ -117,8 +164,8 @@ def randomised(model: Model, seed: int = 0) -> Model:
     """
     import transformers
 
-    if model.server is not None:
-        raise InputError(f"{model.name} runs on a server: random weights can be drawn for a model that is here only")
+    if not model.in_memory:
+        raise InputError(f"{model.name} is not in memory: random weights can be drawn for a model that is")
     if model.pruned is not None:
         raise InputError(f"{model.name} is structurally pruned: draw random weights for the whole model, then prune it")
     with torch.random.fork_rng(devices=[]):
@@ -232,6 +279,8 @@ def reading(where: str, what: str, read: Callable[[], Any]) -> Any:
     try:
         with bars_at_a_terminal():
             return read()
+    except InputError:
+        raise
     except Exception as error:
         first = " ".join(str(error).split())
         reason = first if len(first) <= 300 else first[:297] + "..."

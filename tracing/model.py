@@ -21,6 +21,7 @@ from tracing.visits import Keep, Pass, Select
 
 if TYPE_CHECKING:
     from tracing.server import Server
+    from tracing.streaming import Streaming
 
 
 class Model:
@@ -39,6 +40,7 @@ class Model:
         removed: Parts that are removed at present; see `masked`.
         pruned: Parts that were taken out of the weights for good; see `tracing.pruned`. `sizes` are the whole model's.
         server: Where it runs, if that is not here; the weights are there, and those here have shapes only.
+        stream: What reads its blocks from disk when they are run, if they are not in memory.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Model:
         self.pruned = pruned
         self.attention_operation = ""
         self.server: Server | None = None
+        self.stream: Streaming | None = None
         self._envoys: dict[str, Any] = {}
         self._fingerprint: tuple[Any, str] | None = None
 
@@ -88,6 +91,11 @@ class Model:
         return torch.device(self.hf.get_input_embeddings().weight.device)
 
     @property
+    def in_memory(self) -> bool:
+        """Whether its weights are here and stay here: neither on a server nor streamed from disk."""
+        return self.server is None and self.stream is None
+
+    @property
     def runs_on(self) -> str:
         """The kind of device that computes, such as `cpu` or `cuda`; or `server`."""
         return "server" if self.server is not None else self.device.type
@@ -107,8 +115,8 @@ class Model:
 
     def fingerprint(self) -> str:
         """A digest of the weights; taken again only when they changed (see `tracing.provenance.state`)."""
-        if self.server is not None:
-            return self.server.fingerprint
+        if (elsewhere := self.server or self.stream) is not None:
+            return elsewhere.fingerprint
         now = state(self.hf)
         if self._fingerprint is None or self._fingerprint[0] != now:
             self._fingerprint = (now, fingerprint(self.hf))
@@ -179,13 +187,17 @@ class Model:
         """
         return self.run_passes([self.pass_with(tokens, fwd_hooks)])[0]
 
-    def run_passes(self, passes: Sequence[Pass]) -> list[Any]:
-        """Run some passes, and return the result of each; on a server, all of them are one request.
+    def run_passes(self, passes: Sequence[Pass], progress: Callable[[float], Any] | None = None) -> list[Any]:
+        """Run some passes, and return the result of each.
+
+        On a server all of them are one request; where weights are streamed, they are read once for all of them.
 
         Args:
-            passes: From `pass_with` and `pass_at`; hooks of later ones may use what hooks of earlier ones kept.
+            passes: From `pass_with`, `pass_at` and `pass_until_last`; hooks of later ones may use what hooks of earlier
+                ones kept.
+            progress: Told the share that is done, where weights are streamed.
         """
-        return execute.run_all(self, passes)
+        return execute.run_all(self, passes, progress)
 
     def pass_with(
         self,
@@ -251,10 +263,14 @@ class Model:
         return execute.make_pass(ids, hooks, finish, inputs=inputs)
 
     def run_until_last(self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]) -> None:
-        """A forward pass for its hooks alone, without gradients; it ends after the last of them."""
+        """Run what `pass_until_last` makes, at once."""
+        self.run_passes([self.pass_until_last(tokens, fwd_hooks)])
+
+    def pass_until_last(self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]) -> Pass:
+        """A pass for its hooks alone, without gradients; it ends after the last of them."""
         ids = self.check_tokens(tokens)
         with torch.no_grad():
-            self.run_passes([execute.make_pass(ids, self._all_hooks(fwd_hooks), only_hooks=True)])
+            return execute.make_pass(ids, self._all_hooks(fwd_hooks), only_hooks=True)
 
     def run_with_cache(
         self,

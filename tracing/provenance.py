@@ -3,6 +3,7 @@
 import hashlib
 import shlex
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -56,15 +57,25 @@ def fingerprint(module: nn.Module) -> str:
     these: one changed weight changes it, though a change made to evade it need not. On meta only names and shapes
     exist. What was taken out of a pruned model is covered as well.
     """
+    removed = taken_out(module)
+    first = "" if removed is None else f"{removed.heads.nonzero().tolist()} {removed.ffns.nonzero().tolist()}"
+    return digest_of([first.encode(), *(piece(name, weight) for name, weight in sorted(module.state_dict().items()))])
+
+
+def digest_of(pieces: Iterable[bytes]) -> str:
+    """The digest of pieces one after another."""
     digest = hashlib.blake2b(digest_size=12)
-    if (removed := taken_out(module)) is not None:
-        digest.update(f"{removed.heads.nonzero().tolist()} {removed.ffns.nonzero().tolist()}".encode())
-    for name, parameter in sorted(module.state_dict().items()):
-        digest.update(f"{name} {list(parameter.shape)} {parameter.dtype}".encode())
-        if not parameter.is_meta:
-            digest.update(str(int(_integers(parameter)[0].sum())).encode())  # wraps around, alike in any order
-            _add_sample(digest, parameter)
+    for one in pieces:
+        digest.update(one)
     return digest.hexdigest()
+
+
+def piece(name: str, weight: torch.Tensor) -> bytes:
+    """What a fingerprint covers of one parameter."""
+    said = f"{name} {list(weight.shape)} {weight.dtype}".encode()
+    if weight.is_meta:
+        return said
+    return said + str(int(_integers(weight)[0].sum())).encode() + _sample(weight)  # the sum wraps around, in any order
 
 
 def state(module: nn.Module) -> tuple[Any, ...]:
@@ -77,15 +88,14 @@ def state(module: nn.Module) -> tuple[Any, ...]:
     digest = hashlib.blake2b()
     for weight in weights:
         if not weight.is_meta:
-            _add_sample(digest, weight)
+            digest.update(_sample(weight))
     versions = (0 if weight.is_inference() else weight._version for weight in weights)
     return (*zip((weight.data_ptr() for weight in weights), versions, strict=True), digest.digest())
 
 
-def _add_sample(digest: Any, weights: torch.Tensor) -> None:
+def _sample(weights: torch.Tensor) -> bytes:
     whole, rest = _integers(weights)
-    digest.update(rest.cpu().numpy().tobytes())
-    digest.update(whole[:: max(1, len(whole) // _SAMPLE)].cpu().numpy().tobytes())
+    return rest.cpu().numpy().tobytes() + whole[:: max(1, len(whole) // _SAMPLE)].cpu().numpy().tobytes()
 
 
 def _integers(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

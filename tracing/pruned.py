@@ -64,11 +64,11 @@ def pruned(model: "Model", heads: HeadSet | None = None, ffns: LayerSet | None =
         The smaller model, ready to be run.
 
     Raises:
-        InputError: A mask's shape is not the model's, a part does not exist, the model is pruned already or runs
-            on a server, or its modules were changed so that they no longer fit its configuration.
+        InputError: A mask's shape is not the model's, a part does not exist, the model is pruned already or is
+            on a server or streamed, or its modules were changed so that they no longer fit its configuration.
     """
-    if model.server is not None:
-        raise InputError(f"{model.name} runs on a server, whose weights stay as they are: use tracing.masked")
+    if not model.in_memory:
+        raise InputError(f"{model.name} is not in memory, and its weights stay as they are: use tracing.masked")
     removed = together(model, heads, ffns)
     small = empty_copy(model.hf)
     tensors = {**model.hf.state_dict(), **dict(model.hf.named_buffers())}

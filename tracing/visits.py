@@ -78,6 +78,27 @@ class Keep(Keeper):
         self.kept.append(value.detach().clone())
 
 
+class Differentiable(Keeper):
+    """Keeps what is read off a value and the gradient of the pass's result with respect to it, of every value.
+
+    Args:
+        read: Takes a value and its gradient.
+
+    Attributes:
+        values: What the pass has shown so far; what goes on from there is what is kept here.
+    """
+
+    def __init__(self, read: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.read = read
+        self.values: list[Tensor] = []
+
+    def __call__(self, value: Tensor, hook: Hook) -> Tensor:
+        """Keep it, and let it go on."""
+        self.values.append(value.view_as(value))
+        return self.values[-1]
+
+
 class Give:
     """Puts the first value that another hook kept in place of what comes by, as often as the batch is repeated."""
 
@@ -109,7 +130,7 @@ class Pass:
             that is not all up to itself.
         stops: Where hooks are called, in execution order.
         finish: What makes the pass's result of the logits, given them and the `Hook` of the whole model; None hands out
-            the logits themselves.
+            the logits themselves. For `Differentiable` hooks it makes one number, which is differentiated.
         only_hooks: Whether the pass ends after the last hook: nothing that only serves the logits is computed.
         gradients: Whether it can be differentiated.
     """
@@ -130,6 +151,10 @@ class Pass:
         """The hooks that leave something behind for who asked."""
         functions: Sequence[Any] = [function for _, _, hooks in self.stops for _, _, _, function in hooks]
         return list({id(one): one for one in functions if isinstance(one, Keeper) and one.returns}.values())
+
+    def differentiable(self) -> list[Differentiable]:
+        """The hooks that want gradients."""
+        return [one for one in self.keepers() if isinstance(one, Differentiable)]
 
 
 class Parts:
@@ -206,7 +231,7 @@ def play(model: Any, passes: Sequence[Pass]) -> list[Any]:
 
 
 def _play(model: Any, one: Pass) -> Any:
-    inputs, batch = _arguments(model, one.inputs), len(one.inputs["input_ids"])
+    inputs, batch = arguments(model, one.inputs), len(one.inputs["input_ids"])
     if not one.stops:
         logits = model.hf(**inputs).logits
     elif one.only_hooks:
@@ -220,10 +245,39 @@ def _play(model: Any, one: Pass) -> Any:
             for stop in one.stops:
                 visit(model, stop, batch)
             logits = model.nnsight.output.logits.save()
-    return logits if one.finish is None else one.finish(logits, Hook("", model))
+    result = logits if one.finish is None else one.finish(logits, Hook("", model))
+    if asking := one.differentiable():
+        differentiate([result], asking)
+    return result
 
 
-def _arguments(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+def differentiate(
+    results: Sequence[Tensor],
+    asking: Sequence[Differentiable],
+    also: Sequence[Tensor] = (),
+    outer: Sequence[Tensor] | None = None,
+) -> list[Tensor]:
+    """Differentiate, let hooks read the gradients they ask for, and forget what they have seen.
+
+    Args:
+        results: What is differentiated.
+        asking: The hooks.
+        also: Other values that gradients are wanted of.
+        outer: The gradients with respect to the results, where these are not one number.
+
+    Returns:
+        The gradients of the other values.
+    """
+    seen = [(one, value) for one in asking for value in one.values]
+    found = torch.autograd.grad(results, [value for _, value in seen] + list(also), outer)
+    for (one, value), gradient in zip(seen, found, strict=False):
+        one.kept.append(one.read(value.detach(), gradient))
+    for one in asking:
+        one.values = []
+    return list(found[len(seen) :])
+
+
+def arguments(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     """The model's own arguments: what is seen becomes a mask only where the model is, in its number format."""
     if "seen" not in inputs:
         return inputs
@@ -266,7 +320,7 @@ def attention_operation(envoy: Any) -> str | None:
     return calls[-1] if calls else None
 
 
-def _call(model: Any, name: str, function: HookFunction, value: Any) -> Any:
+def call_hook(model: Any, name: str, function: HookFunction, value: Any) -> Any:
     """Call a hook and check what it returned."""
     before = _version(value)
     edited = _by_its_own_names(function)(value, Hook(name, model))
@@ -302,7 +356,7 @@ def _through_views(model: Any, raw: Tensor, stop: Stop, batch: int) -> Tensor | 
     """Show a raw value to its hooks; the edited raw value, or None if nobody edited."""
     current = raw
     for name, view, _, function in stop[2]:
-        edited = _call(model, name, function, view.read(current, batch))
+        edited = call_hook(model, name, function, view.read(current, batch))
         if edited is not None:
             current = view.write(current, edited, batch)
     return None if current is raw else current
@@ -343,18 +397,18 @@ def _visit_attention(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     output = scores = pattern = None
     for name, _, part, function in stop[2]:
         if part == "call":
-            edited = _call(model, name, function, call)
+            edited = call_hook(model, name, function, call)
             output = edited if edited is not None else output
         elif part in ("query", "key"):
-            edited = _call(model, name, function, getattr(call, part).transpose(1, 2))
+            edited = call_hook(model, name, function, getattr(call, part).transpose(1, 2))
             call = call if edited is None else call.but(**{part: edited.transpose(1, 2)})
         elif part == "scores":
             scores = call.scores() if scores is None else scores
-            edited = _call(model, name, function, scores)
+            edited = call_hook(model, name, function, scores)
             scores = scores if edited is None else edited
         else:
             pattern = call.pattern(scores) if pattern is None else pattern
-            edited = _call(model, name, function, pattern)
+            edited = call_hook(model, name, function, pattern)
             pattern = pattern if edited is None else edited
     if output is None:
         output = call.apply(call.pattern(scores) if pattern is None else pattern)
@@ -365,7 +419,7 @@ def _visit_result(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     projection = envoy._module
     result = head_outputs(projection, stop[2][0][1].read(envoy.input, batch))
     for name, _, _, function in stop[2]:
-        edited = _call(model, name, function, result)
+        edited = call_hook(model, name, function, result)
         if edited is not None:
             result = edited
             envoy.skip(result.sum(-2) + output_bias(projection))
@@ -379,5 +433,5 @@ def _visit_select(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 def _visit_skip(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     value = envoy.input
     name, _, _, function = stop[2][-1]
-    instead = _call(model, name, function, value)
+    instead = call_hook(model, name, function, value)
     envoy.skip(value if instead is None else instead)

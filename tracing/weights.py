@@ -114,6 +114,8 @@ def _whole_block(model: Model, layer: int) -> nn.Module:
     """
     if model.pruned is not None and model.pruned.heads[layer].any():
         raise InputError(f"{model.name}: heads of layer {layer} were pruned: read the weights of the whole model")
+    if model.stream is not None:
+        return model.stream.blocks.hold(layer)
     block: nn.Module = model.hf.get_submodule(f"{model.family.layers}.{layer}")
     return block
 

@@ -6,7 +6,7 @@ from reference.importance import log_likelihood
 from reference.models import BUILDERS, VOCAB, gemma3, opt
 
 from importance.passes import without_each_ffn, without_each_head
-from importance.scoring import forest, likelihoods, run_trees
+from importance.scoring import each_pass, forest, likelihoods
 from importance.trees import Tokens
 from tracing import load_model, masked
 
@@ -75,25 +75,35 @@ def test_removed_parts_stay_removed():
     assert without != likelihoods(model, asked)
 
 
+def run(model, prepared):
+    passes, read = prepared
+    return read(model.run_passes(passes))
+
+
+def of_trees(model, trees):
+    return [values for (values,) in run(model, each_pass(model, trees, [()]))]
+
+
 @models
 def test_without_each_ffn_equals_the_naive_loop_exactly(build):
     model = load_model(build())
     trees = [tree for _, tree in forest(model, documents())]
-    found = without_each_ffn(model, trees)
-    assert found[0] == run_trees(model, trees)
+    by_tree = run(model, without_each_ffn(model, trees))
+    found = [[values[which] for values in by_tree] for which in range(model.sizes.n_layers + 1)]
+    assert found[0] == of_trees(model, trees)
     for layer in range(model.sizes.n_layers):
         with masked(model, ffns=[layer]):
-            assert found[layer + 1] == run_trees(model, trees)
+            assert found[layer + 1] == of_trees(model, trees)
 
 
 @models
 def test_without_each_head_equals_the_naive_loop(build):
     model = load_model(build())
     trees = [tree for _, tree in forest(model, documents(3, requests=1))]
-    found = without_each_head(model, trees)
-    whole = torch.tensor([values[0].log_p for values in run_trees(model, trees)])
+    found = torch.stack(run(model, without_each_head(model, trees)))
+    whole = torch.tensor([values[0].log_p for values in of_trees(model, trees)])
     for layer in range(model.sizes.n_layers):
         for head in range(model.sizes.n_heads):
             with masked(model, heads=[(layer, head)]):
-                gone = torch.tensor([values[0].log_p for values in run_trees(model, trees)])
+                gone = torch.tensor([values[0].log_p for values in of_trees(model, trees)])
             assert torch.allclose(found[:, layer, head], whole - gone, atol=1e-4)

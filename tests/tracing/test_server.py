@@ -5,19 +5,16 @@ import json
 import pytest
 import torch
 import zstandard
+from equals_local import EXAMPLES, TEXT, EqualsLocal, close
 from reference.models import BUILDERS, bpe_tokenizer
 from standing_server import Standing
 
 import importance
 import induction
-from importance import Example
 from results import InputError
-from tracing import Hook, load_model, masked, pruned, randomised
+from tracing import Hook, load_model, pruned, randomised
 from tracing import server as servers
 from tracing.server import Server, ServerError
-
-TEXT = "do re mi fa do re mi"
-EXAMPLES = [Example(context="do re mi", continuation=" fa"), Example(context="so la", continuation=" ti do")]
 
 
 @pytest.fixture(scope="module", params=["opt", "llama_wide_heads"])
@@ -40,84 +37,15 @@ def far(standing):
     return load_model(standing.folder, remote=standing.host)
 
 
-def close(came, expected):
-    torch.testing.assert_close(came, expected, atol=1e-5, rtol=1e-5)
-
-
-class TestEqualsLocal:
+class TestEqualsLocal(EqualsLocal):
     def test_nothing_but_shapes_is_here(self, far):
         assert all(parameter.is_meta for parameter in far.hf.parameters())
         assert far.device == torch.device("cpu")
 
-    def test_logits_and_every_activation(self, local, far):
-        tokens = torch.randint(0, 100, (2, 9))
-        logits, cache = local.run_with_cache(tokens)
-        remote_logits, remote_cache = far.run_with_cache(tokens)
-        close(remote_logits, logits)
-        close(far(tokens), logits)
-        assert set(remote_cache) == set(cache)
-        for name in cache:
-            close(remote_cache[name], cache[name])
-
-    def test_a_function_that_a_person_wrote(self, local, far):
-        scale = 3.0
-
-        def louder(z, hook):
-            return z * scale if hook.layer() == 1 else None
-
-        hooks = [("blocks.1.attn.hook_z", louder), ("blocks.0.hook_mlp_out", lambda value, hook: 0 * value)]
-        came, expected = (model.run_with_hooks(TEXT, hooks) for model in (far, local))
-        close(came, expected)
-        assert not torch.allclose(came, local(TEXT))
-
-    def test_parts_removed(self, local, far):
-        for parts in ({"heads": [(0, 1), (1, 0)]}, {"ffns": [1]}):
-            with masked(far, **parts), masked(local, **parts):
-                close(far(TEXT), local(TEXT))
-
-    def test_induction_scores(self, local, far):
-        tokens = induction.repeated_tokens(local, 6, 3)
-        for definition in ("successor", "published"):
-            ours, theirs = (induction.prefix_matching(model, tokens, 6, definition) for model in (local, far))
-            close(theirs.values, ours.values)
-            close(theirs.variance, ours.variance)
-        distinct = tokens[:, :7]
-        for definition in ("head-output", "published", "olsson"):
-            ours, theirs = (induction.copying(model, distinct, definition) for model in (local, far))
-            close(theirs.values, ours.values)
-            close(theirs.extras["self_attention"], ours.extras["self_attention"])
-
-    def test_loss_by_repeat(self, standing, local, far):
+    def test_sequences_one_at_a_time_are_one_request(self, standing, far):
         before = standing.counts["requests"]
-        ours, theirs = (induction.repeat_loss(model, 3, period=6) for model in (local, far))
-        close(theirs.loss, ours.loss)
+        induction.repeat_loss(far, 3, period=6)
         assert standing.counts["requests"] == before + 1
-
-    @pytest.mark.parametrize("method", ["gradient", "oracle"])
-    def test_head_importance(self, local, far, method):
-        ours, theirs = (importance.head_importance(model, EXAMPLES, method) for model in (local, far))
-        close(theirs.values, ours.values)
-        close(theirs.folds, ours.folds)
-        assert ours.values.any()
-
-    def test_accuracy_and_ffn_importance(self, local, far):
-        task = importance.load_task("plural")
-        ours, theirs = (importance.accuracy(model, task, 1, 8) for model in (local, far))
-        close(theirs.gold_log_p, ours.gold_log_p)
-        assert theirs.value == ours.value
-        ours, theirs = (importance.ffn_importance(model, task, 1, 8) for model in (local, far))
-        close(theirs.extras["log_p"], ours.extras["log_p"])
-
-    def test_attention_of_every_head(self, local, far):
-        ours, theirs = (induction.record_patterns(model, TEXT) for model in (local, far))
-        assert (theirs.weights.int() - ours.weights.int()).abs().max() <= 1
-        assert theirs.tokens == ours.tokens
-
-    def test_one_head_at_a_glance(self, local, far):
-        ours, theirs = (induction.head_profile(model, 1, 1, TEXT) for model in (local, far))
-        close(theirs.pattern, ours.pattern)
-        close(theirs.raised_logits, ours.raised_logits)
-        assert theirs.raised == ours.raised
 
 
 class TestTheWire:
@@ -269,9 +197,9 @@ class TestFaults:
 
 
 def test_what_cannot_be_had_from_a_server_is_said(standing, far):
-    with pytest.raises(InputError, match="random weights can be drawn for a model that is here only"):
+    with pytest.raises(InputError, match="random weights can be drawn for a model that is"):
         randomised(far)
-    with pytest.raises(InputError, match=r"runs on a server, whose weights stay as they are: use tracing\.masked"):
+    with pytest.raises(InputError, match=r"not in memory, and its weights stay as they are: use tracing\.masked"):
         pruned(far, heads=[(0, 0)])
     with pytest.raises(InputError, match="eigenvalue copying reads the weights"):
         induction.copying(far, torch.arange(2, 14)[None], "eigenvalue")

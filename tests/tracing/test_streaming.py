@@ -1,0 +1,308 @@
+"""A model whose weights stay on disk: every measurement equals the one in memory, within the memory allowed."""
+
+import json
+import os
+import re
+import resource
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from equals_local import EXAMPLES, TEXT, EqualsLocal, close
+from reference.models import BUILDERS, bpe_tokenizer, opt
+from safetensors.torch import load_file, save_file
+
+import importance
+import induction
+from results import InputError
+from tracing import load_model, pruned, randomised
+from tracing.residuals import Residuals
+from tracing.streaming import as_bytes, held_memory
+
+ENOUGH = 64 << 30
+"""More than any test needs: what it is measured against, the memory of the process, is that of all tests before."""
+
+
+def saved(build, folder, **options):
+    build().save_pretrained(folder, **options)
+    bpe_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=list(BUILDERS))
+def folder(request, tmp_path_factory):
+    return saved(BUILDERS[request.param], tmp_path_factory.mktemp("kept") / request.param)
+
+
+@pytest.fixture(scope="module")
+def local(folder):
+    return load_model(folder)
+
+
+@pytest.fixture(scope="module")
+def far(folder):
+    return load_model(folder, stream=True, memory=ENOUGH)
+
+
+@pytest.fixture
+def small(tmp_path):
+    return saved(opt, tmp_path / "opt")
+
+
+def in_blocks(model):
+    return [weight for name, weight in model.hf.named_parameters() if name.startswith(f"{model.family.layers}.")]
+
+
+class TestEqualsLocal(EqualsLocal):
+    def test_one_block_at_most_is_here(self, far):
+        far(TEXT)
+        here = sum(not weight.is_meta for weight in in_blocks(far))
+        assert 0 < here <= len(in_blocks(far)) // far.sizes.n_layers + 1
+
+    def test_the_weights_are_the_same(self, local, far):
+        assert far.fingerprint() == local.fingerprint()
+
+    def test_what_waits_may_wait_on_disk(self, local, far, monkeypatch):
+        monkeypatch.setattr(far.stream, "_room", 0)
+        ours, theirs = (importance.head_importance(model, EXAMPLES) for model in (local, far))
+        close(theirs.values, ours.values)
+        task = importance.load_task("plural")
+        ours, theirs = (importance.ffn_importance(model, task, 1, 4) for model in (local, far))
+        close(theirs.extras["log_p"], ours.extras["log_p"])
+
+    def test_copying_by_eigenvalues_reads_the_weights(self, local, far):
+        tokens = torch.arange(2, 9)[None]
+        ours, theirs = (induction.copying(model, tokens, "eigenvalue") for model in (local, far))
+        close(theirs.values, ours.values)
+
+    def test_gradients_of_several_batches_are_one_run(self, local, far):
+        ours = importance.head_importance(local, EXAMPLES * 2)
+        theirs = importance.head_importance(far, EXAMPLES * 2, batch_size=1)
+        close(theirs.values, ours.values)
+        close(theirs.folds, ours.folds)
+
+
+class TestOneRun:
+    def test_each_block_is_read_once_for_all_sequences(self, small, monkeypatch):
+        far = load_model(small, stream=True, memory=ENOUGH)
+        held = recorded(far, monkeypatch)
+        induction.prefix_matching(far, induction.repeated_tokens(far, 6, 8), 6, batch_size=1)
+        assert held == [0, 1, 2]
+
+    def test_for_gradients_once_more_backwards(self, small, monkeypatch):
+        far = load_model(small, stream=True, memory=ENOUGH)
+        held = recorded(far, monkeypatch)
+        importance.head_importance(far, EXAMPLES * 4, batch_size=1)
+        assert held == [0, 1, 2, 1, 0]
+
+    def test_for_the_oracle_of_all_ffns_once(self, small, monkeypatch):
+        far = load_model(small, stream=True, memory=ENOUGH)
+        held = recorded(far, monkeypatch)
+        importance.ffn_importance(far, importance.load_task("plural"), 0, 8, batch_size=2)
+        assert held == [0, 1, 2]
+
+    def test_blocks_that_no_hook_needs_are_not_read(self, small, monkeypatch):
+        far = load_model(small, stream=True, memory=ENOUGH)
+        held = recorded(far, monkeypatch)
+        far.run_until_last(far.to_tokens(TEXT), [("blocks.1.attn.hook_z", lambda z, hook: None)])
+        assert held == [0, 1]
+
+    def test_progress_is_told_as_layers_are_done(self, small):
+        far = load_model(small, stream=True, memory=ENOUGH)
+        told = []
+        importance.accuracy(far, importance.load_task("plural"), 0, 9, progress=told.append)
+        assert told == [3, 3, 3]
+
+    def test_the_next_block_is_fetched_meanwhile(self, small, monkeypatch):
+        far = load_model(small, stream=True, memory=ENOUGH)
+        fetched, touch = [], far.stream.blocks.checkpoint.touch
+        monkeypatch.setattr(
+            far.stream.blocks.checkpoint,
+            "touch",
+            lambda names: (
+                fetched.append((threading.current_thread() is not threading.main_thread(), names)) or touch(names)
+            ),
+        )
+        far(TEXT)
+        assert [elsewhere for elsewhere, _ in fetched] == [True, True]
+        assert all(".layers.1." in name for name in fetched[0][1])
+
+    def test_a_function_that_changes_what_it_sees_changes_it_once(self, small):
+        def doubled(resid, hook):
+            resid.mul_(2)
+
+        hooks = [("blocks.1.hook_resid_pre", doubled)]
+        ours, theirs = (load_model(small, **how) for how in ({}, {"stream": True, "memory": ENOUGH}))
+        close(theirs.run_with_hooks(TEXT, hooks), ours.run_with_hooks(TEXT, hooks))
+
+
+def recorded(model, monkeypatch):
+    """The blocks that get weights from now on, in order."""
+    held, put, layers = [], type(model.stream.blocks)._put, model.family.layers
+
+    def noted(self, name, value):
+        layer = int(name.removeprefix(f"{layers}.").partition(".")[0])
+        if held[-1:] != [layer]:
+            held.append(layer)
+        put(self, name, value)
+
+    monkeypatch.setattr(type(model.stream.blocks), "_put", noted)
+    return held
+
+
+class TestCheckpoints:
+    def test_shards_of_either_kind(self, tmp_path):
+        whole = load_model(saved(opt, tmp_path / "whole"))(TEXT)
+        in_shards = saved(opt, tmp_path / "shards", max_shard_size="20KB")
+        assert (in_shards / "model.safetensors.index.json").exists()
+        close(load_model(in_shards, stream=True, memory=ENOUGH)(TEXT), whole)
+        close(load_model(as_bin(in_shards), stream=True, memory=ENOUGH)(TEXT), whole)
+
+    def test_names_without_the_prefix_of_the_body(self, small):
+        expected = load_model(small)(TEXT)
+        weights = load_file(small / "model.safetensors")
+        save_file(
+            {name.removeprefix("model."): weight for name, weight in weights.items()}, small / "model.safetensors"
+        )
+        close(load_model(small, stream=True, memory=ENOUGH)(TEXT), expected)
+
+    @pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
+    def test_weights_are_computed_with_in_another_format_than_stored(self, tmp_path, stored):
+        halved = saved(lambda: opt().to(stored), tmp_path / "half")
+        close(
+            load_model(halved, stream=True, memory=ENOUGH, dtype="float32")(TEXT),
+            load_model(halved, dtype="float32")(TEXT),
+        )
+        assert load_model(halved, stream=True, memory=ENOUGH).dtype == stored
+
+    def test_what_is_missing_is_named(self, small):
+        weights = load_file(small / "model.safetensors")
+        del weights["model.decoder.layers.1.fc1.weight"]
+        save_file(weights, small / "model.safetensors")
+        refused(small, r"incomplete: 1 tensors are missing, first model\.decoder\.layers\.1\.fc1\.weight")
+
+    def test_a_missing_shard(self, tmp_path):
+        folder = saved(opt, tmp_path / "shards", max_shard_size="20KB")
+        gone = sorted(folder.glob("model-*.safetensors"))[1]
+        gone.unlink()
+        refused(folder, f"incomplete: {re.escape(gone.name)} is missing")
+
+    def test_a_tensor_of_another_shape(self, small):
+        weights = load_file(small / "model.safetensors")
+        weights["model.decoder.layers.1.fc1.bias"] = torch.zeros(7)
+        save_file(weights, small / "model.safetensors")
+        refused(small, r"fc1\.bias of .* should be \[48\], but is \[7\]")
+
+    def test_damage(self, small):
+        path = small / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-100])
+        refused(small, "cannot be read as weights")
+
+    def test_a_list_of_shards_that_is_none(self, tmp_path):
+        folder = saved(opt, tmp_path / "shards", max_shard_size="20KB")
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": None}))
+        refused(folder, "does not list the files of a checkpoint")
+
+    def test_no_weights(self, small):
+        (small / "model.safetensors").unlink()
+        refused(small, r"holds no weights: expected model\.safetensors or pytorch_model\.bin")
+
+    def test_code_in_a_bin_file_is_not_run(self, small, tmp_path):
+        class Hostile:
+            def __reduce__(self):
+                return Path.touch, (tmp_path / "run",)
+
+        (small / "model.safetensors").unlink()
+        torch.save({"model.decoder.layers.1.fc1.bias": Hostile()}, small / "pytorch_model.bin")
+        refused(small, "cannot be read as weights")
+        assert not (tmp_path / "run").exists()
+
+
+def as_bin(folder):
+    """The shards of a folder as torch's own files."""
+    listing = json.loads((folder / "model.safetensors.index.json").read_text())
+    for path in folder.glob("model-*.safetensors"):
+        torch.save(load_file(path), folder / path.name.replace("model", "pytorch_model").replace("safetensors", "bin"))
+        path.unlink()
+    names = {
+        name: file.replace("model", "pytorch_model").replace("safetensors", "bin")
+        for name, file in listing["weight_map"].items()
+    }
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": names}))
+    (folder / "model.safetensors.index.json").unlink()
+    return folder
+
+
+def refused(folder, reason, **options):
+    with pytest.raises(InputError, match=reason):
+        load_model(folder, stream=True, **({"memory": ENOUGH} | options))
+
+
+class TestMemory:
+    @pytest.mark.parametrize(
+        ("said", "meant"),
+        [("4GiB", 4 << 30), ("1.5 gb", 1_500_000_000), ("300", 300), (5000, 5000), ("2TB", 2 * 10**12)],
+    )
+    def test_amounts(self, said, meant):
+        assert as_bytes(said) == meant
+
+    @pytest.mark.parametrize("said", ["", "4 bananas", "-1GiB", 0, True, "GiB", 1.5e9j])
+    def test_what_is_no_amount_is_refused(self, said):
+        with pytest.raises(InputError, match=r'memory must be a number of bytes, or such as "4GiB"'):
+            as_bytes(said)
+
+    def test_none_is_half_of_the_machine(self):
+        assert 2 * as_bytes(None) == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    def test_too_little_says_how_much_it_takes(self, small):
+        refused(small, r"memory of 0\.00 GiB is too little: .* take \d\.\d\d GiB", memory="1MB")
+
+    def test_batches_are_as_large_as_there_is_room_for(self, small, monkeypatch):
+        far = load_model(small, stream=True, memory=ENOUGH)
+        rows = induction.repeated_tokens(far, 6, 8)
+        seen = []
+        monkeypatch.setattr(far.stream, "play", lambda model, passes, progress: seen.append(len(passes)) or [None] * 0)
+        monkeypatch.setattr(far.stream, "_room", 2 * 50 * far.stream._per_token)
+        with pytest.raises(StopIteration):
+            induction.prefix_matching(far, rows, 6)
+        assert seen == [4]  # 25 tokens each, two of them in 50
+
+    def test_what_the_process_holds_grows_with_what_it_allocates(self):
+        before = held_memory()
+        held = torch.ones(64 << 20, dtype=torch.uint8)
+        assert 60 << 20 < held_memory() - before < 80 << 20
+        assert held.any()
+
+    def test_what_has_no_room_in_memory_is_kept_on_disk_unchanged(self):
+        kept = Residuals(100)
+        for dtype in (torch.float32, torch.bfloat16):
+            values = [torch.arange(24, dtype=dtype).view(2, 3, 4).transpose(1, 2) + step for step in range(3)]
+            for number, value in enumerate(values):
+                kept[number] = value
+            assert kept.spilled > 0
+            assert all(torch.equal(kept[number], value) for number, value in enumerate(values))
+            for number in range(3):
+                kept.drop(number)
+
+    def test_a_full_disk_is_an_error_and_leaves_no_file(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        kept, (soft, hard) = Residuals(0), resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            with pytest.raises(InputError, match=f"cannot wait in {tmp_path} .*: allow more memory"):
+                kept[0] = torch.ones(5000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_needs_weights_in_memory_says_so(small):
+    far = load_model(small, stream=True, memory=ENOUGH)
+    for make in (randomised, lambda model: pruned(model, heads=[(0, 0)])):
+        with pytest.raises(InputError, match="is not in memory"):
+            make(far)
+
+
+def test_a_model_in_hand_cannot_be_streamed():
+    refused(opt(), "takes a folder or a name on the Hub")
