@@ -19,6 +19,7 @@ from headcount.options import (
     Percents,
     Place,
     Questions,
+    asked_for,
     check_at_least,
     check_folder,
     opened,
@@ -157,13 +158,9 @@ def study(
     config: Path | None = None,
     /,
     *,
-    out: Path,
+    place: Place,
     preset: str | None = None,
-    model: str | None = None,
     data: str | None = None,
-    dtype: str | None = None,
-    device: str | None = None,
-    remote: str | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     as_json: Json = False,
 ) -> None:
@@ -174,25 +171,19 @@ def study(
 
     Args:
         config: TOML file that says what to measure; `headcount/presets` has examples.
-        out: Run directory to write to: a new one, or one with a run of the same model.
+        place: The run, and a model other than the configuration's.
         preset: quick (minutes), smollm2 (hours) or paper (OPT-66B's settings), in place of a file.
-        model: A model other than the configuration's.
         data: A folder of task rows, or `hub`, other than the configuration's.
-        dtype: A number format of the weights other than the configuration's.
-        device: A place for the model other than the configuration's.
-        remote: A server that has the model: `ndif`, or an address.
         dry_run: List the units of work, what is there already, and about how long the rest will take here.
         as_json: Print what was done, or would be, as JSON.
     """
     from headcount.config import read_config
     from headcount.study import asked_settings, study_units
 
-    check_folder(out)
-    given = {"model": model, "data": data, "dtype": dtype, "device": device, "remote": remote}
-    asked = read_config(config, preset).model_copy(update={key: value for key, value in given.items() if value})
+    check_folder(place.out)
+    asked, where = asked_for(read_config(config, preset).model_copy(update={"data": data} if data else {}), place)
     settings = asked_settings(asked)
-    place = Place(out=out, model=asked.model, dtype=asked.dtype, device=asked.device, remote=asked.remote)
-    loaded, run = opened(place)
+    loaded, run = opened(where)
     units = study_units(loaded, run, asked, settings)
     if dry_run:
         _list(units, run, loaded, as_json)

@@ -56,6 +56,8 @@ class Study(_Strict):
         dtype: Number format of the weights; the checkpoint's own if left out.
         device: Where to put the model, such as cuda or auto; the CPU if left out.
         remote: A server that runs the model: "ndif", or an address.
+        stream: Whether the weights stay on disk and are read block by block: for models larger than memory.
+        memory: What this process may hold when it streams, such as "4GiB"; half of the machine's if left out.
         seed: Seed of sequences and shots.
         sequences: Sequences of random tokens for the induction scores.
         prefix_definition: Which definition of prefix matching.
@@ -82,6 +84,8 @@ class Study(_Strict):
     dtype: str | None = None
     device: str | None = None
     remote: str | None = None
+    stream: bool = False
+    memory: str | None = None
     seed: Natural = 0
     sequences: Count = 100
     prefix_definition: Literal["successor", "published", "entry-mean", "offset"] = "successor"

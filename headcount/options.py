@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from headcount.progress import say
 
 if TYPE_CHECKING:
+    from headcount.config import Study
     from headcount.measure import Setting
     from results import Run
     from tracing import Model
@@ -36,18 +37,23 @@ class Place:
 
     Attributes:
         out: Run directory to write to: a new one, or one with a run of the same model.
-        model: A folder, a name on the Hub, smollm2-135m (fetched on first use) or tiny-opt.
+        model: A folder, a name on the Hub, tiny-opt or smollm2-135m (fetched on first use); left out, it is the study's, or
+            smollm2-135m.
         dtype: Number format of the weights, such as bfloat16; the checkpoint's own if left out.
         device: Where to put the model, such as cuda or auto; the CPU if left out.
         remote: Run the model on a server that has it: `ndif` (with the variables NDIF_API_KEY and NDIF_HOST), or an
             address. Nothing of its weights is read here.
+        stream: Leave the weights on disk and read them block by block: for models larger than memory.
+        memory: What this process may hold when it streams, such as 4GiB; half of the machine's if left out.
     """
 
     out: Path
-    model: str = "smollm2-135m"
+    model: str | None = None
     dtype: str | None = None
     device: str | None = None
     remote: str | None = None
+    stream: Annotated[bool, Parameter(negative="")] = False
+    memory: str | None = None
 
 
 @Parameter(name="*")
@@ -72,13 +78,21 @@ class Questions:
     seed: int = 0
 
 
+def asked_for(study: "Study", place: Place) -> tuple["Study", Place]:
+    """A study with what the command line says of its model, and where that is."""
+    said = {name: value for name, value in asdict(place).items() if value and name != "out"}
+    asked = study.model_copy(update=said)
+    return asked, Place(out=place.out, **{name: getattr(asked, name) for name in asdict(place) if name != "out"})
+
+
 def opened(place: Place) -> tuple["Model", "Run"]:
     """The model, and the run its results go into."""
     from results import create_run
     from tracing import identity, load_model
 
     remote: bool | str = True if place.remote == "ndif" else place.remote or False
-    model = load_model(place.model, dtype=place.dtype, device_map=place.device, remote=remote)
+    options: dict[str, Any] = {"dtype": place.dtype, "device_map": place.device}
+    model = load_model(place.model, remote=remote, stream=place.stream, memory=place.memory, **options)
     described: dict[str, Any] = {**identity(model), "sizes": asdict(model.sizes)}
     run = create_run(place.out, model=described, version=version("headcount"))
     if model.server is not None:

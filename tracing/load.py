@@ -60,6 +60,10 @@ def load_model(
         InputError: There is no such model, it cannot be read, its architecture is not supported, or a hook does not
             show what it should.
     """
+    if memory is not None and not stream:
+        raise InputError("memory is what a streamed model may hold: expected stream=True with it")
+    if remote and stream:
+        raise InputError("remote and stream exclude each other: a model runs on a server, or from this machine's disk")
     if remote:
         return _on_server(source, revision, dtype, device_map, remote, tokenizer)
     if stream:

@@ -167,12 +167,13 @@ class Parts:
         family: Where its architecture keeps its parts.
         sizes: How large it is.
         pruned: None: all parts are there.
+        stream: None: all weights are there.
         attention_operation: The label of the call of an attention function there.
     """
 
     def __init__(self, nnsight: Any, name: str, family: Any, sizes: Any) -> None:
         self.nnsight, self.hf, self.name, self.family, self.sizes = nnsight, nnsight._module, name, family, sizes
-        self.pruned = None
+        self.pruned = self.stream = None
         self.attention_operation = ""
         for layer in range(sizes.n_layers):
             block = f"{family.layers}.{layer}"
