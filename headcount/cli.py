@@ -428,6 +428,9 @@ def _list(units: list[Any], run: Any, model: Any, as_json: bool) -> None:
 
     shape = Shape.of(model)
     spread = len(set(getattr(model.hf, "hf_device_map", {}).values())) > 1
+    if model.stream is not None:
+        size = model.stream.blocks.checkpoint.bytes / 1e9
+        say(f"time and memory are those of a model in memory; each pass over all sequences reads {size:.3g} GB besides")
     found = costs(units, shape, measured(shape, model.dtype, "auto" if spread else model.device.type), run)
     if as_json:
         print(json.dumps([cost._asdict() | {"memory": cost.memory._asdict()} for cost in found], indent=2))

@@ -37,8 +37,8 @@ class Place:
 
     Attributes:
         out: Run directory to write to: a new one, or one with a run of the same model.
-        model: A folder, a name on the Hub, tiny-opt or smollm2-135m (fetched on first use); left out, it is the study's, or
-            smollm2-135m.
+        model: A folder, a name on the Hub, tiny-opt or smollm2-135m (fetched on first use); left out, it is the
+            study's, or smollm2-135m.
         dtype: Number format of the weights, such as bfloat16; the checkpoint's own if left out.
         device: Where to put the model, such as cuda or auto; the CPU if left out.
         remote: Run the model on a server that has it: `ndif` (with the variables NDIF_API_KEY and NDIF_HOST), or an

@@ -1,0 +1,208 @@
+"""A model larger than memory: streaming against accelerate's disk offload, and against what the machine can do at best.
+
+The checkpoint has OPT-6.7B's shape and random weights, stored in float16 (13.3 GB, written once to --folder), and is
+computed with in float32. Each measurement is a process of its own, before which the checkpoint is dropped from the
+page cache. Needs about 10 GB of memory for accelerate at a batch of 16, and a file system that honours the drop.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from tracing import load_model
+from tracing.load import TINY_OPT
+from tracing.streaming import held_memory
+
+SEQUENCES, LENGTH, LAYERS = 16, 33, 32
+SHAPE = {"hidden_size": 4096, "word_embed_proj_dim": 4096, "num_attention_heads": 32, "ffn_dim": 16384}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "opt-6.7b-shape")
+    parser.add_argument("--layers", type=int, default=LAYERS)
+    parser.add_argument("--memory", default="3GiB")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", choices=WORK)
+    parser.add_argument("--without", nargs="*", default=[], choices=WORK)
+    asked = parser.parse_args()
+    if not (asked.folder / "config.json").exists():
+        write_checkpoint(asked.folder, asked.layers)
+    if asked.only is not None:
+        print(json.dumps(WORK[asked.only](asked.folder, asked.memory)))
+        return
+    for _ in range(asked.rounds):
+        for name in WORK:
+            if name not in asked.without:
+                drop(asked.folder)
+                command = [sys.executable, __file__, "--folder", asked.folder, "--memory", asked.memory, "--only", name]
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                figures = json.loads(done.stdout.splitlines()[-1])
+                print(f"{name}: " + ", ".join(f"{what} {value:.4g}" for what, value in figures.items()), flush=True)
+
+
+def write_checkpoint(folder: Path, n_layers: int) -> None:
+    """A shard for each layer and one for the rest, with an index, as large checkpoints on the Hub are."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = OPTConfig(num_hidden_layers=n_layers, dtype="float16", **SHAPE)
+    with torch.device("meta"):
+        parameters = dict(OPTForCausalLM(config).named_parameters())
+    generator, numbers = torch.Generator().manual_seed(0), torch.empty(0)
+    weight_map: dict[str, str] = {}
+    for part in [*(f"model.decoder.layers.{layer}." for layer in range(n_layers)), ""]:
+        tensors = {}
+        for name, parameter in parameters.items():
+            if name.startswith(part) and name not in weight_map:
+                if len(numbers) < parameter.numel():  # drawn once: what is timed does not look at the values
+                    numbers = torch.empty(parameter.numel(), dtype=torch.float16).normal_(0, 0.02, generator=generator)
+                norm = "norm" in name and name.endswith("weight")
+                some = torch.ones(len(parameter)) if norm else numbers[: parameter.numel()]
+                tensors[name] = some.view(parameter.shape).half().clone()
+        file = f"model-{part.removesuffix('.').rpartition('.')[2] or 'rest'}.safetensors"
+        weight_map |= dict.fromkeys(tensors, file)
+        save_file(tensors, folder / file, metadata={"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((TINY_OPT / name).read_bytes())
+    config.save_pretrained(folder)
+
+
+def drop(folder: Path) -> None:
+    """Forget what the system has in memory of a folder's files."""
+    os.sync()
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def tokens() -> torch.Tensor:
+    """BOS and tokens that repeat four times."""
+    drawn = torch.rand(SEQUENCES, 50000, generator=torch.Generator().manual_seed(0)).topk((LENGTH - 1) // 4).indices
+    return torch.cat([torch.full((SEQUENCES, 1), 2), drawn.repeat(1, 4) + 5], 1)
+
+
+def ours(folder: Path, memory: str) -> dict[str, float]:
+    """The logits of all sequences; what the process holds itself, and what it reads, at each moment of the run."""
+    with Watch() as watch:
+        model = load_model(folder, stream=True, memory=memory, dtype="float32")
+        start = time.perf_counter()
+        logits = model(tokens())
+        taken = time.perf_counter() - start
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    figures = {"seconds": taken, "peak GiB": watch.peak / 2**30, "bytes read / checkpoint": watch.read / size}
+    return {**figures, "sum": float(logits.double().sum())}
+
+
+def scores(folder: Path, memory: str) -> dict[str, float]:
+    """Prefix matching and copying of every head."""
+    from induction import copying, prefix_matching
+
+    with Watch() as watch:
+        model = load_model(folder, stream=True, memory=memory, dtype="float32")
+        start = time.perf_counter()
+        prefix_matching(model, tokens(), (LENGTH - 1) // 4)
+        middle, read = time.perf_counter(), watch.now()
+        copying(model, tokens()[:, : 1 + (LENGTH - 1) // 4])
+        end = time.perf_counter()
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return {
+        "prefix matching seconds": middle - start,
+        "bytes read / checkpoint": read / size,
+        "copying seconds": end - middle,
+        "bytes read since / checkpoint": (watch.read - read) / size,
+        "peak GiB": watch.peak / 2**30,
+    }
+
+
+def offloaded(batch_size: int) -> Callable[[Path, str], dict[str, float]]:
+    def run(folder: Path, memory: str) -> dict[str, float]:
+        """The logits of all sequences, by transformers and accelerate: the blocks on disk, the rest in memory."""
+        from transformers import AutoModelForCausalLM
+
+        with Watch() as watch, tempfile.TemporaryDirectory() as offload, torch.no_grad():
+            parts = dict.fromkeys(("model.decoder.embed_tokens", "model.decoder.embed_positions"), "cpu")
+            parts |= {"model.decoder.final_layer_norm": "cpu", "lm_head": "cpu", "model.decoder.layers": "disk"}
+            options: dict[str, Any] = {"device_map": parts, "offload_folder": offload, "dtype": torch.float32}
+            model = AutoModelForCausalLM.from_pretrained(folder, **options)
+            start, total = time.perf_counter(), 0.0
+            for rows in tokens().split(batch_size):
+                total += float(model(rows, use_cache=False).logits.double().sum())
+            taken = time.perf_counter() - start
+        return {"seconds": taken, "peak GiB": watch.peak / 2**30, "sum": total}
+
+    return run
+
+
+def floors(folder: Path, memory: str) -> dict[str, float]:
+    """What nothing can be faster than: reading the files one after the other, and the matrix products alone."""
+    room, start = bytearray(1 << 24), time.perf_counter()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(room):
+                pass
+    disk = time.perf_counter() - start
+    width, hidden, n_layers = SHAPE["hidden_size"], SHAPE["ffn_dim"], len(list(folder.glob("*.safetensors"))) - 1
+    small, large = torch.randn(SEQUENCES * LENGTH, width), torch.randn(SEQUENCES * LENGTH, hidden)
+    square, wide, narrow = (torch.randn(shape) for shape in ((width, width), (hidden, width), (width, hidden)))
+    start = time.perf_counter()
+    for _ in range(n_layers):
+        for _ in range(4):
+            torch.nn.functional.linear(small, square)
+        torch.nn.functional.linear(small, wide)
+        torch.nn.functional.linear(large, narrow)
+    torch.nn.functional.linear(small, torch.randn(50272, width))
+    return {"disk seconds": disk, "products seconds": time.perf_counter() - start}
+
+
+class Watch:
+    """The most anonymous memory of this process while it lasts, and the bytes that it reads from disks."""
+
+    def __enter__(self) -> "Watch":
+        self.peak, self._began, self._over = 0, bytes_read(), threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.read = self.now()
+
+    def now(self) -> int:
+        """The bytes read so far."""
+        return bytes_read() - self._began
+
+    def _look(self) -> None:
+        while not self._over.wait(0.01):
+            self.peak = max(self.peak, held_memory())
+
+
+def bytes_read() -> int:
+    """What this process has had fetched from disks."""
+    fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(fields["read_bytes"])
+
+
+WORK: dict[str, Callable[[Path, str], dict[str, float]]] = {
+    "floors": floors,
+    "ours": ours,
+    "accelerate, batch 16": offloaded(16),
+    "accelerate, batch 1": offloaded(1),
+    "scores": scores,
+}
+
+if __name__ == "__main__":
+    main()
