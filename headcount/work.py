@@ -120,8 +120,8 @@ def sequences_of(lengths: Sequence[int], pairs: Sequence[int] | None = None, *, 
 
 
 def _of_tree(tree: Tree) -> Item:
-    logits = sum(len(targets) for targets in tree.targets)
-    return Item(len(tree.ids), logits, len(tree.targets), branched=len(set(tree.branch) - {0}) > 1)
+    places = {place for read in tree.read for place in read}
+    return Item(len(tree.ids), len(places), len(tree.targets), branched=len(set(tree.branch) - {0}) > 1)
 
 
 def _repeated(items: Sequence[Item], n: float) -> Items:

@@ -13,7 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from importance.gradient import Contributions, contributions
-from importance.scoring import Likelihood, LogProbabilities, each_pass, needed, read_off, share_inputs, tree_pass
+from importance.scoring import (
+    Likelihood,
+    LogProbabilities,
+    Needed,
+    each_pass,
+    needed,
+    read_off,
+    share_inputs,
+    tree_pass,
+)
 from importance.trees import Tokens, Tree, grow
 from tracing import BatchSize, Hook, Keeper, Model, Pass, Prepared, Progress, run_batches
 from tracing.visits import Differentiable, Give
@@ -73,10 +82,13 @@ class Contribute:
 
 
 class Loss:
-    """Makes of logits the sum of the examples' losses, each the mean over its tokens, times a factor."""
+    """Makes of logits the sum of the examples' losses, each the mean over its tokens, times a factor.
 
-    def __init__(self, row: Tensor, target: Tensor, counts: Tensor, loss_scale: float) -> None:
-        self.row, self.target, self.counts, self.loss_scale = row, target, counts, loss_scale
+    Trees of one request each read every place once, for one token.
+    """
+
+    def __init__(self, asked: Needed, counts: Tensor, loss_scale: float) -> None:
+        self.row, self.target, self.counts, self.loss_scale = asked.row, asked.target, counts, loss_scale
 
     def __call__(self, logits: Tensor, hook: Hook) -> Tensor:
         """One number."""
@@ -89,10 +101,10 @@ def _differentiable_pass(model: Model, requests: Sequence[Tokens], reading: Diff
     trees = [grow([request]) for request in requests]
     hooks: list[tuple[str, Any]] = [("hook_embed", Begin())]
     hooks += [(f"blocks.{layer}.attn.hook_z", reading) for layer in range(model.sizes.n_layers)]
-    row, place, target = needed(trees, model.device)
+    asked = needed(trees, model.device)
     counts = torch.tensor([len(tree.targets[0]) for tree in trees], device=model.device)
     with torch.enable_grad():
-        return tree_pass(model, trees, row, place, hooks, Loss(row, target, counts, loss_scale))
+        return tree_pass(model, trees, asked, hooks, Loss(asked, counts, loss_scale))
 
 
 def _by_example(reading: Differentiable) -> list[Contributions]:
@@ -132,14 +144,13 @@ def without_each_head(model: Model, trees: Sequence[Tree]) -> Prepared[Float[Ten
     """
     n_heads = model.sizes.n_heads
     streams = [Stream() for _ in range(model.sizes.n_layers)]
-    row, place, target = needed(trees, model.device)
     copies = list(trees) * n_heads
-    repeated = needed(copies, model.device)
+    asked, repeated = needed(trees, model.device), needed(copies, model.device)
     with torch.no_grad():
-        passes = [tree_pass(model, trees, row, place, _streams(streams), LogProbabilities(target))]
+        passes = [tree_pass(model, trees, asked, _streams(streams), LogProbabilities(asked))]
         for layer, stream in enumerate(streams):
             hooks = [*start_at(layer, Give(stream, n_heads)), (f"blocks.{layer}.attn.hook_z", _one_each)]
-            passes.append(tree_pass(model, copies, *repeated[:2], hooks, LogProbabilities(repeated[2])))
+            passes.append(tree_pass(model, copies, repeated, hooks, LogProbabilities(repeated)))
         share_inputs(passes[1:])
 
     def read(found: Sequence[Any]) -> list[Tensor]:

@@ -78,9 +78,9 @@ def each_pass(model: Model, trees: Sequence[Tree], hooks: Sequence[Hooks]) -> Pr
 
     Hooks of later passes may use what those of earlier ones kept.
     """
-    row, place, target = needed(trees, model.device)
+    asked = needed(trees, model.device)
     with torch.no_grad():
-        passes = [tree_pass(model, trees, row, place, some, LogProbabilities(target)) for some in hooks]
+        passes = [tree_pass(model, trees, asked, some, LogProbabilities(asked)) for some in hooks]
         share_inputs(passes)
 
     def read(found: Sequence[Any]) -> list[list[list[Likelihood]]]:
@@ -98,30 +98,45 @@ def read_off(trees: Sequence[Tree], of_target: Tensor, greedy: Tensor) -> list[l
     return [[next(flat) for _ in tree.targets] for tree in trees]
 
 
+class Needed(NamedTuple):
+    """The logits that a batch of trees needs: each place once, however many requests go on from it.
+
+    Attributes:
+        row: The tree of each place.
+        pos: Its index in the tree.
+        place: For every token of all continuations, which of the places predicts it.
+        target: The token.
+    """
+
+    row: Int[Tensor, " place"]
+    pos: Int[Tensor, " place"]
+    place: Int[Tensor, " target"]
+    target: Int[Tensor, " target"]
+
+
 class LogProbabilities:
     """Makes of logits the log-probabilities of some tokens, and whether each is the likeliest."""
 
-    def __init__(self, target: Int[Tensor, " read"]) -> None:
-        self.target = target
+    def __init__(self, asked: Needed) -> None:
+        self.place, self.target = asked.place, asked.target
 
     def __call__(self, logits: Tensor, hook: Hook) -> tuple[Tensor, Tensor]:
         """Both on the CPU."""
-        target = self.target.to(logits.device)
+        place, target = self.place.to(logits.device), self.target.to(logits.device)
         log_p = torch.log_softmax(logits.float(), dim=-1)
-        return log_p.gather(1, target[:, None])[:, 0].cpu(), (log_p.argmax(-1) == target).cpu()
+        return log_p[place, target].cpu(), (log_p.argmax(-1)[place] == target).cpu()
 
 
 def tree_pass(
     model: Model,
     trees: Sequence[Tree],
-    row: Int[Tensor, " read"],
-    place: Int[Tensor, " read"],
+    asked: Needed,
     hooks: Hooks,
     finish: Callable[[Tensor, Hook], Any],
 ) -> Pass:
     """The pass for the logits at some places of a batch of trees."""
     rows = batch(trees)
-    return model.pass_at(rows.ids, row, place, hooks, finish, positions=rows.positions, seen=rows.seen)
+    return model.pass_at(rows.ids, asked.row, asked.pos, hooks, finish, positions=rows.positions, seen=rows.seen)
 
 
 def share_inputs(passes: Sequence[Pass]) -> None:
@@ -130,13 +145,15 @@ def share_inputs(passes: Sequence[Pass]) -> None:
         one.inputs = passes[0].inputs
 
 
-def needed(trees: Sequence[Tree], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, place and predicted token of every logit that is needed."""
+def needed(trees: Sequence[Tree], device: torch.device) -> Needed:
+    """The logits that some trees need."""
     wanted = [
-        (number, place, target)
+        ((number, pos), target)
         for number, tree in enumerate(trees)
-        for places, targets in zip(tree.read, tree.targets, strict=True)
-        for place, target in zip(places, targets, strict=True)
+        for positions, targets in zip(tree.read, tree.targets, strict=True)
+        for pos, target in zip(positions, targets, strict=True)
     ]
-    row, place, target = torch.tensor(wanted, device=device).unbind(1)
-    return row, place, target
+    index = {place: number for number, place in enumerate(dict.fromkeys(place for place, _ in wanted))}
+    row, pos = torch.tensor(list(index), device=device).unbind(1)
+    place, target = torch.tensor([(index[place], target) for place, target in wanted], device=device).unbind(1)
+    return Needed(row, pos, place, target)

@@ -6,8 +6,8 @@ from reference.importance import log_likelihood
 from reference.models import BUILDERS, VOCAB, gemma3, opt
 
 from importance.passes import without_each_ffn, without_each_head
-from importance.scoring import each_pass, forest, likelihoods
-from importance.trees import Tokens
+from importance.scoring import each_pass, forest, likelihoods, needed
+from importance.trees import Tokens, grow
 from tracing import load_model, masked
 
 models = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS.keys())
@@ -58,6 +58,14 @@ def test_greedy_tells_whether_every_token_is_the_likeliest():
     asked = [[Tokens(tuple(ids), 3), Tokens((*ids[:-1], (ids[-1] + 1) % VOCAB), 3)]]
     ((right, wrong),) = likelihoods(load_model(hf), asked)
     assert (right.greedy, wrong.greedy) == (True, False)
+
+
+def test_logits_that_several_requests_go_on_from_are_computed_once():
+    forked = grow([Tokens((5, 6, 7, 8), 2), Tokens((5, 6, 7, 9), 2)])
+    asked = needed([forked, grow([Tokens((5, 6), 1)])], torch.device("cpu"))
+    assert list(zip(asked.row.tolist(), asked.pos.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 0)]
+    assert asked.place.tolist() == [0, 1, 0, 1, 2]
+    assert asked.target.tolist() == [7, 8, 7, 9, 6]
 
 
 def test_requests_longer_than_a_window_are_run_apart():
