@@ -22,6 +22,8 @@ from headcount.options import (
     asked_for,
     check_at_least,
     check_folder,
+    check_percents,
+    check_seed,
     opened,
     settings_of,
 )
@@ -58,7 +60,7 @@ def induction(
 
     check_folder(place.out)
     check_at_least("--sequences", sequences, 1)
-    check_at_least("--seed", seed, 0)
+    check_seed("--seed", seed)
     model, run = opened(place)
     _measure(induction_units(model, sequences, seed, control=control), run, as_json)
 
@@ -148,6 +150,9 @@ def prune(
     """
     from headcount.removals import pruning_units
 
+    for seed in seeds:
+        check_seed("--seeds", seed)
+    check_percents("--percents", percents)
     settings = settings_of(questions, place)
     model, run = opened(place)
     _measure(pruning_units(model, run, settings, component, strategy, percents, seeds), run, as_json)

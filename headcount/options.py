@@ -1,5 +1,6 @@
 """What several commands ask for alike, and what they make of it."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -106,7 +107,7 @@ def settings_of(questions: Questions, place: Place, splits: tuple[str, ...] = ("
 
     check_folder(place.out)
     check_at_least("--limit", questions.limit, 1)
-    check_at_least("--seed", questions.seed, 0)
+    check_seed("--seed", questions.seed)
     for count in questions.shots:
         check_at_least("--shots", count, 0)
     tasks, shots = dict.fromkeys(questions.task), dict.fromkeys(questions.shots)
@@ -125,6 +126,31 @@ def check_at_least(option: str, value: int, least: int) -> None:
         raise InputError(f"{option} must be {least} or more, not {value}")
 
 
+def check_seed(option: str, seed: int) -> None:
+    """Refuse a seed that random generators do not take.
+
+    Raises:
+        InputError: It is.
+    """
+    from results import InputError
+
+    if not 0 <= seed < 2**63:
+        raise InputError(f"{option} must be 0 or more and below 2^63, not {seed}")
+
+
+def check_percents(option: str, percents: Sequence[float]) -> None:
+    """Refuse shares that nothing can be removed by.
+
+    Raises:
+        InputError: One is not between 0 and 100.
+    """
+    from results import InputError
+
+    for percent in percents:
+        if not 0 <= percent <= 100:  # NaN is not, either
+            raise InputError(f"{option} must be from 0 to 100, not {percent:g}")
+
+
 def check_folder(folder: Path) -> None:
     """Fail before the model is loaded, not after.
 
@@ -133,5 +159,5 @@ def check_folder(folder: Path) -> None:
     """
     from results import InputError
 
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise InputError(f"--out must be a folder, but {folder} is a file: choose another name")
