@@ -19,6 +19,7 @@ from headcount.options import (
     Percents,
     Place,
     Questions,
+    Whole,
     asked_for,
     check_at_least,
     check_folder,
@@ -42,7 +43,7 @@ app = App(
 
 @app.command
 def induction(
-    *, place: Place, sequences: int = 100, seed: int = 0, control: bool = True, as_json: Json = False
+    *, place: Place, sequences: Whole = 100, seed: Whole = 0, control: bool = True, as_json: Json = False
 ) -> None:
     """Measure prefix matching and copying of every head, the loss by repeat, and a random-weights control.
 
@@ -259,7 +260,7 @@ def tasks(*, data: str | None = None, as_json: Json = False) -> None:
 
 
 @app.command
-def show(folder: Path, /, *, top: int = 10, as_json: Json = False) -> None:
+def show(folder: Path, /, *, top: Whole = 10, as_json: Json = False) -> None:
     """Show a run's results as tables.
 
     Args:

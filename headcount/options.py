@@ -1,13 +1,14 @@
 """What several commands ask for alike, and what they make of it."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from headcount.progress import say
 
@@ -27,7 +28,23 @@ def _spoken(values: Sequence[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-Counts = Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="", show_default=_spoken)]
+def _whole(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Whole numbers as they are typed: left to itself, cyclopts takes 1.5 for 2.
+
+    Raises:
+        ValueError: One is none.
+    """
+    for token in tokens:
+        if re.fullmatch(r"[+-]?[0-9]+", token.value) is None:
+            raise ValueError(f"expected a whole number, got {token.value}")
+    found = [int(token.value) for token in tokens]
+    return found[0] if kind is int else tuple(found)
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+Counts = Annotated[
+    tuple[int, ...], Parameter(consume_multiple=True, negative="", show_default=_spoken, converter=_whole)
+]
 Percents = Annotated[tuple[float, ...], Parameter(consume_multiple=True, negative="", show_default=_spoken)]
 
 
@@ -73,10 +90,10 @@ class Questions:
 
     task: Names
     shots: Counts = (0,)
-    limit: int = 100
+    limit: Whole = 100
     data: str | None = None
     profile: Literal["harness", "paper"] = "harness"
-    seed: int = 0
+    seed: Whole = 0
 
 
 def asked_for(study: "Study", place: Place) -> tuple["Study", Place]:
@@ -134,8 +151,9 @@ def check_seed(option: str, seed: int) -> None:
     """
     from results import InputError
 
-    if not 0 <= seed < 2**63:
-        raise InputError(f"{option} must be 0 or more and below 2^63, not {seed}")
+    check_at_least(option, seed, 0)
+    if seed >= 2**63:
+        raise InputError(f"{option} must be below 2^63, not {seed}")
 
 
 def check_percents(option: str, percents: Sequence[float]) -> None:

@@ -66,6 +66,14 @@ STUDIES = {
     "list_of_lists": "random_seeds = [[1]]\n" + TASKS,
     "text_as_number": 'examples = "ten"\n' + TASKS,
 }
+OTHERWISE = {
+    "twice_a_task": "plural.0shot is asked for twice",
+    "unknown_task": "no_such_task",
+    "too_many_shots": "plural",
+    "no_data": "nowhere/at/all",
+}
+"""What is said of a configuration that is right in itself; of the others, the file is named."""
+
 HARDWARE = {
     "empty": "",
     "no_toml": "name = ",
@@ -112,11 +120,11 @@ CASES = [
     ("induction", "--out"),
     ("induction --out", "--out"),
     ("induction --out {out} --sequences many", "many"),
-    ("induction --out {out} --sequences 1.5", "1.5"),
+    ("induction --out {out} --model {model} --sequences 1.5", "1.5"),
     ("induction --out {out} --sequences 0", "--sequences must be 1 or more, not 0"),
     ("induction --out {out} --sequences -2", "--sequences must be 1 or more, not -2"),
     ("induction --out {out} --seed -1", "--seed must be 0 or more, not -1"),
-    ("induction --out {out} --model {model} --seed 18446744073709551616", "--seed must be"),
+    ("induction --out {out} --model {model} --seed 18446744073709551616", "--seed must be below 2^63"),
     ("induction --out {out} --frobnicate", "--frobnicate"),
     ("induction --out {out} extra", "extra"),
     ("induction --out {file}", "is a file"),
@@ -138,7 +146,7 @@ CASES = [
     ("induction --out {out} --model {model} --dtype int8", "int8"),
     ("induction --out {out} --model {model} --dtype nn", "nn"),
     ("induction --out {out} --model {model} --device tpu9", "tpu9"),
-    ("induction --out {out} --model {model} --device cuda:99", "cuda"),
+    ("induction --out {out} --model {model} --device cuda:99", "CUDA"),
     ("induction --out {out} --model {model} --memory 4GiB", "stream"),
     ("induction --out {out} --model {model} --stream --memory many", "many"),
     ("induction --out {out} --model {model} --stream --memory -1", "memory"),
@@ -153,6 +161,7 @@ CASES = [
     ("importance --out {out} --task plural --shots -1", "--shots must be 0 or more"),
     ("importance --out {out} --task plural --shots 100000", "shots"),
     ("importance --out {out} --task plural --shots few", "few"),
+    ("importance --out {out} --task plural --shots 0 0.5", "0.5"),
     ("importance --out {out} --task plural --limit 0", "--limit must be 1 or more"),
     ("importance --out {out} --task plural --seed -4", "--seed must be 0 or more"),
     ("importance --out {out} --task plural --method magic", "magic"),
@@ -161,7 +170,7 @@ CASES = [
     ("importance --out {out} --task piqa --data {tmp}/nowhere", "nowhere is not there"),
     ("importance --out {out} --task piqa --data {file}", "is a file"),
     ("importance --out {out} --task piqa --data {empty}", "piqa.jsonl"),
-    ("importance --out {out} --task piqa --data {long}", "name too long"),
+    ("importance --out {out} --task piqa --data {long}", "is not there"),
     ("importance --out {out} --task piqa --data {rows}", "piqa.jsonl"),
     ("importance --out {out} --task plural --model {model} --profile paper --limit many", "many"),
     ("ffn --out {out} --task plural --rank-split test", "test"),
@@ -215,8 +224,7 @@ CASES = [
     ("plan --preset quick --dtype float12 --model {model}", "float12"),
     ("plan --preset quick --model {tmp}/nowhere --hardware A100-80GB", "no model at"),
     ("plan --preset quick --model {file} --hardware A100-80GB", "configuration"),
-    *((f"study {{studies}}/{name}.toml --out {{out}}", f"{name}.toml") for name in STUDIES if "task" not in name),
-    *((f"study {{studies}}/{name}.toml --out {{out}}", "task") for name in STUDIES if "task" in name),
+    *((f"study {{studies}}/{name}.toml --out {{out}}", OTHERWISE.get(name, f"{name}.toml")) for name in STUDIES),
     *((f"plan --preset quick --hardware {{hardware}}/{name}.toml", f"{name}.toml") for name in HARDWARE),
     # rows, models
     *(
