@@ -7,9 +7,9 @@ from typing import Any
 
 from headcount.measure import AGGREGATES, aggregate_units, scores_of
 from headcount.progress import Progress
-from headcount.units import Unit
+from headcount.units import ImpossibleError, Unit
 from importance import compare
-from results import Capacity, CorrelationMatrix, HeadScores, LayerScores, Run, ShotPair, Table
+from results import Capacity, CorrelationMatrix, HeadScores, InputError, LayerScores, Run, ShotPair, Table
 
 Scores = HeadScores | LayerScores
 Records = Iterable[Mapping[str, Any]]
@@ -96,7 +96,10 @@ class Analyses:
     ) -> Unit:
         def measure(progress: Progress) -> tuple[Table]:
             found = {short: scores_of(self.run, full) for short, full in needs.items()}
-            return (self._table(analyse(found)),)
+            try:
+                return (self._table(analyse(found)),)
+            except InputError as error:  # too little was measured: scores may be NaN
+                raise ImpossibleError(str(error)) from error
 
         return Unit(name, (name,), self._asked, 0, measure, tuple(needs.values()))
 

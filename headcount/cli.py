@@ -19,9 +19,12 @@ from headcount.options import (
     Percents,
     Place,
     Questions,
+    Whole,
     asked_for,
     check_at_least,
     check_folder,
+    check_percents,
+    check_seed,
     opened,
     settings_of,
 )
@@ -40,7 +43,7 @@ app = App(
 
 @app.command
 def induction(
-    *, place: Place, sequences: int = 100, seed: int = 0, control: bool = True, as_json: Json = False
+    *, place: Place, sequences: Whole = 100, seed: Whole = 0, control: bool = True, as_json: Json = False
 ) -> None:
     """Measure prefix matching and copying of every head, the loss by repeat, and a random-weights control.
 
@@ -58,7 +61,7 @@ def induction(
 
     check_folder(place.out)
     check_at_least("--sequences", sequences, 1)
-    check_at_least("--seed", seed, 0)
+    check_seed("--seed", seed)
     model, run = opened(place)
     _measure(induction_units(model, sequences, seed, control=control), run, as_json)
 
@@ -148,6 +151,9 @@ def prune(
     """
     from headcount.removals import pruning_units
 
+    for seed in seeds:
+        check_seed("--seeds", seed)
+    check_percents("--percents", percents)
     settings = settings_of(questions, place)
     model, run = opened(place)
     _measure(pruning_units(model, run, settings, component, strategy, percents, seeds), run, as_json)
@@ -254,7 +260,7 @@ def tasks(*, data: str | None = None, as_json: Json = False) -> None:
 
 
 @app.command
-def show(folder: Path, /, *, top: int = 10, as_json: Json = False) -> None:
+def show(folder: Path, /, *, top: Whole = 10, as_json: Json = False) -> None:
     """Show a run's results as tables.
 
     Args:

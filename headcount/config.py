@@ -15,7 +15,7 @@ from results import InputError
 PRESETS = ("quick", "paper", "smollm2")
 Percent = Annotated[float, Field(gt=0, le=100)]
 Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+Natural = Annotated[int, Field(ge=0, lt=2**63)]  # what random generators take as a seed
 
 
 class _Strict(BaseModel):

@@ -86,7 +86,11 @@ def attention_unit(model: Model, prompt: str, seed: int) -> Unit:
     def measure(progress: Progress) -> tuple[Patterns]:
         if model.tokenizer is None:
             raise ImpossibleError(f"{model.name} has no tokenizer to write the prompt with")
-        found = induction.record_patterns(model, prompts.prompt(model, prompt, seed), definition, **asked)
+        tokens = prompts.prompt(model, prompt, seed)
+        try:
+            found = induction.record_patterns(model, tokens, definition, **asked)
+        except InputError as error:  # NaN, which 256 levels have no place for
+            raise ImpossibleError(str(error)) from error
         progress.advance(1)
         return (found,)
 

@@ -1,12 +1,14 @@
 """What several commands ask for alike, and what they make of it."""
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from headcount.progress import say
 
@@ -26,7 +28,23 @@ def _spoken(values: Sequence[float]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-Counts = Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="", show_default=_spoken)]
+def _whole(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Whole numbers as they are typed: left to itself, cyclopts takes 1.5 for 2.
+
+    Raises:
+        ValueError: One is none.
+    """
+    for token in tokens:
+        if re.fullmatch(r"[+-]?[0-9]+", token.value) is None:
+            raise ValueError(f"expected a whole number, got {token.value}")
+    found = [int(token.value) for token in tokens]
+    return found[0] if kind is int else tuple(found)
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+Counts = Annotated[
+    tuple[int, ...], Parameter(consume_multiple=True, negative="", show_default=_spoken, converter=_whole)
+]
 Percents = Annotated[tuple[float, ...], Parameter(consume_multiple=True, negative="", show_default=_spoken)]
 
 
@@ -72,10 +90,10 @@ class Questions:
 
     task: Names
     shots: Counts = (0,)
-    limit: int = 100
+    limit: Whole = 100
     data: str | None = None
     profile: Literal["harness", "paper"] = "harness"
-    seed: int = 0
+    seed: Whole = 0
 
 
 def asked_for(study: "Study", place: Place) -> tuple["Study", Place]:
@@ -106,7 +124,7 @@ def settings_of(questions: Questions, place: Place, splits: tuple[str, ...] = ("
 
     check_folder(place.out)
     check_at_least("--limit", questions.limit, 1)
-    check_at_least("--seed", questions.seed, 0)
+    check_seed("--seed", questions.seed)
     for count in questions.shots:
         check_at_least("--shots", count, 0)
     tasks, shots = dict.fromkeys(questions.task), dict.fromkeys(questions.shots)
@@ -125,6 +143,32 @@ def check_at_least(option: str, value: int, least: int) -> None:
         raise InputError(f"{option} must be {least} or more, not {value}")
 
 
+def check_seed(option: str, seed: int) -> None:
+    """Refuse a seed that random generators do not take.
+
+    Raises:
+        InputError: It is.
+    """
+    from results import InputError
+
+    check_at_least(option, seed, 0)
+    if seed >= 2**63:
+        raise InputError(f"{option} must be below 2^63, not {seed}")
+
+
+def check_percents(option: str, percents: Sequence[float]) -> None:
+    """Refuse shares that nothing can be removed by.
+
+    Raises:
+        InputError: One is not between 0 and 100.
+    """
+    from results import InputError
+
+    for percent in percents:
+        if not 0 <= percent <= 100:  # NaN is not, either
+            raise InputError(f"{option} must be from 0 to 100, not {percent:g}")
+
+
 def check_folder(folder: Path) -> None:
     """Fail before the model is loaded, not after.
 
@@ -133,5 +177,5 @@ def check_folder(folder: Path) -> None:
     """
     from results import InputError
 
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise InputError(f"--out must be a folder, but {folder} is a file: choose another name")

@@ -1,7 +1,7 @@
 """A run's results in the terminal, or as values for a program."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any
 
 from rich import box
@@ -186,7 +186,8 @@ def _values(run: Run, name: str, top: int) -> dict[str, Any]:
         return {"definition": f"{result.label} on {result.text!r}", "n": len(rows), "rows": rows}
     if isinstance(result, Table):
         return {"definition": result.definition, "n": len(result.rows), "rows": result.records()}
-    return {"definition": result.definition, "n": result.n, "top": _top(result, top)}
+    missing = int(result.values.isnan().sum())
+    return {"definition": result.definition, "n": result.n, "missing": missing, "top": _top(result, top)}
 
 
 def _top(scores: HeadScores | LayerScores, top: int) -> list[dict[str, Any]]:
@@ -204,10 +205,11 @@ def _top(scores: HeadScores | LayerScores, top: int) -> list[dict[str, Any]]:
 
 def _title(name: str, values: dict[str, Any]) -> str:
     if "loss" in values:
-        return f"{name}: late minus early {values['late_minus_early']:.3f} ± {values['stderr']:.3f} nats"
+        return f"{name}: late minus early {_number(values['late_minus_early'])} ± {_number(values['stderr'])} nats"
     if "tokens" in values:
         return f"{name}: {values['definition']}; {values['tokens']} tokens, in the report"
-    return f"{name}: {values['definition']}, n = {values['n']}" if "definition" in values else name
+    missing = f", n/a for {values['missing']}" if values.get("missing") else ""
+    return f"{name}: {values['definition']}, n = {values['n']}{missing}" if "definition" in values else name
 
 
 def _is_whole(values: dict[str, Any]) -> bool:
@@ -255,7 +257,9 @@ def _written(cell: Any) -> str:
 
 
 def _number(value: float) -> str:
-    """Four decimals, or as many digits where these would show nothing: gradients can be tiny."""
+    """Four decimals, or as many digits where these would show nothing: gradients can be tiny. NaN is `n/a`."""
+    if isnan(value):
+        return "n/a"
     if isinstance(value, int) or value.is_integer():
         return f"{value:,.0f}"
-    return f"{value:.4f}" if abs(value) >= 0.01 or value != value else f"{value:.2e}"
+    return f"{value:.4f}" if abs(value) >= 0.01 else f"{value:.2e}"

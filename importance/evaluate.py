@@ -60,7 +60,7 @@ class Judged(NamedTuple):
     """What the log-likelihoods of some documents say.
 
     Attributes:
-        correct: 1 for each unit that is right.
+        correct: 1 for each unit that is right, 0 for the others; NaN where the model's log-likelihoods are.
         choice: The request chosen in each document; -1 where there is nothing to choose.
         gold_log_p: Log-probability of the right continuation, in nats.
         margin: That less the best wrong one; NaN where there is none.
@@ -107,14 +107,14 @@ def judge(asked: Asked, found: Sequence[list[Likelihood]]) -> Judged:
     )
 
 
-def _choice(values: list[Likelihood]) -> int:
+def _choice(values: list[Likelihood]) -> float:
     return metrics.chosen([value.log_p for value in values]) if len(values) > 1 else -1
 
 
 def _gold(document: Document, values: list[Likelihood]) -> float:
-    return max(values[choice].log_p for choice in document.gold)
+    return metrics.highest([values[choice].log_p for choice in document.gold])
 
 
 def _margin(document: Document, values: list[Likelihood]) -> float:
     wrong = [value.log_p for choice, value in enumerate(values) if choice not in document.gold]
-    return _gold(document, values) - max(wrong) if wrong else math.nan
+    return _gold(document, values) - metrics.highest(wrong) if wrong else math.nan

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from importance.rows import Rows
 from importance.schema import Row
 from results import InputError
 
+HALF = re.compile(r"\\u[dD][89a-fA-F]")
+HALF_LETTER = re.compile("[\ud800-\udfff]")
 Check = Callable[[object, str], Row]
 
 
@@ -25,13 +29,13 @@ def read_folder(folder: Path, name: str, check: Check) -> Rows:
     Raises:
         InputError: The folder or the task's file is not there, or a file or line is not what it should be.
     """
-    if not folder.is_dir():
-        state = "is a file" if folder.exists() else "is not there"
+    if not os.path.isdir(folder):
+        state = "is a file" if os.path.exists(folder) else "is not there"
         raise InputError(f"expected a folder of task rows, but {folder} {state}")
     scored = folder / f"{name}.jsonl"
-    if not scored.is_file():
+    if not os.path.isfile(scored):
         raise InputError(f"{folder} has no {scored.name}: it holds the rows of {tasks_in(folder)}")
-    others = [path for path in (folder / f"{name}.train.jsonl", folder / f"{name}.shots.jsonl") if path.is_file()]
+    others = [path for path in (folder / f"{name}.train.jsonl", folder / f"{name}.shots.jsonl") if os.path.isfile(path)]
     rows = {path: _read(path, check) for path in (scored, *others)}
     files = {path.name: {"sha256": _sha256(path), "rows": len(found)} for path, found in rows.items()}
     source = {
@@ -68,9 +72,14 @@ def _read(path: Path, check: Check) -> list[Row]:
 
 def _parse(line: str, place: str) -> object:
     try:
-        return json.loads(line)
+        row = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(f"{place}: expected a JSON object, but column {error.colno}: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets without end
+        raise InputError(f"{place}: expected a JSON object, but {error}") from error
+    if HALF.search(line) and HALF_LETTER.search(json.dumps(row, ensure_ascii=False)):
+        raise InputError(f"{place}: expected text, but it holds half of a letter (a lone surrogate such as \\ud800)")
+    return row
 
 
 def _sha256(path: Path) -> str:

@@ -191,7 +191,7 @@ def ffn_importance(
         measure="ffn_importance",
         definition="oracle, accuracy",
         extras={"log_p": torch.stack([(whole.gold_log_p - run.gold_log_p).mean() for run in without])},
-        provenance=asked.provenance(model, accuracy=float(whole.correct.mean()), rank_split=rank_split),
+        provenance=asked.provenance(model, accuracy=_json(whole.correct.mean()), rank_split=rank_split),
     )
 
 
@@ -222,6 +222,11 @@ def _head_drops(
         return without_each_head(model, [trees[index] for index in chosen])
 
     return torch.stack(run_batches(model, prepare, [len(tree.ids) for tree in trees], batch_size, progress))
+
+
+def _json(number: Tensor) -> float | None:
+    """A number as JSON has it, which has no NaN."""
+    return None if number.isnan() else float(number)
 
 
 def _ones(n: int) -> tuple[Tensor, Tensor]:

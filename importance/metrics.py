@@ -27,15 +27,20 @@ def units(metric: str, documents: Sequence[Document]) -> list[list[int]]:
     return list(found.values())
 
 
-def chosen(log_p: Sequence[float]) -> int:
-    """The likeliest choice, the first of equally likely ones."""
-    return max(range(len(log_p)), key=log_p.__getitem__)
+def chosen(log_p: Sequence[float]) -> float:
+    """The likeliest choice, the first of equally likely ones; NaN if one is NaN, which no order has a place for."""
+    return math.nan if math.isnan(highest(log_p)) else max(range(len(log_p)), key=log_p.__getitem__)
+
+
+def highest(log_p: Sequence[float]) -> float:
+    """The highest of some log-likelihoods; NaN if one of them is NaN."""
+    return math.nan if any(map(math.isnan, log_p)) else max(log_p)
 
 
 def correct(
     metric: str, documents: Sequence[Document], log_p: Sequence[Sequence[float]], greedy: Sequence[Sequence[bool]]
-) -> list[bool]:
-    """Whether each unit is right; accuracy is the mean.
+) -> list[float]:
+    """1 for each unit that is right, 0 for the others; accuracy is the mean.
 
     Args:
         metric: One of `METRICS`.
@@ -44,13 +49,17 @@ def correct(
         greedy: Whether each of them is what the model would say by itself.
 
     Returns:
-        One value a unit, in the order of `units`.
+        One value a unit, in the order of `units`; NaN where a log-likelihood is NaN.
     """
     if metric == "greedy":
         right = [flags[document.gold[0]] for document, flags in zip(documents, greedy, strict=True)]
     else:
         right = [chosen(values) in document.gold for document, values in zip(documents, log_p, strict=True)]
-    return [all(right[place] for place in places) for places in units(metric, documents)]
+    known = [not math.isnan(highest(values)) for values in log_p]
+    return [
+        float(all(right[place] for place in places)) if all(known[place] for place in places) else math.nan
+        for places in units(metric, documents)
+    ]
 
 
 def chance(metric: str, documents: Sequence[Document]) -> float:

@@ -1,5 +1,6 @@
 """Where each task's rows would come from on this machine."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ def origins(data: str | Path | None = None) -> list[Origin]:
     Raises:
         InputError: It is not a folder.
     """
-    if data is not None and not Path(data).is_dir():
+    if data is not None and not os.path.isdir(data):
         raise InputError(f"expected a folder of task rows, but {data} is not one")
     folder = None if data is None else Path(data)
     return [*(_origin(name, folder) for name in names()), *([] if folder is None else _own(folder))]

@@ -6,6 +6,7 @@ solved example is its context, its right choice and an empty line, unless a fiel
 choice, the model is right where it would say that by itself (`greedy`); with more, where it is the likeliest (`acc`).
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ TAKEN = ("mean", "rank-mean")
 
 def is_own(name: str, data: str | Path | None) -> bool:
     """Whether a folder holds the rows of a task of this name."""
-    return data is not None and Path(name).name == name and (Path(data) / f"{name}.jsonl").is_file()
+    return data is not None and Path(name).name == name and os.path.isfile(Path(data) / f"{name}.jsonl")
 
 
 def load_own(name: str, profile: Profile, data: str | Path) -> Task:

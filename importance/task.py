@@ -114,8 +114,8 @@ class Task:
 
     def correct(
         self, documents: Sequence[Document], log_p: Sequence[Sequence[float]], greedy: Sequence[Sequence[bool]]
-    ) -> list[bool]:
-        """Whether each unit is right, given its documents' log-likelihoods (see `metrics.correct`)."""
+    ) -> list[float]:
+        """1 for each unit that is right, else 0, given its documents' log-likelihoods (see `metrics.correct`)."""
         return metrics.correct(self.metric, documents, log_p, greedy)
 
     def chance(self, documents: Sequence[Document]) -> float:

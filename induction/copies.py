@@ -152,5 +152,7 @@ def eigenvalue_score(
         w_o: Output projections.
         unembed_embed: W_U W_E, summed over the vocabulary.
     """
-    eigenvalues = torch.linalg.eigvals(w_o @ unembed_embed @ w_v)
+    circuit = w_o @ unembed_embed @ w_v
+    known = circuit.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+    eigenvalues = torch.linalg.eigvals(circuit.where(known, 0.0))  # which takes no NaN; 0 / 0 gives it back
     return eigenvalues.real.sum(-1) / eigenvalues.abs().sum(-1)

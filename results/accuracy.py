@@ -36,7 +36,7 @@ class Accuracy(Stored):
         n: The number of units.
         chance: What guessing gives.
         majority: What always giving the most frequent answer gives; NaN where answers have no common names.
-        correct: 1 for each unit that is right, 0 for the others.
+        correct: 1 for each unit that is right, 0 for the others; NaN where the model's log-likelihoods are NaN.
         choice: The request chosen in each document; -1 where there is nothing to choose.
         gold_log_p: Log-probability of each document's right continuation (the likeliest one if several are), in nats.
         margin: That less the log-probability of the best wrong one; NaN where there is none.

@@ -1,8 +1,9 @@
 """How results are kept on disk: one file each, whole or not at all, that says what it is.
 
-Each has a header, `{"format": "headcount", "schema": 1, "kind": "HeadScores", "sha256": "..", "fields": {..}}`.
-A file without tensors is that header as JSON; one with tensors is a safetensors file with the header in its metadata.
-The checksum covers fields and tensors, so a file whose bytes have changed is noticed even where it still parses.
+Each has a header, `{"format": "headcount", "schema": 1, "kind": "HeadScores", "sha256": "..", "fields": {..}}`, and
+`"belongs": {..}` where a run keeps it. A file without tensors is that header as JSON; one with tensors is a safetensors
+file with the header in its metadata. The checksum covers fields, tensors and what the file belongs to, so a file whose
+bytes have changed is noticed even where it still parses.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +27,10 @@ SCHEMA = 1
 TEMPORARY = ".tmp"
 
 
+class DamagedError(InputError):
+    """A file cannot be taken for what was once written."""
+
+
 @dataclass(frozen=True, eq=False)
 class Content:
     """What one file holds, before any class has given it meaning.
@@ -33,21 +39,24 @@ class Content:
         kind: The class that it belongs to, such as `"HeadScores"`.
         fields: Everything that is not a tensor, as JSON holds it.
         tensors: Tensors by name, float32 or uint8, of any shapes.
+        belongs: Which result of which run it is, in the words of `results.run`; nothing for a file that stands alone.
     """
 
     kind: str
     fields: dict[str, Any]
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    belongs: dict[str, Any] = field(default_factory=dict)
 
     def header(self) -> str:
         """The header as JSON text, the same text for the same content whatever the order of its dicts."""
-        return _canonical(
-            {"format": FORMAT, "schema": SCHEMA, "kind": self.kind, "sha256": self.digest(), "fields": self.fields}
-        )
+        said = {"format": FORMAT, "schema": SCHEMA, "kind": self.kind, "sha256": self.digest(), "fields": self.fields}
+        return _canonical(said | ({"belongs": self.belongs} if self.belongs else {}))
 
     def digest(self) -> str:
-        """SHA-256 over the fields and over every tensor's name, shape and bytes."""
+        """SHA-256 over the fields, what they belong to, and every tensor's name, shape and bytes."""
         digest = hashlib.sha256(_canonical(self.fields).encode())
+        if self.belongs:
+            digest.update(f"\nbelongs {_canonical(self.belongs)}".encode())
         for name, tensor in sorted(self.tensors.items()):
             digest.update(f"\n{name} {list(tensor.shape)}\n".encode())
             digest.update(tensor.numpy().tobytes())
@@ -80,7 +89,7 @@ def read(path: Path) -> Content:
     header, tensors = (read_json(path), {}) if _is_json(path) else _read_safetensors(path)
     check_header(path, header)
     try:
-        content = Content(str(header["kind"]), dict(header["fields"]), tensors)
+        content = Content(str(header["kind"]), dict(header["fields"]), tensors, dict(header.get("belongs", {})))
         intact = header["sha256"] == content.digest()
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(path, f"its header is incomplete ({error!r})") from error
@@ -89,9 +98,31 @@ def read(path: Path) -> Content:
     return content
 
 
-def damaged(path: Path, why: str) -> InputError:
+def seal(said: Mapping[str, Any]) -> str:
+    """SHA-256 over what a JSON object says, its own seal `sha256` left out."""
+    return hashlib.sha256(
+        _canonical({key: value for key, value in said.items() if key != "sha256"}).encode()
+    ).hexdigest()
+
+
+def damaged(path: Path, why: str) -> DamagedError:
     """The error for a file that cannot be taken for what was once written."""
-    return InputError(f"{path} is damaged or was not written by headcount: {why}; remove it and measure again")
+    return DamagedError(f"{path} is damaged or was not written by headcount: {why}; remove it and measure again")
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a file, so that another can take its place and nothing is lost.
+
+    Returns:
+        Its new path: the old one with `.damaged` after it.
+
+    Raises:
+        InputError: It cannot be renamed.
+    """
+    try:
+        return path.replace(path.with_name(f"{path.name}.damaged"))
+    except OSError as error:
+        raise InputError(f"cannot rename {path}: {error.strerror}; make its folder writable") from error
 
 
 def check_file(path: Path) -> None:
@@ -143,7 +174,7 @@ def parse_json(path: Path, text: str | bytes) -> dict[str, Any]:
         InputError: The text is not a JSON object.
     """
     try:
-        parsed = json.loads(text, parse_constant=_no_constant)
+        parsed = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"it is not JSON ({error})") from error
     if not isinstance(parsed, dict):
@@ -219,3 +250,10 @@ def _canonical(value: Any) -> str:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    """A number; one such as 1e999, which Python reads as infinity, is refused like infinity's name."""
+    if not isfinite(number := float(text)):
+        _no_constant(text)
+    return number

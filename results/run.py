@@ -1,15 +1,15 @@
 """A run directory: everything that was measured on one model, one file for each finished piece."""
 
-import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
-from results import checks, files
+from results import checks, files, manifests
 from results.accuracy import Accuracy
 from results.errors import InputError
 from results.learning import RepeatLoss
@@ -21,8 +21,7 @@ from results.table import Table
 
 Result = HeadScores | LayerScores | HeadProfile | RepeatLoss | Accuracy | PruningCurve | PruningGrid | Table | Patterns
 
-MANIFEST = "manifest.json"
-IDENTITY = ("name", "revision", "fingerprint")
+MANIFEST = manifests.MANIFEST
 KINDS: Mapping[str, type[Result]] = {kind.__name__: kind for kind in get_args(Result)}
 SUFFIXES = sorted({kind.suffix for kind in KINDS.values()})
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
@@ -32,7 +31,8 @@ class Run(Mapping[str, Result]):
     """The results in a run directory by name, such as `"induction/prefix_matching"`.
 
     A result is read from disk each time it is asked for: other processes may be adding to the same folder. One that
-    cannot be read raises `InputError` when it is asked for; the others stay at hand.
+    cannot be read, or that another run or name was written for, raises `InputError` when it is asked for; the others
+    stay at hand.
 
     Attributes:
         folder: The directory.
@@ -53,6 +53,7 @@ class Run(Mapping[str, Result]):
     def __getitem__(self, name: str) -> Result:
         path = self._path(name)
         content = files.read(path)
+        self._check_place(path, name, content)
         if content.kind not in KINDS:
             raise InputError(f"{path}: expected one of {', '.join(KINDS)}, got {content.kind}; check the path")
         return KINDS[content.kind].from_content(path, content)
@@ -67,7 +68,7 @@ class Run(Mapping[str, Result]):
         return len(self.names)
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}, {len(self)} results of {_describe(self.manifest['model'])})"
+        return f"Run({str(self.folder)!r}, {len(self)} results of {manifests.describe(self.manifest['model'])})"
 
     def save(self, name: str, result: Result) -> Path:
         """Writes a result into the run, whole or not at all; one of the same name is replaced.
@@ -85,7 +86,7 @@ class Run(Mapping[str, Result]):
         if not _is_name(name):
             raise InputError(f"expected a result's name such as 'induction/copying', got {name!r}; choose another")
         path = self.folder / f"{name}{result.suffix}"
-        result.save(path)
+        files.write(path, replace(result.to_content(), belongs=self._place(name)))
         return path
 
     def set_aside(self, name: str) -> Path:
@@ -98,12 +99,33 @@ class Run(Mapping[str, Result]):
             KeyError: The run has no such result.
             InputError: The file cannot be renamed.
         """
-        path = self._path(name)
-        aside = path.with_name(f"{path.name}.damaged")
+        return files.set_aside(self._path(name))
+
+    def owns(self, name: str) -> bool:
+        """Whether a result, if it can be read at all, says that it is this run's."""
         try:
-            return path.replace(aside)
-        except OSError as error:
-            raise InputError(f"cannot rename {path}: {error.strerror}; make its folder writable") from error
+            return files.read(self._path(name)).belongs == self._place(name)
+        except files.DamagedError:
+            return True
+
+    def _place(self, name: str) -> dict[str, Any]:
+        """Which result of which run: what a file says of itself, so that one put in its place is noticed."""
+        return {"result": name, "model": manifests.identity(self.manifest["model"])}
+
+    def _check_place(self, path: Path, name: str, content: files.Content) -> None:
+        if not content.belongs:
+            warnings.warn(
+                f"results in {self.folder} that an early headcount wrote, or no run, do not say which run they are of: "
+                "whether a file of another run took the place of one cannot be seen",
+                stacklevel=3,
+            )
+        elif content.belongs != self._place(name):
+            model = content.belongs.get("model")
+            theirs = manifests.describe(model if isinstance(model, dict) else {})
+            raise InputError(
+                f"{path} holds {content.belongs.get('result')} of a run of {theirs}, expected {name} of "
+                f"{manifests.describe(self.manifest['model'])}; remove it and measure again"
+            )
 
     def _path(self, name: str) -> Path:
         path = self._find(name)
@@ -132,22 +154,15 @@ def open_run(folder: str | PathLike[str]) -> Run:
     Raises:
         InputError: It has no `manifest.json`, or one that is damaged, foreign or of a newer schema.
     """
-    path = Path(folder) / MANIFEST
-    if not os.path.isfile(path):
-        raise InputError(f"{folder} is not a run directory: expected {MANIFEST} in it, found none; check the path")
-    files.check_file(path)
-    manifest = files.read_json(path)
-    files.check_header(path, manifest)
-    if not isinstance(manifest.get("model"), dict):
-        raise files.damaged(path, "it names no model")
-    return Run(Path(folder), manifest)
+    return Run(Path(folder), manifests.read(Path(folder)))
 
 
 def create_run(folder: str | PathLike[str], *, model: Mapping[str, Any], version: str = "") -> Run:
     """Makes a run directory for one model, or opens the one that is there to go on with it.
 
     Args:
-        folder: A directory that does not exist, is empty, or holds a run of the same model.
+        folder: A directory that does not exist, is empty, or holds a run of the same model. A damaged `manifest.json`
+            is set aside and written anew if every result says that it is of this model.
         model: What the model is. `name`, `revision` and `fingerprint` decide whether two are the same.
         version: The version of headcount that measures, for the manifest.
 
@@ -155,31 +170,37 @@ def create_run(folder: str | PathLike[str], *, model: Mapping[str, Any], version
         InputError: The folder is a file, cannot be written, holds something else, or another model's run.
     """
     folder = Path(folder)
-    identity = checks.json_dict("model", model)
-    if os.path.isfile(folder / MANIFEST):
-        return _reopen(folder, identity)
-    _check_free(folder)
-    manifest = {
-        "format": files.FORMAT,
-        "schema": files.SCHEMA,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "headcount": version,
-        "model": identity,
-    }
-    files.write_whole(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
-    return Run(folder, manifest)
+    described = checks.json_dict("model", model)
+    if not os.path.isfile(folder / MANIFEST):
+        _check_free(folder)
+        return Run(folder, manifests.write(folder, described, version))
+    try:
+        return _reopen(folder, described)
+    except files.DamagedError as error:
+        return _restored(folder, described, version, error)
 
 
 def _reopen(folder: Path, model: dict[str, Any]) -> Run:
     run = open_run(folder)
     theirs = run.manifest["model"]
-    if any(theirs.get(key) != model.get(key) for key in IDENTITY):
+    if manifests.identity(theirs) != manifests.identity(model):
         raise InputError(
-            f"{folder} holds a run of {_describe(theirs)}, expected one of {_describe(model)}; choose another folder"
+            f"{folder} holds a run of {manifests.describe(theirs)}, expected one of {manifests.describe(model)}; "
+            "choose another folder"
         )
     if not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: expected a folder that can be written, got a read-only one; choose another folder")
     return run
+
+
+def _restored(folder: Path, model: dict[str, Any], version: str, error: files.DamagedError) -> Run:
+    """The run of which only the manifest is damaged: its results still say whose they are."""
+    run = Run(folder, {"model": model})
+    if not run.names or not all(run.owns(name) for name in run.names):
+        raise error
+    aside = files.set_aside(folder / MANIFEST)
+    warnings.warn(f"{error}; kept as {aside.name}, and written anew: every result is of this model", stacklevel=3)
+    return Run(folder, manifests.write(folder, model, version))
 
 
 def _check_free(folder: Path) -> None:
@@ -194,9 +215,3 @@ def _check_free(folder: Path) -> None:
             f"{folder}: expected a run, or a new or empty folder, got one with other files in it and no "
             f"{MANIFEST}; choose another folder"
         )
-
-
-def _describe(model: Mapping[str, Any]) -> str:
-    """A model's name, and what tells it from another of the same name."""
-    details = [f"{key} {model[key]}" for key in IDENTITY[1:] if model.get(key)]
-    return f"{model.get('name')} ({', '.join(details)})" if details else str(model.get("name"))

@@ -4,6 +4,7 @@ Modules move and rename between releases of transformers, and a model may do mor
 check therefore asks for what must hold in any of these architectures, and names the hook that does not hold.
 """
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,9 +50,10 @@ def self_check(model: "Model") -> None:
 
     Patterns are causal and their rows sum to one; attention computed here gives the model's own logits; each block's
     parts sum to its output; queries, keys, values and gates are told apart; what is put back as it was changes nothing,
-    and an edit of a pattern and of the residual stream changes the logits. A model whose logits are not finite or all
-    alike, or that has no weights, has its shapes checked only; so has one in half precision from which parts were taken
-    out: with most heads gone, rounding alone moves its logits by their own size.
+    and an edit of a pattern and of the residual stream changes the logits. A model whose logits are all alike, or that
+    has no weights, has its shapes checked only; so has one that computes what is not finite, which is said in a
+    warning, and one in half precision from which parts were taken out: with most heads gone, rounding alone moves its
+    logits by their own size.
 
     Raises:
         InputError: With the model's and the hook's name.
@@ -61,7 +63,10 @@ def self_check(model: "Model") -> None:
         plain = model(tokens)
         logits, cache = model.run_with_cache(tokens)
         _check_shapes(model, cache, tokens.shape[1])
-        if logits.is_meta or not plain.isfinite().all() or plain.min() == plain.max():
+        if logits.is_meta or plain.min() == plain.max():
+            return
+        if not plain.isfinite().all() or any(value.isnan().any() for value in cache.values()):
+            warnings.warn(f"{model.name} {_not_finite(model)}: what depends on that is n/a", stacklevel=4)
             return
         if model.pruned is not None and model.dtype not in _TOLERANCE:
             return
@@ -73,6 +78,14 @@ def self_check(model: "Model") -> None:
         if whole := _whole_layers(model):
             _check_projections(model, tokens, whole[-1])
             _check_edits(model, tokens, plain, cache, whole[-1])
+
+
+def _not_finite(model: "Model") -> str:
+    """Where a model that computes NaN or infinities has them from, as far as its weights tell."""
+    for name, weight in model.hf.named_parameters():
+        if wrong := int((~weight.isfinite()).sum()):
+            return f"has {wrong} of {weight.numel()} weights in {name} that are NaN or infinite"
+    return f"computes NaN or infinities in {str(model.dtype).removeprefix('torch.')}"
 
 
 def _whole_layers(model: "Model") -> list[int]:

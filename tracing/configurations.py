@@ -1,5 +1,6 @@
 """Models without weights: opened on meta from their configurations alone."""
 
+import os
 import tomllib
 from functools import cache
 from importlib.resources import files
@@ -9,9 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 from results import InputError
-from tracing import default_model, load
+from tracing import default_model, load, reading
 from tracing.anatomy import family_of
-from tracing.bars import bars_at_a_terminal
 from tracing.model import Model
 
 
@@ -69,21 +69,18 @@ def published_configuration(name: str) -> Any:
 
 def _configuration(source: str | Path | None) -> tuple[Any, str, list[str]]:
     """The configuration, what to call the model, and what was assumed."""
-    import transformers
-
     path = None if source is None else Path(source).expanduser()
-    if path is not None and path.is_file():
-        read = transformers.AutoConfig.from_pretrained
-        return load.reading(str(path), "configuration", lambda: read(path)), path.resolve().parent.name, []
+    if path is not None and os.path.isfile(path):
+        return reading.configuration(path), path.resolve().parent.name, []
     if source is None or source == default_model.NAME:
         if default_model.available():
             folder, title = default_model.fetch()
-            return transformers.AutoConfig.from_pretrained(folder), title, []
+            return reading.configuration(folder), title, []
         entry = "HuggingFaceTB/SmolLM2-135M"
         return published_configuration(entry), entry, [f"the configuration of {entry}: the default model is not here"]
     where, name = load.resolve(source)
     try:
-        return load.reading(where, "configuration", lambda: transformers.AutoConfig.from_pretrained(where)), name, []
+        return reading.configuration(where), name, []
     except InputError as error:
         if name not in true_sizes():
             raise InputError(f"{error}; without it these are known: {', '.join(true_sizes())}") from error
@@ -96,17 +93,14 @@ def _configuration(source: str | Path | None) -> tuple[Any, str, list[str]]:
 
 def _tokenizer(source: str | Path | None, name: str) -> tuple[Any, list[str]]:
     """The model's own tokenizer; or else the default model's, and that this was taken."""
-    import transformers
-
     path = Path(source or default_model.NAME).expanduser()
-    where = str(path.parent) if path.is_file() else load.resolve(source)[0]
+    where = str(path.parent) if os.path.isfile(path) else load.resolve(source)[0]
     try:
         # From a folder without a tokenizer's files transformers makes one that knows no words.
         if Path(where).is_dir() and not [*Path(where).glob("*token*"), *Path(where).glob("vocab*")]:
             raise FileNotFoundError(f"{where} holds no tokenizer")
-        with bars_at_a_terminal():
-            return transformers.AutoTokenizer.from_pretrained(where), []
+        return reading.tokenizer(where), []
     except Exception as error:  # whatever is wrong with it, counts of tokens can be had from another
         folder, title = default_model.fetch()
-        lack = f"the tokenizer of {title}: that of {name} cannot be read ({type(error).__name__})"
-        return transformers.AutoTokenizer.from_pretrained(folder), [lack]
+        lack = f"the tokenizer of {title}: that of {name} cannot be read ({type(error.__cause__ or error).__name__})"
+        return reading.tokenizer(folder), [lack]

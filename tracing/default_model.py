@@ -6,6 +6,7 @@ from typing import Any
 from results import InputError
 from tracing.bars import bars_at_a_terminal
 from tracing.fetched import Wheel, cache_folder, whole_or_not_at_all
+from tracing.reading import NO_CODE
 
 NAME = "smollm2-135m"
 TITLE = "SmolLM2-135M-Instruct, Q4_1 dequantised"
@@ -60,8 +61,8 @@ def _convert(source: str, made: Path, options: dict[str, Any]) -> None:
     import transformers
 
     with bars_at_a_terminal():
-        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options, **NO_CODE)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options, **NO_CODE)
     # The weights are plain numbers by now; left in place, these make transformers refuse to save them.
     model.hf_quantizer, model.is_quantized = None, False
     if hasattr(model.config, "quantization_config"):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,12 @@ from torch import nn
 from results import InputError
 from tracing import bridge, check, default_model, pruned_files
 from tracing.anatomy import Anatomy, empty_copy, family_of
-from tracing.bars import bars_at_a_terminal
 from tracing.blocks import Blocks
 from tracing.checkpoint import Checkpoint
 from tracing.hook_map import build
 from tracing.model import Model
+from tracing.reading import NO_CODE, configuration, reading
+from tracing.reading import tokenizer as read_tokenizer
 from tracing.server import Server
 from tracing.streaming import Streaming, as_bytes
 from tracing.surgery import lost_hooks, taken_out
@@ -106,8 +108,9 @@ def _on_server(
             "number format and devices are the server's"
         )
     where, name = resolve(source)
-    options = {"revision": revision} if revision is not None else {}
-    tokenizer = tokenizer or _tokenizer(where, options)
+    options = NO_CODE | ({"revision": revision} if revision is not None else {})
+    configuration(where, revision)
+    tokenizer = tokenizer or read_tokenizer(where, revision)
     own = copy.deepcopy(tokenizer)  # nnsight sets the padding of the one it is given
     wrapped = reading(
         where, "configuration", lambda: TransformersModel(where, task="text-generation", tokenizer=own, **options)
@@ -131,8 +134,7 @@ def _streamed(source: Any, revision: str | None, dtype: Any, device_map: Any, me
     if not (source is None or isinstance(source, str | Path)) or device_map not in (None, "cpu"):
         raise InputError("stream=True takes a folder or a name on the Hub, and computes on the CPU")
     where, name = resolve(source)
-    options = {"revision": revision} if revision is not None else {}
-    config = reading(where, "configuration", lambda: transformers.AutoConfig.from_pretrained(where, **options))
+    config = configuration(where, revision)
     family = family_of(config)
     wanted = as_dtype(dtype)
     wanted = wanted if isinstance(wanted, torch.dtype) else config.dtype or torch.float32
@@ -142,7 +144,7 @@ def _streamed(source: Any, revision: str | None, dtype: Any, device_map: Any, me
     shape = empty_copy(hf)
     shape.config.pad_token_id = None  # some models look for it among the tokens, and on meta there are none
     opened(shape, None, name, None)
-    model = assembled(hf, tokenizer or _tokenizer(where, options), name, getattr(config, "_commit_hash", None))
+    model = assembled(hf, tokenizer or read_tokenizer(where, revision), name, getattr(config, "_commit_hash", None))
     shapes = {key: value.shape for key, value in hf.named_parameters()}
     rename = _renaming(hf, shapes)
     checkpoint = reading(where, "weights", lambda: Checkpoint(where, shapes, rename, revision))
@@ -188,14 +190,18 @@ def _read(
     dtype = as_dtype(dtype)
     where, name = resolve(source)
     options = {"revision": revision} if revision else {}
-    config = reading(where, "configuration", lambda: transformers.AutoConfig.from_pretrained(where, **options))
-    family_of(config)
+    config = configuration(where, revision)
     placing = {"device_map": device_map} if device_map is not None else {}
+    safely = {"weights_only": True, "output_loading_info": True, **NO_CODE}
 
     def weights() -> tuple[Any, dict[str, Any]]:
-        loaded: tuple[Any, dict[str, Any]] = transformers.AutoModelForCausalLM.from_pretrained(
-            where, config=config, dtype=dtype, output_loading_info=True, **options, **placing
-        )
+        try:
+            loaded: tuple[Any, dict[str, Any]] = transformers.AutoModelForCausalLM.from_pretrained(
+                where, config=config, dtype=dtype, **safely, **options, **placing
+            )
+        except RuntimeError:
+            _check_shapes(where, config, revision)
+            raise
         return loaded
 
     hf, report = reading(where, "weights", weights)
@@ -205,17 +211,22 @@ def _read(
             f"the weights of {where} are incomplete: {len(lacking)} tensors are missing, first {lacking[0]}"
         )
     hf.requires_grad_(False)
-    tokenizer = None
-    if with_tokenizer:
-        tokenizer = _tokenizer(where, options)
+    tokenizer = read_tokenizer(where, revision) if with_tokenizer else None
     return hf, name, getattr(config, "_commit_hash", None), tokenizer
 
 
-def _tokenizer(where: str, options: dict[str, Any]) -> Any:
+def _check_shapes(where: str, config: Any, revision: str | None) -> None:
+    """Say which of the weights does not fit, where transformers says that some do not.
+
+    Raises:
+        InputError: With the tensor's name, and both shapes.
+    """
     import transformers
 
-    read = transformers.AutoTokenizer.from_pretrained
-    return reading(where, "tokenizer", lambda: read(where, **options))
+    with torch.device("meta"):
+        hf = transformers.AutoModelForCausalLM.from_config(copy.deepcopy(config))
+    shapes = {key: value.shape for key, value in hf.named_parameters()}
+    Checkpoint(where, shapes, _renaming(hf, shapes), revision)
 
 
 def _read_pruned(
@@ -227,15 +238,11 @@ def _read_pruned(
     devices = list(device_map.values()) if isinstance(device_map, dict) else [device_map or "cpu"]
     if revision is not None or len(devices) != 1 or devices[0] in ("auto", "balanced", "sequential"):
         raise InputError(f"{folder} holds a pruned model: expected no revision, and one device as device_map")
-    config = reading(str(folder), "configuration", lambda: transformers.AutoConfig.from_pretrained(folder))
-    family_of(config)
+    config = configuration(folder)
     with torch.device("meta"):
         hf = transformers.AutoModelForCausalLM.from_config(config)
     saved = pruned_files.read(folder, hf, wanted if isinstance(wanted := as_dtype(dtype), torch.dtype) else None)
-    tokenizer = None
-    if (folder / "tokenizer_config.json").is_file():
-        read = transformers.AutoTokenizer.from_pretrained
-        tokenizer = reading(str(folder), "tokenizer", lambda: read(folder))
+    tokenizer = read_tokenizer(folder) if (folder / "tokenizer_config.json").is_file() else None
     return hf.to(devices[0]), saved.name, saved.revision, tokenizer
 
 
@@ -263,7 +270,7 @@ def resolve(source: str | Path | None) -> tuple[str, str]:
     if source == "tiny-opt":
         return str(TINY_OPT), "tiny-opt"
     path = Path(source).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         if not (path / "config.json").is_file():
             raise InputError(f"{path} holds no model: expected a folder with config.json and weights")
         return str(path), path.resolve().name
@@ -272,23 +279,6 @@ def resolve(source: str | Path | None) -> tuple[str, str]:
             f"no model at {source}: expected a folder, a name on the Hub, {default_model.NAME} or tiny-opt"
         )
     return source, source
-
-
-def reading(where: str, what: str, read: Callable[[], Any]) -> Any:
-    """Read a part of a model, with a bar at a terminal only.
-
-    Raises:
-        InputError: Whatever goes wrong, in one line.
-    """
-    try:
-        with bars_at_a_terminal():
-            return read()
-    except InputError:
-        raise
-    except Exception as error:
-        first = " ".join(str(error).split())
-        reason = first if len(first) <= 300 else first[:297] + "..."
-        raise InputError(f"cannot read the {what} of model {where}: {type(error).__name__}: {reason}") from error
 
 
 def opened(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_model: Any = None) -> Model:

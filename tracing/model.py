@@ -148,9 +148,11 @@ class Model:
             prepend_bos: Whether the sequence begins with the BOS token; None does what the tokenizer does by default.
 
         Raises:
-            InputError: There is no tokenizer or no BOS token, or the texts differ in length.
+            InputError: There is no tokenizer or no BOS token, these are no texts, or they differ in length.
         """
         tokenizer = self._need_tokenizer()
+        if not _is_text(text):
+            raise InputError(f"expected a text, or a list of texts, got {text!r:.80}")
         rows = [text] if isinstance(text, str) else list(text)
         encoded = [tokenizer.encode(row, add_special_tokens=prepend_bos is None) for row in rows]
         if prepend_bos:
@@ -165,7 +167,7 @@ class Model:
 
     def to_str_tokens(self, tokens: str | Int[Tensor, " pos"] | Int[Tensor, "1 pos"]) -> list[str]:
         """One sequence's tokens as text, token by token."""
-        ids = self.to_tokens(tokens) if isinstance(tokens, str) else _tensor(tokens)
+        ids = self.to_tokens(tokens) if isinstance(tokens, str) else self._ids(tokens)
         if (ids.dim() == 2 and len(ids) != 1) or ids.dim() not in (1, 2):
             raise InputError(f"expected one sequence of tokens, not a tensor of shape {list(ids.shape)}")
         return [self._need_tokenizer().decode([token]) for token in ids.flatten().tolist()]
@@ -302,19 +304,24 @@ class Model:
         Raises:
             InputError: Wrong rank or dtype, a token beyond the vocabulary, or too long a sequence.
         """
-        ids = self.to_tokens(tokens) if _is_text(tokens) else _tensor(tokens)
+        ids = self.to_tokens(tokens) if _is_text(tokens) else self._ids(tokens)
         if ids.dim() != 2 or ids.numel() == 0:
             raise InputError(f"tokens must have shape [batch, pos], not {list(ids.shape)}")
-        if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-            raise InputError(f"tokens must be whole numbers, not {ids.dtype}")
-        ids = ids.long()
         if (length := longest or ids.shape[1]) > self.sizes.context:
             raise InputError(f"{length} tokens do not fit into {self.name}'s context of {self.sizes.context}")
+        return ids.to(self.device)
+
+    def _ids(self, tokens: Any) -> Int[Tensor, "..."]:
+        """Tokens of any shape, each one of the vocabulary."""
+        ids = _tensor(tokens)
+        if ids.numel() and (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool):
+            raise InputError(f"tokens must be whole numbers, not {ids.dtype}")
+        ids = ids.long()
         if not ids.is_meta and (outside := ids[(ids < 0) | (ids >= self.sizes.vocab)]).numel():
             raise InputError(
                 f"token {int(outside[0])} is outside {self.name}'s vocabulary of {self.sizes.vocab} tokens"
             )
-        return ids.to(self.device)
+        return ids
 
     def _all_hooks(self, asked: Sequence[tuple[HookName, HookFunction]]) -> list[Hooked]:
         """The hooks asked for, behind those that remove parts; inside of what is skipped nothing can be removed."""

@@ -4,6 +4,7 @@
 safetensors files, one a block, hold what is left; the tokenizer lies beside them.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class Note:
 
 def is_one(source: str | Path) -> bool:
     """Whether a pruned model lies there."""
-    return (Path(source).expanduser() / NOTE).is_file()
+    return os.path.isfile(Path(source).expanduser() / NOTE)
 
 
 def save_pruned(model: "Model", folder: str | Path) -> None:

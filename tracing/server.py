@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import CodeType, FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import torch
 
@@ -53,6 +54,11 @@ def address(host: str | None = None) -> str:
     found = (host or os.environ.get("NDIF_HOST") or CONFIG.API.HOST).rstrip("/")
     if not found.startswith(("http://", "https://")):
         raise InputError(f"remote must be True or a server's address (http://...), not {found!r}")
+    if "@" in urlsplit(found).netloc:
+        raise InputError(
+            "a server's address is kept with every result: expected one without a user or password, which go into the "
+            "variable NDIF_API_KEY"
+        )
     return found
 
 
@@ -266,6 +272,8 @@ class Server:
         except (ValueError, AttributeError):
             detail = None
         said = f": {detail}" if detail else ""
+        if key := _headers().get("ndif-api-key"):
+            said = said.replace(key, "(the key)")  # servers quote what they refuse
         if response.status_code in (401, 403):
             return f"{self.host} refuses the key{said}: set the variable NDIF_API_KEY to a valid one"
         return f"{self.host} refuses the request with status {response.status_code}{said}"

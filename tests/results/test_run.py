@@ -46,6 +46,7 @@ def test_saving_says_where_and_replaces(run: Run) -> None:
 
 def test_the_manifest_says_what_was_measured_and_when(run: Run) -> None:
     manifest = json.loads((run.folder / "manifest.json").read_text())
+    assert manifest.pop("sha256") == files.seal(manifest)
     assert manifest == run.manifest == open_run(run.folder).manifest
     assert datetime.fromisoformat(manifest.pop("created")).utcoffset().total_seconds() == 0
     assert manifest == {"format": "headcount", "schema": 1, "headcount": "0.1.0", "model": MODEL}
@@ -110,24 +111,94 @@ def test_a_folder_without_manifest_is_not_a_run(tmp_path: Path, missing: str) ->
         open_run(folder)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "manifest.json is damaged .* it is empty"),
-        ('{"format": "head', "it is not JSON"),
-        ("[]", "expected a JSON object, got list"),
-        ('{"format": "headcount", "schema": 1, "model": NaN}', "NaN is not a JSON number"),
-        ('{"name": "package"}', "expected a file written by headcount"),
-        ('{"format": "headcount", "schema": 2}', "written by a newer headcount: schema 2, this version reads up to 1"),
-        ('{"format": "headcount", "schema": 1}', "it names no model"),
-    ],
-)
+DAMAGED = {
+    "": "manifest.json is damaged .* it is empty",
+    '{"format": "head': "it is not JSON",
+    "[]": "expected a JSON object, got list",
+    '{"format": "headcount", "schema": 1, "model": NaN}': "NaN is not a JSON number",
+    '{"format": "headcount", "schema": 1, "model": {"name": 1e999}}': "1e999 is not a JSON number",
+    '{"format": "headcount", "schema": 1}': "it names no model",
+    '{"format": "headcount", "schema": 1, "model": {"revision": "abc"}}': "it names no model",
+    '{"format": "headcount", "schema": 1, "model": {"name": "tiny", "sizes": [3]}}': "the sizes of its model",
+    '{"format": "headcount", "schema": 1, "model": {"name": "tiny"}, "sha256": "0"}': "does not match its checksum",
+}
+FOREIGN = {
+    '{"name": "package"}': "expected a file written by headcount",
+    '{"format": "headcount", "schema": 2}': "written by a newer headcount: schema 2, this version reads up to 1",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), (DAMAGED | FOREIGN).items())
 def test_a_bad_manifest_is_named(run: Run, text: str, message: str) -> None:
     (run.folder / "manifest.json").write_text(text)
-    for action in (open_run, lambda folder: create_run(folder, model=MODEL)):
-        with pytest.raises(InputError, match=message) as caught:
-            action(run.folder)
-        assert str(run.folder / "manifest.json") in str(caught.value)
+    with pytest.raises(InputError, match=message) as caught:
+        open_run(run.folder)
+    assert str(run.folder / "manifest.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_manifest_is_written_anew_where_every_result_is_the_models(run: Run, text: str) -> None:
+    (run.folder / "manifest.json").write_text(text)
+    with pytest.warns(UserWarning, match=r"kept as manifest.json.damaged, and written anew"):
+        again = create_run(run.folder, model=MODEL, version="0.1.0")
+    assert (run.folder / "manifest.json.damaged").read_text() == text
+    assert again.manifest["model"] == open_run(run.folder).manifest["model"] == MODEL
+    assert again["induction/copying"].n == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "model"),
+    [(text, MODEL) for text in FOREIGN] + [("{", MODEL | {"fingerprint": "other"}), ("{", {"name": "other"})],
+)
+def test_a_manifest_is_not_replaced_by_guessing(run: Run, text: str, model: dict) -> None:
+    (run.folder / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"manifest.json"):
+        create_run(run.folder, model=model)
+    assert (run.folder / "manifest.json").read_text() == text
+
+
+def test_a_damaged_manifest_stays_where_a_result_does_not_say_whose_it_is(run: Run) -> None:
+    HeadScores([[0.5]]).save(run.folder / "control" / "copying.safetensors")
+    (run.folder / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match=r"manifest.json is damaged"):
+        create_run(run.folder, model=MODEL)
+
+
+def test_a_manifest_without_a_checksum_is_that_of_an_early_run(run: Run) -> None:
+    (run.folder / "manifest.json").write_text(json.dumps(run.manifest))
+    assert open_run(run.folder).manifest == run.manifest
+
+
+def test_a_file_of_another_run_is_noticed(run: Run, tmp_path: Path) -> None:
+    other = create_run(tmp_path / "other", model={**MODEL, "fingerprint": "bad"})
+    path = other.save("induction/copying", HeadScores([[0.9]]))
+    path.replace(run.folder / "induction" / "copying.safetensors")
+    with pytest.raises(
+        InputError,
+        match=r"copying.safetensors holds induction/copying of a run of tiny \(revision abc, fingerprint bad\), "
+        r"expected induction/copying of tiny \(revision abc, fingerprint f00\); remove it and measure again",
+    ):
+        run["induction/copying"]
+
+
+def test_a_file_of_another_name_is_noticed(run: Run) -> None:
+    run.save("induction/copying_published", HeadScores([[0.9]])).replace(
+        run.folder / "induction" / "copying.safetensors"
+    )
+    with pytest.raises(InputError, match=r"copying.safetensors holds induction/copying_published of a run of tiny"):
+        run["induction/copying"]
+
+
+def test_a_run_of_the_same_model_may_take_in_a_result(run: Run, tmp_path: Path) -> None:
+    path = create_run(tmp_path / "other", model=MODEL).save("induction/copying", HeadScores([[0.9]]))
+    path.replace(run.folder / "induction" / "copying.safetensors")
+    assert run["induction/copying"].values.item() == pytest.approx(0.9)
+
+
+def test_a_result_that_does_not_say_whose_it_is_is_read_with_a_warning(run: Run) -> None:
+    HeadScores([[0.5]]).save(run.folder / "control" / "copying.safetensors")
+    with pytest.warns(UserWarning, match=r"do not say which run they are of"):
+        assert run["control/copying"].values.item() == 0.5
 
 
 def test_the_same_model_goes_on_in_the_same_folder(run: Run) -> None:

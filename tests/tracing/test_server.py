@@ -95,8 +95,12 @@ class TestTheWire:
         far.server.keep_jobs(tmp_path / "jobs.json", said.append)
         scores = induction.prefix_matching(far, induction.repeated_tokens(far, 6, 2), 6)
         scores.save(tmp_path / "scores.safetensors")
-        standing.goes_wrong({"path": "/request", "kind": "status", "status": 401, "detail": "no such key"})
-        with pytest.raises(ServerError, match="refuses the key: no such key: set the variable NDIF_API_KEY") as error:
+        standing.goes_wrong(
+            {"path": "/request", "kind": "status", "status": 401, "detail": "no such key as a-key-nobody-may-see"}
+        )
+        with pytest.raises(
+            ServerError, match=r"refuses the key: no such key as \(the key\): set the variable NDIF_API_KEY"
+        ) as error:
             far(TEXT)
         texts = [path.read_bytes() for path in tmp_path.iterdir()]
         assert not any(b"nobody-may-see" in text for text in texts)
