@@ -167,7 +167,7 @@ def create_run(folder: str | PathLike[str], *, model: Mapping[str, Any], version
         "model": identity,
     }
     files.write_whole(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
-    return Run(folder, manifest)
+    return _reopen(folder, identity)  # another process may have written its own a moment later
 
 
 def _reopen(folder: Path, model: dict[str, Any]) -> Run:
@@ -178,7 +178,9 @@ def _reopen(folder: Path, model: dict[str, Any]) -> Run:
             f"{folder} holds a run of {_describe(theirs)}, expected one of {_describe(model)}; choose another folder"
         )
     if not os.access(folder, os.W_OK):
-        raise InputError(f"{folder}: expected a folder that can be written, got a read-only one; choose another folder")
+        raise InputError(
+            f"{folder}: expected a folder that can be written, got a read-only one; make it writable or choose another"
+        )
     return run
 
 
@@ -188,8 +190,9 @@ def _check_free(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder, got a file; choose another folder")
-    # A run that was killed while it wrote its manifest has left a temporary file behind, and nothing else.
-    if any(entry.suffix != files.TEMPORARY for entry in folder.iterdir()):
+    # A run that was killed while it wrote its manifest has left a temporary file behind, and nothing else; a manifest
+    # that was not there just now is that of another process, which begins at the same time.
+    if any(entry.suffix != files.TEMPORARY and entry.name != MANIFEST for entry in folder.iterdir()):
         raise InputError(
             f"{folder}: expected a run, or a new or empty folder, got one with other files in it and no "
             f"{MANIFEST}; choose another folder"
