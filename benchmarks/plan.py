@@ -21,8 +21,8 @@ from headcount.config import Study, Tasks
 from headcount.costs import costs
 from headcount.flops import Shape
 from headcount.hardware import measured
+from headcount.schedule import measure_units
 from headcount.study import asked_settings, study_units
-from headcount.units import measure_units
 from results import create_run
 from tracing import default_model, load_model
 from tracing.configurations import published_configuration

@@ -6,29 +6,31 @@ Exit status 0: done; 1: failed; 2: bad input, with one line that says what was e
 import json
 import os
 import sys
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 from headcount.options import (
+    HERE,
     Counts,
     Json,
     Percents,
     Place,
     Questions,
+    Spread,
     Whole,
     asked_for,
     check_at_least,
     check_folder,
     check_percents,
     check_seed,
+    check_spread,
     opened,
     settings_of,
 )
-from headcount.progress import say
+from headcount.progress import say, say_warnings
 
 # The rooms import torch and transformers, which takes seconds: each command imports what it needs when it runs.
 
@@ -165,6 +167,7 @@ def study(
     /,
     *,
     place: Place,
+    spread: Spread = HERE,
     preset: str | None = None,
     data: str | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
@@ -178,23 +181,33 @@ def study(
     Args:
         config: TOML file that says what to measure; `headcount/presets` has examples.
         place: The run, and a model other than the configuration's.
+        spread: Over how many processes and machines.
         preset: quick (minutes), smollm2 (hours) or paper (OPT-66B's settings), in place of a file.
         data: A folder of task rows, or `hub`, other than the configuration's.
         dry_run: List the units of work, what is there already, and about how long the rest will take here.
         as_json: Print what was done, or would be, as JSON.
     """
     from headcount.config import read_config
+    from headcount.shares import divide, parse_share, weights
     from headcount.study import asked_settings, study_units
 
     check_folder(place.out)
     asked, where = asked_for(read_config(config, preset).model_copy(update={"data": data} if data else {}), place)
+    check_spread(spread, where.remote, dry_run=dry_run)
+    share = parse_share(spread.shard) if spread.shard else None
+    if spread.ray:
+        from headcount.cluster import Need, measure_on_ray
+
+        need = Need(spread.gpus_per_model, spread.cpus_per_model)
+        asked_settings(asked)  # what is wrong with them is found here, before the cluster is asked for anything
+        return _done(*measure_on_ray(spread.ray, need, asked, where), as_json)
     settings = asked_settings(asked)
     loaded, run = opened(where)
     units = study_units(loaded, run, asked, settings)
+    mine, elsewhere = divide(units, weights(loaded, units), share) if share else (units, [])
     if dry_run:
-        _list(units, run, loaded, as_json)
-    else:
-        _measure(units, run, as_json)
+        return _list(mine, run, loaded, as_json)
+    return _measure(mine, run, as_json, elsewhere=elsewhere)
 
 
 @app.command
@@ -294,8 +307,8 @@ def compare(folder: Path, /, *others: Path, top: float = 0.3, as_json: Json = Fa
         as_json: Print the comparison as JSON.
     """
     from headcount.comparing import analysis_units, between, summary
+    from headcount.schedule import measure_units
     from headcount.tables import as_plain, as_sections
-    from headcount.units import measure_units
     from results import InputError, Table, open_run
 
     if not 0 < top <= 1:
@@ -379,7 +392,7 @@ def doctor(*, model: str | None = None, as_json: Json = False) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the console script's entry point."""
-    warnings.showwarning = lambda message, *_args, **_kwargs: say(f"note: {message}")
+    say_warnings()
     try:
         _quieten()
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
@@ -389,10 +402,11 @@ def main(arguments: list[str] | None = None) -> None:
         say("interrupted; what was finished is kept, and the same command goes on from there")
         sys.exit(130)
     except Exception as error:
+        from headcount.units import FailedError
         from results import InputError
         from tracing.server import ServerError
 
-        if isinstance(error, ServerError):
+        if isinstance(error, ServerError | FailedError):
             say(" ".join(str(error).split()))
             sys.exit(1)
         if not isinstance(error, InputError):
@@ -411,12 +425,22 @@ def _quieten() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
-def _measure(units: list[Any], run: Any, as_json: bool, then: Callable[[Any], list[Any]] | None = None) -> None:
+def _measure(
+    units: list[Any],
+    run: Any,
+    as_json: bool,
+    then: Callable[[Any], list[Any]] | None = None,
+    elsewhere: Sequence[Any] = (),
+) -> None:
     """Measure what is missing, then what follows from the run's results, and say what was done."""
-    from headcount.units import measure_units
+    from headcount.schedule import measure_units
 
-    measured = measure_units(units, run)
+    measured = measure_units(units, run, elsewhere)
     measured += measure_units(then(run), run) if then is not None else []
+    _done(measured, run, as_json)
+
+
+def _done(measured: list[str], run: Any, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"out": str(run.folder), "measured": measured, "results": list(run.names)}, indent=2))
     else:

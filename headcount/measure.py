@@ -217,6 +217,7 @@ def accuracy_unit(model: Model, setting: Setting) -> Unit:
         setting.documents,
         measure,
         work=lambda: (Pass(Kind.FORWARD, documents_of(model, setting)),),
+        group=setting.name,
     )
 
 
@@ -243,6 +244,7 @@ def head_unit(model: Model, setting: Setting, method: str, reduction: str) -> Un
         setting.examples,
         measure,
         work=lambda: (Pass(kind, examples_of(model, setting)),),
+        group=setting.name,
     )
 
 
@@ -267,6 +269,7 @@ def ffn_unit(model: Model, setting: Setting, rank_split: RankSplit = None) -> Un
         documents,
         measure,
         work=lambda: (Pass(Kind.FFN_ORACLE, documents_of(model, setting, rank_split)),),
+        group=setting.name,
     )
 
 

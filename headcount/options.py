@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -96,6 +96,47 @@ class Questions:
     seed: Whole = 0
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How a study is spread over processes and machines; see docs/clusters.md.
+
+    Attributes:
+        ray: Spread it over a Ray cluster: its address, `auto` on a machine of one, or `local` for the cores here.
+        gpus_per_model: GPUs that each worker's model takes (with --ray); as many workers run as the cluster holds.
+        cpus_per_model: CPU cores that each worker takes (with --ray).
+        shard: Measure only this share of it, such as 3/16: the other shares are other processes', which write to the
+            same run directory.
+    """
+
+    ray: str | None = None
+    gpus_per_model: float = 0.0
+    cpus_per_model: int = 1
+    shard: str | None = None
+
+
+HERE = Spread()
+"""One process, one machine."""
+
+
+def check_spread(spread: Spread, remote: str | None, *, dry_run: bool) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        InputError: They do not.
+    """
+    from results import InputError
+
+    if spread.ray and spread.shard:
+        raise InputError("--ray and --shard exclude each other: a cluster divides the study by itself")
+    if remote and (spread.ray or spread.shard):
+        raise InputError("--ray and --shard spread a model over machines: with --remote, a server has it")
+    if spread.ray and dry_run:
+        raise InputError("--dry-run measures nothing: expected no --ray with it")
+    if not spread.ray and spread != replace(HERE, shard=spread.shard):
+        raise InputError("--gpus-per-model and --cpus-per-model are for --ray: expected --ray with them")
+
+
 def asked_for(study: "Study", place: Place) -> tuple["Study", Place]:
     """A study with what the command line says of its model, and where that is."""
     said = {name: value for name, value in asdict(place).items() if value and name != "out"}
@@ -106,16 +147,28 @@ def asked_for(study: "Study", place: Place) -> tuple["Study", Place]:
 def opened(place: Place) -> tuple["Model", "Run"]:
     """The model, and the run its results go into."""
     from results import create_run
-    from tracing import identity, load_model
 
-    remote: bool | str = True if place.remote == "ndif" else place.remote or False
-    options: dict[str, Any] = {"dtype": place.dtype, "device_map": place.device}
-    model = load_model(place.model, remote=remote, stream=place.stream, memory=place.memory, **options)
-    described: dict[str, Any] = {**identity(model), "sizes": asdict(model.sizes)}
-    run = create_run(place.out, model=described, version=version("headcount"))
+    model = loaded(place)
+    run = create_run(place.out, model=described(model), version=version("headcount"))
     if model.server is not None:
         model.server.keep_jobs(run.folder / ".jobs", say)
     return model, run
+
+
+def loaded(place: Place) -> "Model":
+    """The model."""
+    from tracing import load_model
+
+    remote: bool | str = True if place.remote == "ndif" else place.remote or False
+    options: dict[str, Any] = {"dtype": place.dtype, "device_map": place.device}
+    return load_model(place.model, remote=remote, stream=place.stream, memory=place.memory, **options)
+
+
+def described(model: "Model") -> dict[str, Any]:
+    """What a run's manifest says of its model."""
+    from tracing import identity
+
+    return {**identity(model), "sizes": asdict(model.sizes)}
 
 
 def settings_of(questions: Questions, place: Place, splits: tuple[str, ...] = ("scored", "train")) -> list["Setting"]:

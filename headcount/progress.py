@@ -1,6 +1,7 @@
 """Progress for a person at a terminal; silence for a program."""
 
 import sys
+import warnings
 from types import TracebackType
 
 from rich.console import Console
@@ -9,12 +10,16 @@ from rich.progress import Progress as Bar
 
 
 class Progress:
-    """A bar on standard error, shown only where that is a terminal."""
+    """A bar on standard error, shown only where that is a terminal.
 
-    def __init__(self, steps: int) -> None:
+    Args:
+        steps: How many steps it counts; None if that is not known yet.
+    """
+
+    def __init__(self, steps: int | None) -> None:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Bar(*columns, console=console, disable=not console.is_terminal or not steps, transient=True)
+        self._bar = Bar(*columns, console=console, disable=not console.is_terminal or steps == 0, transient=True)
         self._task = self._bar.add_task("", total=steps)
 
     def __enter__(self) -> "Progress":
@@ -25,6 +30,10 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+    def expect(self, steps: int) -> None:
+        """Say how many steps there are."""
+        self._bar.update(self._task, total=steps)
 
     def title(self, text: str) -> None:
         """Say what is being done."""
@@ -38,3 +47,8 @@ class Progress:
 def say(text: str) -> None:
     """One line on standard error, whether or not it is a terminal."""
     print(f"headcount: {text}", file=sys.stderr)
+
+
+def say_warnings() -> None:
+    """From now on, a warning is one line like all else that is said."""
+    warnings.showwarning = lambda message, *_args, **_kwargs: say(f"note: {message}")

@@ -89,7 +89,7 @@ class Removals:
             pairs = product(self._counts("heads", across), self._counts("ffns", down))
             return [self._pass(setting, "own", heads, "own", networks) for heads, networks in pairs]
 
-        return Unit(f"grid, {setting.name}", (name,), asked, steps, measure, needs, work)
+        return Unit(f"grid, {setting.name}", (name,), asked, steps, measure, needs, work, group=setting.name)
 
     def _curve(
         self,
@@ -117,7 +117,8 @@ class Removals:
             orders = [f"random {seed}" for seed in seeds] if strategy == "random" else [kind]
             return [self._first(setting, component, order, count) for order in orders for count in counts]
 
-        return Unit(f"{component} removed ({kind}), {setting.name}", (name,), asked, steps, measure, needs, work)
+        title = f"{component} removed ({kind}), {setting.name}"
+        return Unit(title, (name,), asked, steps, measure, needs, work, group=setting.name)
 
     def _counts(self, component: Component, percents: Sequence[float]) -> list[int]:
         """How many parts go at each step, 0 first."""

@@ -1,7 +1,7 @@
 """Units of work: what appears in a run together, is measured once, and is measured again where its inputs changed."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,10 @@ from results import InputError, Result, Run
 
 class ImpossibleError(Exception):
     """What a unit was to measure does not exist in this run; the message says why."""
+
+
+class FailedError(Exception):
+    """Nothing is wrong with what was asked for, but it cannot go on; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Unit:
         needs: Results of the run that it reads; where one of them changed since, the unit is measured again.
         work: Says what passes through the model, from which its costs follow.
         partial: Whether some of what it needs may be missing.
+        group: Units of one group share what they have run, or need one another: best left to one process.
     """
 
     title: str
@@ -37,6 +42,12 @@ class Unit:
     needs: tuple[str, ...] = ()
     work: Work = nothing
     partial: bool = False
+    group: str = ""
+
+    @property
+    def runs_model(self) -> bool:
+        """Whether anything passes through the model; what does not is cheap."""
+        return self.work is not nothing
 
     def inputs(self, run: Run) -> dict[str, Any]:
         """What its results say of the results that it reads: a digest of each, None for one that is not there."""
@@ -86,32 +97,26 @@ def _says(made: Any, asked: Any) -> bool:
     return bool(made == asked)
 
 
-def measure_units(units: Sequence[Unit], run: Run) -> list[str]:
-    """Measure what the run does not have yet; each unit's results are on disk before the next one begins.
-
-    Units come after those whose results they need.
+def measure(unit: Unit, run: Run, progress: Progress) -> list[str]:
+    """Measure a unit, unless the run has its results already or lacks what it needs.
 
     Returns:
-        The names of the results measured now.
+        The names of the results measured now; they are on disk.
     """
-    measured: list[str] = []
-    with Progress(sum(unit.steps for unit in units)) as progress:
-        for unit in units:
-            inputs = unit.inputs(run)
-            if unit.done(run, inputs):
-                progress.advance(unit.steps)
-                continue
-            progress.title(unit.title)
-            missing = [name for name, digest in inputs.get("inputs", {}).items() if digest is None]
-            if missing and not unit.partial:
-                say(f"{unit.title}: left out, since the run has no {', '.join(missing)}")
-                continue
-            try:
-                results = unit.measure(progress)
-            except ImpossibleError as reason:
-                say(f"{unit.title}: left out, since {reason}")
-                continue
-            for name, result in zip(unit.names, results, strict=True):
-                run.save(name, replace(result, provenance=result.provenance | inputs))
-                measured.append(name)
-    return measured
+    inputs = unit.inputs(run)
+    if unit.done(run, inputs):
+        progress.advance(unit.steps)
+        return []
+    progress.title(unit.title)
+    missing = [name for name, digest in inputs.get("inputs", {}).items() if digest is None]
+    if missing and not unit.partial:
+        say(f"{unit.title}: left out, since the run has no {', '.join(missing)}")
+        return []
+    try:
+        results = unit.measure(progress)
+    except ImpossibleError as reason:
+        say(f"{unit.title}: left out, since {reason}")
+        return []
+    for name, result in zip(unit.names, results, strict=True):
+        run.save(name, replace(result, provenance=result.provenance | inputs))
+    return list(unit.names)

@@ -6,6 +6,7 @@ file with the header in its metadata. The checksum covers fields, tensors and wh
 bytes have changed is noticed even where it still parses.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,10 @@ from results.errors import InputError
 FORMAT = "headcount"
 SCHEMA = 1
 TEMPORARY = ".tmp"
+ADVICE = dict.fromkeys(
+    (errno.ENOSPC, errno.EDQUOT), "free some space and give the same command again: what is finished is kept"
+)
+"""What to do where a file cannot be written, by the number of the error."""
 
 
 class DamagedError(InputError):
@@ -208,7 +213,8 @@ def write_whole(path: Path, data: bytes) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"cannot write {path}: a file is where a folder must be; choose another path") from error
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose a path that can be written") from error
+        advice = ADVICE.get(error.errno or 0, "choose a path that can be written")
+        raise InputError(f"cannot write {path}: {error.strerror}; {advice}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -173,7 +173,7 @@ def create_run(folder: str | PathLike[str], *, model: Mapping[str, Any], version
     described = checks.json_dict("model", model)
     if not os.path.isfile(folder / MANIFEST):
         _check_free(folder)
-        return Run(folder, manifests.write(folder, described, version))
+        manifests.write(folder, described, version)  # another process may write its own a moment later
     try:
         return _reopen(folder, described)
     except files.DamagedError as error:
@@ -189,7 +189,9 @@ def _reopen(folder: Path, model: dict[str, Any]) -> Run:
             "choose another folder"
         )
     if not os.access(folder, os.W_OK):
-        raise InputError(f"{folder}: expected a folder that can be written, got a read-only one; choose another folder")
+        raise InputError(
+            f"{folder}: expected a folder that can be written, got a read-only one; make it writable or choose another"
+        )
     return run
 
 
@@ -209,8 +211,9 @@ def _check_free(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder, got a file; choose another folder")
-    # A run that was killed while it wrote its manifest has left a temporary file behind, and nothing else.
-    if any(entry.suffix != files.TEMPORARY for entry in folder.iterdir()):
+    # A run that was killed while it wrote its manifest has left a temporary file behind, and nothing else; a manifest
+    # that was not there just now is that of another process, which begins at the same time.
+    if any(entry.suffix != files.TEMPORARY and entry.name != MANIFEST for entry in folder.iterdir()):
         raise InputError(
             f"{folder}: expected a run, or a new or empty folder, got one with other files in it and no "
             f"{MANIFEST}; choose another folder"

@@ -1,6 +1,11 @@
-"""The command line, run inside the test's own process."""
+"""The command line, run inside the test's own process, and what it leaves."""
+
+import json
 
 from headcount.cli import main
+from results import files
+
+TIMES = ("time_utc", "command", "created")
 
 
 def run(capsys, *arguments):
@@ -12,3 +17,18 @@ def run(capsys, *arguments):
         status = stop.code or 0
     captured = capsys.readouterr()
     return status, captured.out, captured.err
+
+
+def said(path):
+    """What a file holds, apart from times and what follows from them."""
+    content = files.read(path)
+    fields = json.loads(json.dumps(content.fields))
+    for name in TIMES:
+        fields.get("provenance", {}).pop(name, None)
+    return content.kind, fields, {name: tensor.numpy().tobytes() for name, tensor in content.tensors.items()}
+
+
+def all_said(folder):
+    """What all results of a run say, by file; damaged or temporary files would be among them, and fail."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    return {path.relative_to(folder).as_posix(): said(path) for path in paths}

@@ -5,7 +5,8 @@ from reference.models import bpe_tokenizer, opt
 
 from headcount.measure import attention_unit
 from headcount.progress import Progress
-from headcount.units import ImpossibleError, measure_units
+from headcount.schedule import measure_units
+from headcount.units import ImpossibleError
 from induction import prompts
 from results import create_run
 from tracing import load_model

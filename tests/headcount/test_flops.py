@@ -13,8 +13,8 @@ from headcount.config import Study, Tasks
 from headcount.costs import costs
 from headcount.flops import Left, Shape
 from headcount.hardware import Hardware
+from headcount.schedule import measure_units
 from headcount.study import asked_settings, study_units
-from headcount.units import measure_units
 from results import create_run
 from tracing import AttentionCall, load_model
 

@@ -8,10 +8,10 @@ import sys
 import time
 
 import pytest
-from headcount_runs import run
+from headcount_runs import run, said
 from synthetic_tasks import write_tasks
 
-from results import PruningCurve, PruningGrid, Table, files, open_run
+from results import PruningCurve, PruningGrid, Table, open_run
 
 CONFIG = """
 model = "tiny-opt"
@@ -40,7 +40,6 @@ limit = 16
 unseen = true
 recomputed = true
 """
-TIMES = ("time_utc", "command", "created")
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +63,6 @@ def study(folder, out):
 def undisturbed(folder):
     study(folder, "one")
     return open_run(folder / "one")
-
-
-def said(path):
-    """What a file holds, apart from times and what follows from them."""
-    content = files.read(path)
-    fields = json.loads(json.dumps(content.fields))
-    for name in TIMES:
-        fields.get("provenance", {}).pop(name, None)
-    return content.kind, fields, {name: tensor.numpy().tobytes() for name, tensor in content.tensors.items()}
 
 
 def test_every_kind_of_result_is_there(undisturbed):
