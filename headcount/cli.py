@@ -329,18 +329,25 @@ def compare(folder: Path, /, *others: Path, top: float = 0.3, as_json: Json = Fa
 
 
 @app.command
-def report(folder: Path, /, *, output: Path = Path("report.html"), max_mb: float = 5.0) -> None:
+def report(
+    folder: Path, against: Path | None = None, /, *, output: Path = Path("report.html"), max_mb: float = 5.0
+) -> None:
     """Write a run's results into one self-contained HTML file.
 
     Args:
         folder: Run directory.
+        against: A second run directory that is set against the first: head by head where the models have one shape,
+            else by relative depth.
         output: File to write.
         max_mb: Megabytes up to which attention patterns are put in; the page says which were left out.
     """
     import viz
+    from headcount.comparing import between
     from results import open_run
 
-    written = viz.report(open_run(folder), output, max_mb=max_mb)
+    run, second = open_run(folder), None if against is None else open_run(against)
+    agreement = None if second is None else between(run, second)
+    written = viz.report(run, output, against=second, agreement=agreement, max_mb=max_mb)
     print(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
 
 

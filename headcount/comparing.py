@@ -90,7 +90,7 @@ def _retained(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def between(first: Run, second: Run, top: float) -> Table:
+def between(first: Run, second: Run, top: float = 0.3) -> Table:
     """How far two runs agree in every score that both have.
 
     Scores of one shape are compared head by head (or layer by layer), with the overlap of the highest; others by

@@ -9,7 +9,7 @@ import torch
 
 from results import Accuracy, HeadScores, LayerScores, Patterns, RepeatLoss, Run, create_run
 
-HOSTILE = "</script><script>window.hit=1</script><img src=x onerror=window.hit=1>&amp; %{x} {{ 7*7 }}"
+HOSTILE = "</script><script>window.hit=1</script><img src=x onerror=window.hit=1>&amp; \"%{x}' {{ 7*7 }}"
 
 
 def make_run(folder: Path, n_layers: int, n_heads: int, name: str = "SmolLM2-135M-Instruct, Q4_1 dequantised") -> Run:
@@ -46,6 +46,22 @@ def make_run(folder: Path, n_layers: int, n_heads: int, name: str = "SmolLM2-135
         control = scores(measure, definition, 0.03125, (0, 0), provenance={**provenance, "weights": "random"})
         run.save(f"control/{measure}", control)
     return add_attention(run, n_layers, n_heads, {"repeated": WORDS[:3] * 3, "text": WORDS})
+
+
+def add_hostile(run: Run) -> Run:
+    """Gives a run of 3 layers of 2 heads names, tokens and a missing score that are as bad as can be."""
+    values = torch.tensor([[0.5, float("nan")], [0.25, 0.125], [0.0, 1.0]])
+    scores = HeadScores(
+        values,
+        measure=HOSTILE,
+        definition=HOSTILE,
+        extras={HOSTILE: values},
+        provenance={"model": HOSTILE, HOSTILE: {HOSTILE: [HOSTILE]}},
+    )
+    run.save("induction/prefix_matching", scores)
+    tokens = [HOSTILE, "\n", "<!--attention-->"]
+    run.save("attention/text", Patterns.of(attention(3, 2, len(tokens)), tokens, HOSTILE, {HOSTILE: HOSTILE}))
+    return run
 
 
 WORDS = ("<s>", "the", " cat", " sat", "\n", "the", " cat")

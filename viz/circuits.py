@@ -13,7 +13,7 @@ from viz.embedded import Embedded
 from viz.packing import circuits, packed, render, script_json
 
 RANKS = "[query, key], [head, query, key] or [layer, head, query, key]"
-HEIGHT = 800
+HEIGHT = 880
 SMALL = 64  # pixels of a small pattern in the list of heads
 ACROSS = 12  # small patterns beside one another in a wide frame
 JOINER = "\u2060"  # takes no room; what stands before it is no markup

@@ -1,6 +1,5 @@
 """Two scores of the same heads against each other."""
 
-from html import escape
 from math import isfinite, nan
 from typing import Any
 
@@ -9,6 +8,7 @@ import plotly.graph_objects as go
 from results import HeadScores, InputError
 from viz import facts, words
 from viz import theme as themes
+from viz.literal import literal
 
 SIDE = 460
 
@@ -68,7 +68,7 @@ def _ranked(scores: HeadScores, places: list[tuple[int, int]]) -> list[float]:
 
 def _hover(a: HeadScores, b: HeadScores) -> list[str]:
     """What hovering over each head says, in the small part of HTML that plotly reads."""
-    names = [escape(words.title_of(scores.measure)) for scores in (a, b)]
+    names = [literal(words.title_of(scores.measure)) for scores in (a, b)]
     return [
         f"<b>{a.label(*divmod(index, a.shape[1]))}</b><br>{names[0]}: {one}<br>{names[1]}: {other}"
         for index, (one, other) in enumerate(zip(words.written(a), words.written(b), strict=True))
@@ -76,5 +76,5 @@ def _hover(a: HeadScores, b: HeadScores) -> list[str]:
 
 
 def _axis(scores: HeadScores, ranks: bool) -> dict[str, Any]:
-    text = escape(f"{words.quantity(scores)}{', rank' if ranks else ''}")
+    text = literal(f"{words.quantity(scores)}{', rank' if ranks else ''}")
     return {"title": {"text": text}, "exponentformat": "power", "autorange": "reversed" if ranks else True}

@@ -1,7 +1,6 @@
 """How far tasks, or numbers of shots, rank heads alike."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from results import CorrelationMatrix, InputError, Table
 from viz import theme as themes
 from viz import words
+from viz.literal import literal
 
 CELL_MAX, SIDE = 64, 560
 NEEDED = ("a", "b", "rho", "low", "high")
@@ -88,7 +88,7 @@ def _add_pair(figure: go.Figure, name: str, rows: list[Mapping[str, Any]], colou
     """The tasks at two numbers of shots: a point and an interval each, and the line of their mean."""
     rho, low, high = (np.array([row[key] for row in rows], dtype=float) for key in ("rho", "low", "high"))
     figure.add_scatter(
-        x=[escape(row["task"]) for row in rows], y=rho, mode="markers", name=name, offsetgroup=name,
+        x=[literal(row["task"]) for row in rows], y=rho, mode="markers", name=name, offsetgroup=name,
         marker={"color": colour, "size": 8},
         error_y={"array": np.nan_to_num(high - rho), "arrayminus": np.nan_to_num(rho - low), "width": 0},
         hovertext=[_said(name, row) for row in rows], hoverinfo="text",
@@ -120,7 +120,7 @@ def _map(rho: NDArray[np.float64], names: list[str], table: Any, heading: str, t
     margin = {"l": 24 + _wide(names), "r": 90, "b": 24 + _slanted(names)}
     width = len(names) * cell + margin["l"] + margin["r"]
     text, top = themes.title(heading, width)
-    labels = [escape(name) for name in names]
+    labels = [literal(name) for name in names]
     heatmap = go.Heatmap(
         z=rho, x=labels, y=labels, zmin=-1, zmax=1, autocolorscale=True,
         text=[["" if np.isnan(value) else f"{value:.2f}" for value in line] for line in rho], texttemplate="%{text}",
@@ -156,7 +156,7 @@ def _pair_said(row: Mapping[str, Any] | None) -> str:
 def _said(name: str, row: Mapping[str, Any]) -> str:
     """What hovering over a correlation says, in the small part of HTML that plotly reads."""
     lines = [
-        escape(f"{row['task']}, {name}" if "task" in row else name),
+        literal(f"{row['task']}, {name}" if "task" in row else name),
         f"rho {words.number(row['rho'])}, 95 % {words.interval(row['low'], row['high'])}",
     ]
     if "null_high" in row:

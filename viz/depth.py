@@ -1,15 +1,15 @@
 """Where scores sit by depth."""
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from results import InputError, Table
+from results import HeadScores, InputError, LayerScores, Table
 from viz import theme as themes
 from viz import words
+from viz.literal import literal
 
 WIDTH, HEIGHT = 560, 320
 COLUMNS = ("layer", "share")
@@ -39,7 +39,7 @@ def by_layer(tables: Table | Mapping[str, Table], *, title: str | None = None, t
         n_layers = max(n_layers, *(layer + 1 for layer in layers))
         colour = themes.SERIES[place % len(themes.SERIES)]
         figure.add_scatter(
-            x=layers, y=shares, mode="lines+markers", name=escape(name), showlegend=bool(name),
+            x=layers, y=shares, mode="lines+markers", name=literal(name), showlegend=bool(name),
             line={"color": colour, "width": 1.5},
             marker={"symbol": themes.SYMBOLS[place // len(themes.SERIES) % len(themes.SYMBOLS)], "size": 6},
             hovertext=[_said(name, row, share) for row, share in zip(table.records(), shares, strict=True)],
@@ -60,6 +60,62 @@ def by_layer(tables: Table | Mapping[str, Table], *, title: str | None = None, t
     )
 
 
+def at_depths(
+    scores: Mapping[str, HeadScores | LayerScores], *, title: str | None = None, theme: str = "light"
+) -> go.Figure:
+    """Draws where a score sits in several models by relative depth, so that their numbers of layers may differ.
+
+    Args:
+        scores: Scores of heads or layers, by the models' names.
+        title: Above the figure; "" leaves it out.
+        theme: `"light"` or `"dark"`.
+
+    Returns:
+        A line each: a layer's part of the sum of what is above 0, in multiples of an even share, which the dashed line
+        marks. Layer l of L lies at depth (l + 1/2) / L.
+
+    Raises:
+        InputError: There are none, or something is no scores.
+    """
+    if not scores:
+        raise InputError("scores: expected at least one, got none")
+    figure = go.Figure()
+    for place, (name, found) in enumerate(scores.items()):
+        depths, shares = _by_depth(found)
+        figure.add_scatter(
+            x=depths, y=shares, mode="lines+markers", name=literal(name), showlegend=True,
+            line={"color": themes.SERIES[place % len(themes.SERIES)], "width": 1.5},
+            marker={"symbol": themes.SYMBOLS[place % len(themes.SYMBOLS)], "size": 6},
+            hovertext=[
+                f"{literal(name)}<br>layer {layer} of {len(shares)}<br>{words.number(share, 2)} times an even share"
+                for layer, share in enumerate(shares)
+            ],
+            hoverinfo="text",
+        )  # fmt: skip
+    figure.add_hline(y=1, line={"dash": "dash", "width": 1})
+    text, top = themes.title("Share of each layer by depth" if title is None else title, WIDTH)
+    legend = 24 * len(scores)
+    return figure.update_layout(
+        template=themes.template(themes.named(theme)),
+        title=text,
+        width=WIDTH,
+        height=HEIGHT + top + legend,
+        margin={"l": 64, "r": 24, "t": top, "b": 56 + legend},
+        legend={"orientation": "h", "y": -56 / (HEIGHT - 56), "yanchor": "top"},
+        xaxis={"title": {"text": "relative depth"}, "showgrid": False, "range": [0, 1]},
+        yaxis={"title": {"text": "times an even share"}, "rangemode": "tozero"},
+    )
+
+
+def _by_depth(scores: Any) -> tuple[list[float], list[float]]:
+    """The relative depth of each layer, and its part of the sum of what is above 0, times the number of layers."""
+    if not isinstance(scores, HeadScores | LayerScores):
+        raise InputError(f"scores: expected HeadScores or LayerScores, got {type(scores).__name__}")
+    n_layers = scores.shape[0]
+    sums = scores.values.clamp(min=0).reshape(n_layers, -1).nansum(1)
+    return [(layer + 0.5) / n_layers for layer in range(n_layers)], (n_layers * sums / sums.sum()).tolist()
+
+
 def _shares(table: Any) -> tuple[list[int], list[float]]:
     if not isinstance(table, Table) or set(COLUMNS) - set(table.columns):
         raise InputError(f"tables: expected a Table with {' and '.join(COLUMNS)}, got {table!r}")
@@ -71,7 +127,7 @@ def _shares(table: Any) -> tuple[list[int], list[float]]:
 
 def _said(name: str, row: Mapping[str, Any], share: float) -> str:
     """What hovering over a layer says, in the small part of HTML that plotly reads."""
-    lines = [escape(name), f"layer {row['layer']}", f"{words.number(share, 1)} % of the sum"]
+    lines = [literal(name), f"layer {row['layer']}", f"{words.number(share, 1)} % of the sum"]
     if row.get("value") is not None:
         error = row.get("stderr")
         lines.append(f"mean {words.significant(row['value'], np.nan if error is None else error)}")

@@ -3,9 +3,9 @@
 from os import PathLike
 
 from results import InputError, Run, open_run
-from viz import contents
+from viz import contents, facts
 from viz.embedded import Embedded
-from viz.page import MAX_MB, figures_of, metrics, shared, with_attention
+from viz.page import MAX_MB, figures_of, shared, with_attention
 
 HEIGHT = 1000
 
@@ -30,7 +30,7 @@ def explorer(run: Run | str | PathLike[str], *, max_mb: float = MAX_MB) -> Embed
         raise InputError(f"max_mb: expected a number of megabytes above 0, got {max_mb}")
     run = run if isinstance(run, Run) else open_run(run)
     found = contents.read(run)
-    named = metrics(found)
+    named = facts.head_titles(found)
     if not named:
         raise InputError(f"{run.folder}: expected scores of heads, found none; headcount induction --out measures them")
     figures = {name: figure for name, figure in figures_of(found).items() if name in named}

@@ -71,6 +71,13 @@ def strongest(maps: Mapping[str, HeadScores]) -> dict[str, Strongest]:
     return found
 
 
+def head_titles(found: Contents) -> dict[str, str]:
+    """The maps of all heads by their figures' names, and what people call them."""
+    importance = words.title_of("head_importance")
+    named = {measure: words.title_of(measure) for measure in found.maps}
+    return named | {f"heads/{setting.name}": f"{importance}: {setting.title}" for setting in found.heads}
+
+
 def ranks(scores: HeadScores | LayerScores) -> dict[tuple[int, ...], int]:
     """The rank of every measured head by (layer, head), or layer by (layer,), 1 for the highest score."""
     return {tuple(position): rank for rank, (*position, _) in enumerate(scores.top(scores.values.numel()), 1)}

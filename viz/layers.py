@@ -1,6 +1,5 @@
 """Scores of layers: one point a layer."""
 
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import plotly.graph_objects as go
 from results import InputError, LayerScores
 from viz import facts, words
 from viz import theme as themes
+from viz.literal import literal
 
 SPACING, WIDTH_MIN, WIDTH_MAX = 14, 340, 680  # pixels a layer, unless the figure would become too narrow or too wide
 
@@ -51,8 +51,8 @@ def ffn_importance(scores: LayerScores, *, title: str | None = None, theme: str 
 
 def _hover(scores: LayerScores) -> list[str]:
     """What hovering over each point says, in the small part of HTML that plotly reads."""
-    ranks, measure = facts.ranks(scores), escape(words.title_of(scores.measure))
-    extras = {escape(words.title_of(name)): words.all_measured(extra, None) for name, extra in scores.extras.items()}
+    ranks, measure = facts.ranks(scores), literal(words.title_of(scores.measure))
+    extras = {literal(words.title_of(name)): words.all_measured(extra, None) for name, extra in scores.extras.items()}
     texts = []
     for layer, value in enumerate(words.written(scores)):
         lines = [
@@ -76,5 +76,5 @@ def _frame(n_layers: int, heading: str, quantity: str) -> dict[str, Any]:
         "height": 300 + top,
         "margin": {"l": 64, "r": 36, "t": top, "b": 48},
         "xaxis": {"title": {"text": "layer"}, "range": [-0.7, n_layers - 0.3], "showgrid": False, "nticks": 12},
-        "yaxis": {"title": {"text": escape(quantity)}, "zeroline": True, "exponentformat": "power"},
+        "yaxis": {"title": {"text": literal(quantity)}, "zeroline": True, "exponentformat": "power"},
     }

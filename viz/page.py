@@ -9,9 +9,10 @@ import plotly.graph_objects as go
 from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
 
-from results import InputError, Run, open_run
+from results import HeadScores, InputError, Run, Table, open_run
 from results.files import write_whole
 from viz import contents, facts, kept, study, tables, words
+from viz.against import COLUMNS, PREFIX, Against, set_against
 from viz.curves import loss_by_repeat
 from viz.layers import ffn_importance
 from viz.packing import circuits, packed, render
@@ -22,7 +23,14 @@ MAX_MB = 5.0
 ATTENTION = "<!--attention-->"  # names are escaped, so nothing in a run can be taken for this mark
 
 
-def report(run: Run | str | PathLike[str], output: str | PathLike[str], *, max_mb: float = MAX_MB) -> Path:
+def report(
+    run: Run | str | PathLike[str],
+    output: str | PathLike[str],
+    *,
+    against: Run | str | PathLike[str] | None = None,
+    agreement: Table | None = None,
+    max_mb: float = MAX_MB,
+) -> Path:
     """Writes everything that a run holds into one self-contained HTML file.
 
     The page needs no network: plotly, circuitsvis, styles and data are all inside. The same run gives the same file. A
@@ -31,6 +39,9 @@ def report(run: Run | str | PathLike[str], output: str | PathLike[str], *, max_m
     Args:
         run: A run, or the folder of one.
         output: The HTML file; an existing one is replaced, and missing folders above it are made.
+        against: A second run, or its folder, that is set against the first: head by head where the models have one
+            shape, else by relative depth.
+        agreement: Rank correlations of the two runs' scores, as `headcount report` computes them.
         max_mb: The size in megabytes up to which attention patterns are put in: those of all heads, or whole ones of
             the highest heads and the strongest keys of others, or none; the page says which.
 
@@ -38,16 +49,21 @@ def report(run: Run | str | PathLike[str], output: str | PathLike[str], *, max_m
         The path of the file.
 
     Raises:
-        InputError: The folder is no run, one of its results is damaged, `max_mb` is no positive number, or the file
-            cannot be written.
+        InputError: The folder is no run, one of its results is damaged, the second run has no scores in common with
+            the first, `max_mb` is no positive number, or the file cannot be written.
     """
     if not max_mb > 0:
         raise InputError(f"max_mb: expected a number of megabytes above 0, got {max_mb}")
-    run = run if isinstance(run, Run) else open_run(run)
-    found = contents.read(run)
+    run, found = _opened(run)
+    pair = None if against is None else set_against(run, found, *_opened(against), agreement)
     path = Path(output)
-    write_whole(path, with_attention("report.html", _page(run, found), found, max_mb).encode())
+    write_whole(path, with_attention("report.html", _page(run, found, pair), found, max_mb).encode())
     return path
+
+
+def _opened(run: Run | str | PathLike[str]) -> tuple[Run, contents.Contents]:
+    run = run if isinstance(run, Run) else open_run(run)
+    return run, contents.read(run)
 
 
 def with_attention(template: str, values: Mapping[str, Any], found: contents.Contents, max_mb: float) -> str:
@@ -58,17 +74,23 @@ def with_attention(template: str, values: Mapping[str, Any], found: contents.Con
     return page.replace(ATTENTION, kept.elements(prompts, facts.first_heads(found), room), 1)
 
 
-def _page(run: Run, found: contents.Contents) -> dict[str, Any]:
+def _page(run: Run, found: contents.Contents, pair: Against | None) -> dict[str, Any]:
     """What the template is filled with."""
-    figures, added = figures_of(found), study.sections(found.everything)
-    views = {section.name(view): view for section in added for view in section.views}
+    figures, studied = figures_of(found), study.sections(found.everything)
+    beside = [] if pair is None or pair.depth is None else [pair.depth]
+    if pair is not None:
+        figures |= {f"{PREFIX}{name}": _map(name, scores) for name, scores in pair.maps.items()}
+    views = {section.name(view): view for section in (*beside, *studied) for view in section.views}
     figures |= {name: view.figure for name, view in views.items() if view.figure is not None}
     topic = "What in-context learning needs in" if found.heads or found.ffns else "Induction heads of"
     return {
         "title": f"{topic} {run.manifest['model'].get('name', '')}",
         "model": {key: run.manifest["model"].get(key, "") for key in ("name", "revision", "fingerprint")},
         "measures": contents.MEASURES,
-        "study": added,
+        "study": [*beside, *studied],
+        "studied": bool(studied),
+        "against": pair,
+        "agreement_columns": COLUMNS,
         "claims": study.claims(found.everything),
         "provenance": tables.provenance(run, found),
         **shared(found, figures),
@@ -80,32 +102,29 @@ def shared(found: contents.Contents, figures: Mapping[str, go.Figure]) -> dict[s
     return {
         "found": found,
         "figures": figures,
-        "metrics": metrics(found),
+        "metrics": facts.head_titles(found),
         "facts": facts,
         "tables": tables,
         "words": words,
         "colours": {name: css_colours(theme) for name, theme in THEMES.items()},
-        "data": packed(_figure_data(figures, metrics(found))),
+        "data": packed(_figure_data(figures, facts.head_titles(found))),
         "plotly": packed(get_plotlyjs()) if figures else "",
     }
 
 
-def metrics(found: contents.Contents) -> dict[str, str]:
-    """The maps of all heads by their figures' names, and what people call them."""
-    importance = words.title_of("head_importance")
-    named = {measure: words.title_of(measure) for measure in found.maps}
-    return named | {f"heads/{setting.name}": f"{importance}: {setting.title}" for setting in found.heads}
-
-
 def figures_of(found: contents.Contents) -> dict[str, go.Figure]:
     """The figures by the name under which the page refers to them."""
-    limits = {"prefix_matching": (0.0, 1.0)}  # a share of attention, whatever its definition
-    figures = {measure: heads_for_page(scores, limits=limits.get(measure)) for measure, scores in found.maps.items()}
+    figures = {measure: _map(measure, scores) for measure, scores in found.maps.items()}
     if found.loss is not None:
         figures["repeat_loss"] = loss_by_repeat(found.loss)
-    figures |= {f"heads/{setting.name}": heads_for_page(scores) for setting, scores in found.heads.items()}
+    figures |= {(name := f"heads/{setting.name}"): _map(name, scores) for setting, scores in found.heads.items()}
     figures |= {f"ffns/{setting.name}": ffn_importance(scores, title="") for setting, scores in found.ffns.items()}
     return figures
+
+
+def _map(name: str, scores: HeadScores) -> go.Figure:
+    limits = {"prefix_matching": (0.0, 1.0)}  # a share of attention, whatever its definition
+    return heads_for_page(scores, limits=limits.get(name))
 
 
 def _figure_data(figures: Mapping[str, go.Figure], named: Mapping[str, str]) -> str:

@@ -1,7 +1,6 @@
 """Accuracy as parts are removed: curves along one ranking, and the map of both kinds of parts together."""
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from results import InputError, PruningCurve, PruningGrid
 from viz import theme as themes
 from viz import words
+from viz.literal import literal
 
 Value = Literal["accuracy", "drop", "log_p"]
 WIDTH, HEIGHT = 560, 380
@@ -156,7 +156,7 @@ def _traces(name: str, curve: PruningCurve, line: Line, place: int) -> tuple[dic
         "showlegend": False,
     }  # fmt: skip
     drawn = {
-        "type": "scatter", "x": x, "y": line.values, "mode": "lines+markers", "name": escape(name + seeds),
+        "type": "scatter", "x": x, "y": line.values, "mode": "lines+markers", "name": literal(name + seeds),
         "showlegend": bool(name), "legendgroup": name,
         "line": {"color": colour, "width": 2, "dash": "dot" if control else "solid"},
         "marker": {"symbol": themes.SYMBOLS[place % len(themes.SYMBOLS)], "size": 7},
@@ -170,7 +170,7 @@ def _hover(curve: PruningCurve, name: str, line: Line) -> list[str]:
     for step, percent in enumerate(curve.percents):
         value = words.measured(float(line.values[step]), float(line.spread[step]))
         lines = [
-            f"{escape(name)}" if name else "",
+            f"{literal(name)}" if name else "",
             f"{percent:g} % removed: {curve.removed[step]} {PARTS[curve.component]}",
             f"{words.amount(curve.parameters[step])} parameters",
             f"{value} (n = {curve.n}{f', {len(curve.seeds)} orders' if len(curve.seeds) > 1 else ''})",

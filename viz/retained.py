@@ -1,13 +1,13 @@
 """How much of a score is left as heads are removed in another's order."""
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 
 from results import Capacity, InputError, Table
 from viz import theme as themes
+from viz.literal import literal
 
 WIDTH, HEIGHT = 560, 320
 COLUMNS = ("removed", "retained", "low", "high", "null_mean", "null_low", "null_high")
@@ -48,7 +48,7 @@ def capacity_retained(
         colour = themes.SERIES[place % len(themes.SERIES)]
         left = {
             "type": "scatter", "x": x, "y": columns["retained"], "mode": "lines", "line": {"color": colour, "width": 2},
-            "name": escape(name) or "by importance",
+            "name": literal(name) or "by importance",
             "hovertemplate": "%{x} heads removed<br>%{y:.1f} % left<extra></extra>",
         }  # fmt: skip
         traces += [_band(columns, "low", "high", colour), left]

@@ -1,7 +1,6 @@
 """The score map: one cell a head, layers upwards, heads across."""
 
 import base64
-from html import escape
 from math import isfinite, isinf, isnan
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from results import HeadScores, InputError
 from viz import facts, words
 from viz import theme as themes
+from viz.literal import literal
 
 EXTENT = 680  # the longer side of a map's cells, in pixels, unless they would become too small or too large
 CELL_MIN, CELL_MAX = 6, 40
@@ -54,19 +54,20 @@ def heads_for_page(scores: HeadScores, *, theme: str = "light", limits: tuple[fl
 
     Returns:
         A figure whose heatmap has all that it shows in `meta`, which the page unpacks: the measure's title, `n`, the
-        number of layers, the values, whether they are small, the standard errors in steps of the last digit shown, and
-        the extras.
+        number of layers, the values, whether they are small or shares of 1, the standard errors in steps of the last
+        digit shown, and the extras.
     """
     figure = _drawn(scores, "", theme, limits)
     small = words.writer(scores) is words.significant
     meta = {
-        "title": escape(words.title_of(scores.measure)),
+        "title": literal(words.title_of(scores.measure)),
         "n": scores.n,
         "layers": scores.shape[0],
         "small": small,
+        "share": scores.measure in words.SHARES,
         "values": _packed(figure.data[0].z),
         "errors": [] if scores.stderr is None else _in_steps(scores.values, scores.stderr, small),
-        "extras": {escape(words.title_of(name)): _in_thousandths(extra) for name, extra in scores.extras.items()},
+        "extras": {literal(words.title_of(name)): _in_thousandths(extra) for name, extra in scores.extras.items()},
     }
     return figure.update_traces(z=None, meta=meta, hoverinfo="text", selector={"type": "heatmap"})
 
@@ -138,8 +139,8 @@ def _hover(scores: HeadScores) -> list[list[str]]:
     """What hovering over each cell says, in the small part of HTML that plotly reads."""
     n_layers, n_heads = scores.shape
     ranks, total = facts.ranks(scores), n_layers * n_heads
-    measure = escape(words.title_of(scores.measure))
-    extras = [(escape(words.title_of(name)), extra.flatten().tolist()) for name, extra in scores.extras.items()]
+    measure = literal(words.title_of(scores.measure))
+    extras = [(literal(words.title_of(name)), extra.flatten().tolist()) for name, extra in scores.extras.items()]
     texts = []
     for index, value in enumerate(words.written(scores)):
         layer, head = divmod(index, n_heads)

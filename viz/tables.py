@@ -109,12 +109,12 @@ Describer = Callable[[int, int], tuple[str, str]]
 
 
 def _important(scores: HeadScores, others: Sequence[Describer]) -> list[list[str]]:
-    own = _describer(scores)
+    write, stderr = words.writer(scores), scores.stderr
     rows = []
-    for layer, head, _ in scores.top(facts.FIRST):
-        text, rank = own(layer, head)
+    for rank, (layer, head, value) in enumerate(scores.top(facts.FIRST), 1):
+        text = write(value, nan if stderr is None else float(stderr[layer, head]))
         described = [part for other in others for part in other(layer, head)]
-        rows.append([rank, scores.label(layer, head), text, *described])
+        rows.append([str(rank), scores.label(layer, head), text, *described])
     return rows
 
 

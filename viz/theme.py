@@ -8,7 +8,6 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from html import escape
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +16,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from results import InputError
+from viz.literal import literal
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 SEQUENTIAL = "Viridis"
@@ -136,7 +136,9 @@ def template(theme: Theme) -> go.layout.Template:
 def title(text: str, width: int) -> tuple[dict[str, Any], int]:
     """A figure's title, broken to fit its width, and the margin above the figure that it needs, in pixels."""
     lines = textwrap.wrap(text, width // CHARACTER)
-    layout = {"text": "<br>".join(map(escape, lines)), "y": 1, "yref": "container", "yanchor": "top"}
+    above = 4 if len(lines) < 2 else 16  # plotly hangs several lines higher than one, and would cut the first
+    text = "<br>".join(map(literal, lines))
+    layout = {"text": text, "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": above}}
     return layout, TOP + LINE * len(lines)
 
 

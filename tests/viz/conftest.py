@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from made_runs import HOSTILE, add_importance, attention, make_run
+from made_runs import HOSTILE, add_hostile, add_importance, make_run
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from results import HeadScores, Patterns, Run
+from results import Run
 
-READY = 30_000  # milliseconds; far more than a quiet machine needs
+READY = 120_000  # milliseconds; far more than a quiet machine needs, for busy ones
 
 
 @pytest.fixture(scope="session")
@@ -35,19 +34,7 @@ def needs_run(runs: Callable[..., Run]) -> Run:
 @pytest.fixture
 def hostile_run(runs: Callable[..., Run]) -> Run:
     """A run all of whose names, and a head's score, are as bad as can be."""
-    run = runs(3, 2, name=HOSTILE)
-    values = torch.tensor([[0.5, float("nan")], [0.25, 0.125], [0.0, 1.0]])
-    scores = HeadScores(
-        values,
-        measure=HOSTILE,
-        definition=HOSTILE,
-        extras={HOSTILE: values},
-        provenance={"model": HOSTILE, HOSTILE: {HOSTILE: [HOSTILE]}},
-    )
-    run.save("induction/prefix_matching", scores)
-    tokens = [HOSTILE, "\n", "<!--attention-->"]
-    run.save("attention/text", Patterns.of(attention(3, 2, len(tokens)), tokens, HOSTILE, {HOSTILE: HOSTILE}))
-    return run
+    return add_hostile(runs(3, 2, name=HOSTILE))
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +52,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, offline=True, color_scheme="light")
+    context.set_default_timeout(READY)
     yield context
     context.close()
 

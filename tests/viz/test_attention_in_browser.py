@@ -95,8 +95,10 @@ def test_an_address_restores_everything_and_back_works(opened: Opened, report: P
         assert page.locator("#head-title").inner_text() == "L12H7 on 7 words, text"
         values = [page.locator(f"#{name}").input_value() for name in ("metric", "comparison", "prompt")]
         assert values == ["copying", "prefix_matching", "text"]
-        assert page.locator("#scatter .point").count() == N_LAYERS * N_HEADS + 1
-        assert page.locator("#compared-title").inner_text().startswith("Copying across, Prefix matching upwards")
+        assert page.locator("#compared [data-part=scatter] .point").count() == N_LAYERS * N_HEADS + 1
+        said = page.locator("#compared figcaption").all_inner_texts()
+        assert said[:2] == ["Copying", "Prefix matching"]
+        assert said[3].startswith("Copying across, Prefix matching upwards, one point a head; the ring is L12H7.")
 
     page = opened(at(report, address))
     stands(page)

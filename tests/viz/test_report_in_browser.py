@@ -105,9 +105,26 @@ def test_names_appear_literally(opened: Callable[[Path], Page], hostile_run: Run
     assert page.locator("#head-title").text_content() == f"L1H1 on {name}"
     assert page.locator("#tokens button").all_text_contents() == [name, "↵", "<!--attention-->"]
     page.locator("#comparison").select_option("copying")
-    page.locator("#scatter .point").first.wait_for()
+    page.locator("#compared [data-part=scatter] .point").first.wait_for()
     assert page.evaluate("window.hit") is None
     assert page.locator("img").count() == 0
+
+
+@pytest.mark.parametrize("title", ["one line", "several lines " * 4, "many lines " * 12])
+def test_titles_are_not_cut(context: BrowserContext, small_run: Run, tmp_path: Path, title: str) -> None:
+    figure = viz.heads(small_run["induction/copying"], title=title)
+    figure.write_html(tmp_path / "figure.html")
+    page = context.new_page()
+    page.goto((tmp_path / "figure.html").as_uri())
+    page.locator(".gtitle").wait_for()
+    top, bottom = page.evaluate(
+        """() => {
+            const box = (name) => document.querySelector(name).getBoundingClientRect();
+            return [box(".gtitle").top - box(".main-svg").top, box(".gtitle").bottom - box(".main-svg").top];
+        }"""
+    )
+    assert top >= 0
+    assert bottom <= figure.layout.margin.t
 
 
 def test_nothing_leaves_for_the_cloud(opened: Callable[[Path], Page], report: Path) -> None:

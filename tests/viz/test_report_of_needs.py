@@ -117,7 +117,8 @@ def test_the_figures_inside_hold_scores_and_errors_but_no_texts(needs_run: Run, 
     np.testing.assert_array_equal(stored, scores.values)
     errors = heat["meta"].pop("errors")
     assert (len(errors), errors[3 * 9 + 1]) == (270, 15), "0.15e-3 beside 1.50e-3"
-    assert heat["meta"] == {"title": "Head importance", "n": 100, "layers": 30, "small": True, "extras": {}}
+    said = {"title": "Head importance", "n": 100, "layers": 30, "small": True, "share": False, "extras": {}}
+    assert heat["meta"] == said
     assert "hovertext" not in heat
     assert not data["figures"]["heads/rank-mean.0shot"]["data"][0]["meta"]["small"]
     assert len(data["figures"]["ffns/mean.5shot"]["data"][0]["x"]["bdata"]) > 0

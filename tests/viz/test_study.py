@@ -7,11 +7,14 @@ import pytest
 import torch
 from made_runs import HOSTILE, make_run
 
-from results import Capacity, CorrelationMatrix, HeadScores, InputError, PruningCurve, PruningGrid, Table
+from results import Capacity, CorrelationMatrix, HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, Table
 from viz import (
+    at_depths,
     by_layer,
     capacity_retained,
     compare,
+    ffn_importance,
+    heads,
     pruning_curve,
     pruning_grid,
     rank_correlation,
@@ -228,6 +231,25 @@ def test_shots_have_intervals_and_a_mean():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_every_figure_shows_names_as_they_are():
+    scores = HeadScores(
+        [[0.5, 0.25]], measure=HOSTILE, extras={HOSTILE: torch.zeros(1, 2)}, provenance={"task": HOSTILE}
+    )
+    drops = LayerScores([1.0], measure=HOSTILE, extras={HOSTILE: torch.zeros(1)}, provenance={"task": HOSTILE})
+    row = {"task": HOSTILE, "shots_a": 0, "shots_b": 5, "rho": 0.2, "low": 0.1, "high": 0.3}
+    layers = Table.of([{"layer": 0, "share": 1.0}])
+    figures = [
+        heads(scores), compare(scores, scores), ffn_importance(drops), at_depths({HOSTILE: scores}),
+        pruning_curve({HOSTILE: curve(40, 30)}), capacity_retained({HOSTILE: CAPACITY, "b": CAPACITY}),
+        rank_correlation(correlations(HOSTILE, "b").records()[:1]), shots(Table.of([row])), by_layer({HOSTILE: layers}),
+    ]  # fmt: skip
+    for figure in figures:
+        text = str(figure.to_dict())
+        assert "&lt;/script&gt;" in text
+        assert "&quot;" not in text
+        assert "&#x27;" not in text
 
 
 @pytest.fixture

@@ -5,14 +5,11 @@ const MOVES = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRi
 const byId = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(0)} %`;
 
-async function startExplorer({ figures, metrics, draw, show, plots }) {
-  const scores = Object.fromEntries(
-    Object.keys(metrics).map((key) => [key, scoresOf(figures[key].data.find((trace) => trace.meta).meta)]),
-  );
+async function startExplorer({ metrics, plots, ...drawing }) {
+  const { mapOf, draw } = drawing;
+  const scores = Object.fromEntries(Object.keys(metrics).map((key) => [key, mapOf(key)]));
   const stored = await storedAttention();
   const { layers, heads } = Object.values(scores)[0];
-  const labelOf = ([layer, head]) => `L${layer}H${head}`;
-  const placeOf = ([layer, head]) => layer * heads + head;
   const prompts = stored?.prompts.map(({ name }) => name) ?? [];
 
   // What an address asks for; whatever it leaves out or gets wrong is what stands first.
@@ -25,7 +22,7 @@ async function startExplorer({ figures, metrics, draw, show, plots }) {
     const there = layer < layers && head < heads;
     return {
       metric,
-      head: there ? [layer, head] : [Math.floor(highest / heads), highest % heads],
+      head: there ? [layer, head] : headAt(highest, { heads }),
       prompt: prompts.includes(asked.get("p")) ? asked.get("p") : (prompts[0] ?? ""),
       comparison: known("c") ? asked.get("c") : "",
     };
@@ -48,7 +45,7 @@ async function startExplorer({ figures, metrics, draw, show, plots }) {
 
   // Every score of a head with its rank.
   function said(head) {
-    const place = placeOf(head);
+    const place = placeOf(head, { heads });
     const parts = Object.entries(metrics).map(([key, title]) => {
       const { texts, rank, values } = scores[key];
       return `${title} ${texts[place]}, rank ${rank.get(place) ?? "n/a"} of ${values.length}`;
@@ -61,16 +58,8 @@ async function startExplorer({ figures, metrics, draw, show, plots }) {
   const picker = byId("picker");
 
   function mark() {
-    const frame = ([layer, head], dash) => ({
-      type: "rect",
-      x0: head - 0.5,
-      x1: head + 0.5,
-      y0: layer - 0.5,
-      y1: layer + 0.5,
-      line: { color: "#e8590c", width: 3, dash },
-    });
     const moved = labelOf(cursor) !== labelOf(state.head);
-    return Plotly.relayout(picker, { shapes: [frame(state.head, "solid"), ...(moved ? [frame(cursor, "dot")] : [])] });
+    return Plotly.relayout(picker, { shapes: [framed(state.head, "solid"), ...(moved ? [framed(cursor, "dot")] : [])] });
   }
 
   function moveTo([layer, head]) {
@@ -87,9 +76,15 @@ async function startExplorer({ figures, metrics, draw, show, plots }) {
     event.preventDefault();
   });
 
-  const table = headTable({ metrics, scores, heads, stored, labelOf, addressOf: (head) => addressOf({ ...state, head }) });
-  const view = stored && headView({ stored, heads, labelOf, placeOf, said });
-  const comparison = comparedMaps({ metrics, scores, heads, show, labelOf, open: (head) => go({ head }) });
+  const table = headTable({ metrics, scores, heads, stored, addressOf: (head) => addressOf({ ...state, head }) });
+  const view = stored && headView({ stored, heads, said });
+  const compare = comparedMaps({ element: byId("compared"), open: (head) => go({ head }), ...drawing });
+
+  async function followComparison() {
+    const keys = [state.metric, state.comparison];
+    byId("compared").hidden = !state.comparison;
+    if (state.comparison) await compare({ keys, names: keys.map((key) => metrics[key]), head: state.head });
+  }
 
   async function follow(next) {
     const redrawn = picker.dataset.heads !== next.metric;
@@ -103,7 +98,7 @@ async function startExplorer({ figures, metrics, draw, show, plots }) {
     }
     await moveTo(state.head);
     table.follow(state);
-    await comparison.follow(state);
+    await followComparison();
     await view?.follow(state);
   }
 

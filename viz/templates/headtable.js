@@ -1,7 +1,7 @@
-// The table of all heads: sorted by any column, of one layer or of all; and one score against another.
+// The table of all heads: sorted by any column, of one layer or of all.
 const ROWS = 200; // more would make the page slow; a layer has fewer
 
-function headTable({ metrics, scores, heads, stored, labelOf, addressOf }) {
+function headTable({ metrics, scores, heads, stored, addressOf }) {
   const table = byId("all-heads");
   const layers = Object.values(scores)[0].layers;
   const all = Array.from({ length: layers * heads }, (_, place) => place);
@@ -15,7 +15,7 @@ function headTable({ metrics, scores, heads, stored, labelOf, addressOf }) {
     const others = Object.keys(metrics).filter((key) => key !== metric).slice(0, 2);
     const ranked = all.map((place) => scores[metric].rank.get(place) ?? NaN);
     const found = [
-      column("head", all, all.map((place) => labelOf([Math.floor(place / heads), place % heads]))),
+      column("head", all, all.map((place) => labelOf(headAt(place, { heads })))),
       ...[metric, ...others].map((key) => column(metrics[key], scores[key].values, scores[key].texts)),
     ];
     found.splice(2, 0, column("rank", ranked, ranked.map((rank) => (Number.isNaN(rank) ? "n/a" : String(rank)))));
@@ -50,7 +50,7 @@ function headTable({ metrics, scores, heads, stored, labelOf, addressOf }) {
   }
 
   function rowOf(place) {
-    const head = [Math.floor(place / heads), place % heads];
+    const head = headAt(place, { heads });
     const row = document.createElement("tr");
     const first = Object.assign(document.createElement("th"), { scope: "row" });
     first.append(Object.assign(document.createElement("a"), { href: addressOf(head), textContent: labelOf(head) }));
@@ -84,44 +84,4 @@ function headTable({ metrics, scores, heads, stored, labelOf, addressOf }) {
       fill();
     },
   };
-}
-
-// One score of every head against another, or nothing.
-function comparedMaps({ metrics, scores, heads, show, labelOf, open }) {
-  const plot = byId("scatter");
-  let listening = false;
-  const head = (place) => [Math.floor(place / heads), place % heads];
-
-  return {
-    async follow({ metric, comparison, head: opened }) {
-      byId("compared").hidden = !comparison;
-      if (!comparison) return;
-      const [across, upwards] = [scores[metric], scores[comparison]];
-      const places = across.values.map((_, place) => place);
-      const here = opened[0] * heads + opened[1];
-      const points = (chosen, marker) => ({
-        type: "scatter",
-        mode: "markers",
-        x: chosen.map((place) => across.values[place]),
-        y: chosen.map((place) => upwards.values[place]),
-        customdata: chosen,
-        hoverinfo: "text",
-        hovertext: chosen.map((place) => `${labelOf(head(place))}<br>${across.texts[place]}<br>${upwards.texts[place]}`),
-        marker,
-        showlegend: false,
-      });
-      const axis = (key) => ({ title: { text: escaped(metrics[key]) } });
-      const layout = { width: 520, height: 460, margin: { l: 70, r: 60, t: 12, b: 52 }, xaxis: axis(metric), yaxis: axis(comparison) };
-      const ring = { size: 14, color: "#e8590c", symbol: "circle-open", line: { width: 3 } };
-      await show(plot, [points(places, { size: 5, opacity: 0.6 }), points([here], ring)], layout);
-      byId("compared-title").textContent = `${metrics[metric]} across, ${metrics[comparison]} upwards, one point a head; the ring is ${labelOf(opened)}. Heads in the upper right are high in both. That two scores go together does not show that one is behind the other.`;
-      if (!listening) plot.on("plotly_click", ({ points: [point] }) => open(head(point.customdata)));
-      listening = true;
-    },
-  };
-}
-
-// Text for plotly, which reads a small part of HTML.
-function escaped(text) {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }

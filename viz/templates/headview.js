@@ -2,7 +2,7 @@
 const BLUE = "#0b62a8";
 const NAMED = 4; // the strongest tokens that are named
 
-function headView({ stored, heads, labelOf, placeOf, said }) {
+function headView({ stored, heads, said }) {
   let [state, prompt, pattern, chosen] = [null, null, null, 0];
   const outgoing = () => document.querySelector("input[name=direction]:checked").value === "out";
   const quoted = (index) => `“${prompt.tokens[index]}” (${index})`;
@@ -29,7 +29,7 @@ function headView({ stored, heads, labelOf, placeOf, said }) {
   }
 
   function sayHead() {
-    const place = placeOf(state.head);
+    const place = placeOf(state.head, { heads });
     byId("head-title").textContent = `${labelOf(state.head)} on ${prompt.title}`;
     const sink = `On this prompt ${percent(prompt.sink[place] / 255)} of its attention is on position 0, the first query left out.`;
     byId("head-text").textContent = `${said(state.head)} ${sink} ${sayKept()}`;

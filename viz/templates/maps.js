@@ -29,12 +29,24 @@ function ranks(values) {
   return new Map(places.map((place, index) => [place, index + 1]));
 }
 
+const labelOf = ([layer, head]) => `L${layer}H${head}`;
+const placeOf = ([layer, head], { heads }) => layer * heads + head;
+const headAt = (place, { heads }) => [Math.floor(place / heads), place % heads];
+
 // What a map holds: its values with their errors, ranks and texts, in the order of the places layer · heads + head.
 function scoresOf(meta) {
+  if (!readMaps.has(meta)) readMaps.set(meta, readMap(meta));
+  return readMaps.get(meta);
+}
+
+const readMaps = new WeakMap();
+
+function readMap(meta) {
+  const { title, share, n, layers } = meta;
   const values = [...unpacked(meta.values)];
   const errors = values.map((value, place) => errorOf(value, meta.errors[place] ?? NaN, meta.small));
   const texts = values.map((value, place) => written(value, errors[place], meta.small));
-  return { values, errors, texts, rank: ranks(values), n: meta.n, layers: meta.layers, heads: values.length / meta.layers };
+  return { title, share, values, errors, texts, rank: ranks(values), n, layers, heads: values.length / layers };
 }
 
 // A list of all heads as rows, one a layer.
@@ -43,19 +55,19 @@ function inLayers(all, { layers, heads }) {
 }
 
 // A map that came without texts, many of which would make the page large, with what it shows and says of each head.
-function unfolded(trace) {
+function unfolded(trace, scale = {}) {
   if (!trace.meta) return trace;
   const scores = scoresOf(trace.meta);
   const extras = Object.entries(trace.meta.extras);
   const says = scores.texts.map((text, place) => {
-    const [layer, head] = [Math.floor(place / scores.heads), place % scores.heads];
+    const [layer, head] = headAt(place, scores);
     return [
-      `<b>L${layer}H${head}</b>: layer ${layer}, head ${head}`,
+      `<b>${labelOf([layer, head])}</b>: layer ${layer}, head ${head}`,
       trace.meta.title,
       `${text} (n = ${scores.n})`,
       `rank ${scores.rank.get(place) ?? "n/a"} of ${scores.values.length}`,
       ...extras.map(([name, values]) => `${name}: ${written(values[place] ?? NaN, NaN, false)}`),
     ].join("<br>");
   });
-  return { ...trace, z: inLayers(scores.values, scores), hovertext: inLayers(says, scores) };
+  return { ...trace, ...scale, z: inLayers(scores.values, scores), hovertext: inLayers(says, scores) };
 }

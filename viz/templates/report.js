@@ -26,14 +26,18 @@ async function drawFigures() {
 
   const show = (plot, traces, layout) =>
     Plotly.react(plot, traces, { ...layout, template: templates[scheme()] }, config);
-  const draw = (plot, name = plot.dataset.figure) =>
-    show(plot, figures[name].data.map(unfolded), layouts[figures[name].layout]);
+  const layoutOf = (name) => layouts[figures[name].layout];
+  const mapOf = (name) => scoresOf(figures[name].data.find((trace) => trace.meta).meta);
+  const draw = (plot, name = plot.dataset.figure, scale = {}) =>
+    show(plot, figures[name].data.map((trace) => unfolded(trace, scale)), layoutOf(name));
+  const drawing = { mapOf, layoutOf, draw, show };
   for (const plot of plots) {
     plot.replaceChildren();
     await draw(plot);
   }
   document.querySelectorAll("[id^=choose-]").forEach((select) => makeChooser(select, draw));
-  if (explorer) await startExplorer({ figures, metrics, draw, show, plots });
+  if (explorer) await startExplorer({ metrics, plots, ...drawing });
+  if (document.getElementById("against-maps")) await startAgainst(drawing);
   const recolour = (name) =>
     document.querySelectorAll(".js-plotly-plot").forEach((plot) => Plotly.relayout(plot, { template: templates[name] }));
   dark.addEventListener("change", () => recolour(scheme()));
@@ -88,6 +92,20 @@ function makeChooser(select, draw) {
   select.addEventListener("change", show);
   select.closest(".choose").hidden = false;
   show();
+}
+
+// Two runs: the maps of the score that is chosen; a click opens the head of the first run.
+function startAgainst(drawing) {
+  const [element, select] = ["against-maps", "choose-against"].map((id) => document.getElementById(id));
+  const open = (head) => {
+    location.hash = new URLSearchParams({ m: select.value, h: labelOf(head) });
+  };
+  const compare = comparedMaps({ element, open, ...drawing });
+  const names = [element.dataset.first, element.dataset.second];
+  const follow = () => compare({ keys: [select.value, `against/${select.value}`], names });
+  select.addEventListener("change", follow);
+  element.hidden = false;
+  return follow();
 }
 
 document.querySelectorAll("table.sortable").forEach(makeSortable);
