@@ -18,8 +18,9 @@ from tracing.blocks import Blocks
 from tracing.checkpoint import Checkpoint
 from tracing.hook_map import build
 from tracing.model import Model
+from tracing.room import as_bytes
 from tracing.server import Server
-from tracing.streaming import Streaming, as_bytes
+from tracing.streaming import Streaming
 from tracing.surgery import lost_hooks, taken_out
 
 TINY_OPT = Path(__file__).parent / "tiny_opt"
