@@ -93,7 +93,7 @@ def run_batches(
         InputError: The batch size is not a positive number or "auto".
     """
     if model.stream is not None:
-        fits = model.stream.fits
+        fits = model.stream.room.fits
         batches = planned_batches(
             lengths, batch_size, model.runs_on, lambda batch: fits(len(batch), max(lengths[item] for item in batch))
         )

@@ -18,7 +18,7 @@ class Blocks:
     are converted into memory that every block uses again.
 
     Args:
-        hf: The model, all of its parameters on meta; those outside of its blocks are filled here and now.
+        hf: The model, all of its parameters on meta.
         layers: The path of its blocks.
         checkpoint: Where the weights are.
         dtype: The number format to compute in.
@@ -30,19 +30,25 @@ class Blocks:
         self._room: dict[str, Tensor] = {}
         self._empty = {name: parameter for name, parameter in hf.named_parameters() if name.startswith(f"{layers}.")}
         self._pieces: dict[str, bytes] = {}
-        self._reader: threading.Thread | None = None
-        for name, _ in list(hf.named_parameters()):
-            if name not in self._empty:
-                self._put(name, checkpoint[name].to(dtype, copy=True))
-        hf.tie_weights()
+        self._reader, self._fetched = threading.Thread(), -1
+        self._outside = [name for name, _ in hf.named_parameters() if name not in self._empty]
 
-    def bytes_of_one(self) -> int:
-        """The memory that the weights of the largest block take here, beyond what is mapped."""
+    def fill_the_rest(self) -> None:
+        """Read what is outside of the blocks, once and for all."""
+        self.checkpoint.fetch(self._outside)
+        for name in self._outside:
+            self._put(name, self.checkpoint[name].to(self.dtype, copy=True))
+        self.hf.tie_weights()
+
+    def bytes_to_come(self) -> int:
+        """The memory that what is outside of the blocks and the largest of them take here, less what is there."""
+        outside = (self.hf.get_parameter(name) for name in self._outside)
+        missing = sum(parameter.numel() for parameter in outside if parameter.is_meta) * self.dtype.itemsize
         per_layer = [0] * len(self.hf.get_submodule(self.layers))
         for name, parameter in self._empty.items():
             if self.checkpoint[name].dtype != self.dtype:
                 per_layer[self._layer(name)] += parameter.numel() * self.dtype.itemsize
-        return max(per_layer, default=0)
+        return missing + max(0, max(per_layer, default=0) - sum(room.nbytes for room in self._room.values()))
 
     def hold(self, layer: int, then: int | None = None) -> nn.Module:
         """A block with its weights; those of the block held before are let go.
@@ -53,16 +59,14 @@ class Blocks:
         """
         if self._held != layer:
             self._let_go()
+            self._fetching(layer).join()
             for name in self._names(layer):
                 self._put(name, self._converted(name))
                 if name not in self._pieces:
                     self._pieces[name] = piece(name, self.hf.get_parameter(name))
             self._held = layer
         if then is not None:
-            if self._reader is not None:
-                self._reader.join()
-            self._reader = threading.Thread(target=self.checkpoint.touch, args=(list(self._names(then)),), daemon=True)
-            self._reader.start()
+            self._fetching(then)
         return self.block(layer)
 
     def block(self, layer: int) -> nn.Module:
@@ -77,6 +81,14 @@ class Blocks:
                 self.hold(layer)
         state = self.hf.state_dict()
         return digest_of(self._pieces.get(name) or piece(name, state[name]) for name in sorted(state))
+
+    def _fetching(self, layer: int) -> threading.Thread:
+        """The thread that has a block read from disk."""
+        if self._fetched != layer:
+            self._reader = threading.Thread(target=self.checkpoint.fetch, args=(list(self._names(layer)),), daemon=True)
+            self._reader.start()
+            self._fetched = layer
+        return self._reader
 
     def _names(self, layer: int) -> Iterator[str]:
         return (name for name in self._empty if self._layer(name) == layer)

@@ -20,8 +20,9 @@ from tracing.hook_map import build
 from tracing.model import Model
 from tracing.reading import NO_CODE, configuration, reading
 from tracing.reading import tokenizer as read_tokenizer
+from tracing.room import as_bytes
 from tracing.server import Server
-from tracing.streaming import Streaming, as_bytes
+from tracing.streaming import Streaming
 from tracing.surgery import lost_hooks, taken_out
 
 TINY_OPT = Path(__file__).parent / "tiny_opt"

@@ -7,19 +7,16 @@ second time, backwards, and each is run again from the residual stream that came
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nnsight
 import torch
 from torch import Tensor, nn
 
-from results import InputError
 from tracing.residuals import Residuals
+from tracing.room import Room
 from tracing.shell import At, Call, Shell, stops_after
 from tracing.visits import Differentiable, Hook, Keeper, attention_operation, call_hook, differentiate, visit
 
@@ -29,11 +26,6 @@ if TYPE_CHECKING:
     from tracing.model import Model
     from tracing.sizes import Sizes
     from tracing.visits import Pass, Stop
-
-_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-_FEWEST = 64
-"""Tokens that must fit at a time, or nothing can be run."""
 
 
 class Streaming:
@@ -54,23 +46,13 @@ class Streaming:
         self._shell = Shell(blocks.hf, family.layers)
         self._attention = family.attention
         self._seen: dict[int, At] = {}
-        self._per_token = _bytes_per_token(sizes, blocks.dtype)
-        self._room = memory - held_memory() - blocks.bytes_of_one()
-        if self._room < 4 * _FEWEST * self._per_token:
-            least = memory - self._room + 4 * _FEWEST * self._per_token
-            raise InputError(
-                f"memory of {memory / 2**30:.2f} GiB is too little: this process, the model's embeddings, one block "
-                f"and {_FEWEST} tokens take {least / 2**30:.2f} GiB"
-            )
+        self.room = Room(memory, blocks, sizes)
+        blocks.fill_the_rest()
 
     @property
     def fingerprint(self) -> str:
         """The digest of the weights, as of a model in memory."""
         return self.blocks.fingerprint()
-
-    def fits(self, rows: int, length: int) -> bool:
-        """Whether a batch of so many sequences of so many tokens may pass through a block at once."""
-        return rows == 1 or rows * length * self._per_token <= self._room // 2
 
     def play(self, model: Model, passes: Sequence[Pass], progress: Callable[[float], Any] | None = None) -> list[Any]:
         """Run passes side by side, and return the result of each.
@@ -79,10 +61,15 @@ class Streaming:
             model: The model.
             passes: The passes; hooks of later ones may use what hooks of earlier ones kept in the same layer or before.
             progress: Told the share of layers that is done.
+
+        Raises:
+            InputError: A pass does not fit into memory.
         """
+        for one in passes:
+            self.room.check(one)
         runs = [_Run(number, one, self.sizes.n_layers) for number, one in enumerate(passes)]
         backward = [run for run in runs if run.one.differentiable()]
-        streams = Residuals(self._room // 4)
+        streams = Residuals(self.room.waiting())
         wanted = [layer for layer in range(self.sizes.n_layers) if any(run.passes(layer) for run in runs)]
         following, preceding = dict(pairwise(wanted)), dict(pairwise(wanted[::-1]))
         steps = _Steps(len(wanted) * (2 if backward else 1), progress)
@@ -288,35 +275,3 @@ def _layer_of(stop: Stop) -> int | None:
 
 def _is_block(stop: Stop) -> bool:
     return stop[2][0][0].endswith(".skip")
-
-
-def _bytes_per_token(sizes: Sizes, dtype: torch.dtype) -> int:
-    """About what a token takes while it is in a block, or at the unembedding, whose logits are made float32."""
-    in_block = (10 * sizes.d_model + 3 * sizes.d_mlp) * dtype.itemsize
-    at_the_end = sizes.vocab * (dtype.itemsize + 2 * 4)
-    return max(in_block, at_the_end)
-
-
-def held_memory() -> int:
-    """The bytes that this process holds itself: pages of mapped files, which the system may take, are left out."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("RssAnon:"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def as_bytes(memory: int | str | None) -> int:
-    """An amount of memory: a number of bytes, or such as "4GiB"; None is half of what the machine has.
-
-    Raises:
-        InputError: It is none.
-    """
-    if memory is None:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(memory), re.IGNORECASE)
-    if isinstance(memory, bool) or match is None or match[2].upper() not in _UNITS or float(match[1]) <= 0:
-        raise InputError(f'memory must be a number of bytes, or such as "4GiB", not {memory!r}')
-    return int(float(match[1]) * _UNITS[match[2].upper()])

@@ -17,8 +17,9 @@ import importance
 import induction
 from results import InputError
 from tracing import load_model, pruned, randomised
+from tracing.checkpoint import Checkpoint
 from tracing.residuals import Residuals
-from tracing.streaming import as_bytes, held_memory
+from tracing.room import as_bytes, held_memory
 
 ENOUGH = 64 << 30
 """More than any test needs: what it is measured against, the memory of the process, is that of all tests before."""
@@ -64,7 +65,7 @@ class TestEqualsLocal(EqualsLocal):
         assert far.fingerprint() == local.fingerprint()
 
     def test_what_waits_may_wait_on_disk(self, local, far, monkeypatch):
-        monkeypatch.setattr(far.stream, "_room", 0)
+        monkeypatch.setattr(far.stream.room, "waiting", lambda: 0)
         ours, theirs = (importance.head_importance(model, EXAMPLES) for model in (local, far))
         close(theirs.values, ours.values)
         task = importance.load_task("plural")
@@ -116,17 +117,31 @@ class TestOneRun:
 
     def test_the_next_block_is_fetched_meanwhile(self, small, monkeypatch):
         far = load_model(small, stream=True, memory=ENOUGH)
-        fetched, touch = [], far.stream.blocks.checkpoint.touch
-        monkeypatch.setattr(
-            far.stream.blocks.checkpoint,
-            "touch",
-            lambda names: (
-                fetched.append((threading.current_thread() is not threading.main_thread(), names)) or touch(names)
-            ),
-        )
-        far(TEXT)
-        assert [elsewhere for elsewhere, _ in fetched] == [True, True]
-        assert all(".layers.1." in name for name in fetched[0][1])
+        fetched, fetch = [], far.stream.blocks.checkpoint.fetch
+
+        def noted(names):
+            fetched.append((threading.current_thread() is threading.main_thread(), names[0].split(".layers.")[1][0]))
+            fetch(names)
+
+        monkeypatch.setattr(far.stream.blocks.checkpoint, "fetch", noted)
+        seen = []
+        hooks = [(f"blocks.{layer}.hook_resid_pre", lambda value, hook: seen.append(len(fetched))) for layer in (0, 1)]
+        far.run_with_hooks(TEXT, hooks)
+        assert fetched == [(False, "0"), (False, "1"), (False, "2")]
+        assert seen == [2, 3]
+
+    @pytest.mark.parametrize("platform", ["linux", "elsewhere"])
+    def test_what_is_fetched_is_in_memory(self, tmp_path, monkeypatch, platform):
+        monkeypatch.setattr("sys.platform", platform)
+        save_file({"weight": torch.arange(1 << 20)}, tmp_path / "model.safetensors")
+        with (tmp_path / "model.safetensors").open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        stored = Checkpoint(str(tmp_path), {"weight": torch.Size([1 << 20])}, lambda name: name)
+        before = mapped_memory()
+        stored.fetch(["weight"])
+        assert mapped_memory() - before > 7 << 20
+        assert torch.equal(stored["weight"], torch.arange(1 << 20))
 
     def test_a_function_that_changes_what_it_sees_changes_it_once(self, small):
         def doubled(resid, hook):
@@ -135,6 +150,11 @@ class TestOneRun:
         hooks = [("blocks.1.hook_resid_pre", doubled)]
         ours, theirs = (load_model(small, **how) for how in ({}, {"stream": True, "memory": ENOUGH}))
         close(theirs.run_with_hooks(TEXT, hooks), ours.run_with_hooks(TEXT, hooks))
+
+
+def mapped_memory():
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssFile:"))
+    return int(line.split()[1]) * 1024
 
 
 def recorded(model, monkeypatch):
@@ -263,10 +283,32 @@ class TestMemory:
         rows = induction.repeated_tokens(far, 6, 8)
         seen = []
         monkeypatch.setattr(far.stream, "play", lambda model, passes, progress: seen.append(len(passes)) or [None] * 0)
-        monkeypatch.setattr(far.stream, "_room", 2 * 50 * far.stream._per_token)
+        monkeypatch.setattr(far.stream.room, "left", lambda: 2 * 50 * far.stream.room._per_token())
         with pytest.raises(StopIteration):
             induction.prefix_matching(far, rows, 6)
         assert seen == [4]  # 25 tokens each, two of them in 50
+
+    def test_embeddings_that_have_no_room_are_not_read(self, small, monkeypatch):
+        read = []
+        monkeypatch.setattr("tracing.blocks.Blocks.fill_the_rest", lambda self: read.append(self))
+        refused(small, "is too little", memory=held_memory() + 1000)
+        assert not read
+
+    def test_a_batch_that_has_no_room_is_refused(self, small, monkeypatch):
+        far = load_model(small, stream=True, memory=ENOUGH)
+        few, many = torch.zeros(1, 9, dtype=torch.long), torch.zeros(9, 9, dtype=torch.long)
+        monkeypatch.setattr(far.stream.room, "left", lambda: 4 * far.stream.room._per_token() * few.numel())
+        assert far(few).shape == (1, 9, far.sizes.vocab)
+        with pytest.raises(InputError, match=r"^9 x 9 tokens at once take about .* GiB has .* left .* or allow "):
+            far(many)
+
+    def test_patterns_take_room_too(self, small, monkeypatch):
+        far = load_model(small, stream=True, memory=ENOUGH)
+        tokens = torch.zeros(1, 20, dtype=torch.long)
+        monkeypatch.setattr(far.stream.room, "left", lambda: 30 * far.stream.room._in_block())
+        far.run_until_last(tokens, [("blocks.0.attn.call", lambda call, hook: None)])
+        with pytest.raises(InputError, match="1 x 20 tokens at once"):
+            far.run_until_last(tokens, [("blocks.0.attn.hook_pattern", lambda pattern, hook: None)])
 
     def test_what_the_process_holds_grows_with_what_it_allocates(self):
         before = held_memory()
