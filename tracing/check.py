@@ -25,8 +25,8 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 _HALF_TOLERANCE = 0.2
 
 
-def resolve_operations(model: "Model") -> None:
-    """Find the labels of the operations inside `forward` functions that hooks need.
+def check_operations(model: "Model") -> None:
+    """Whether the operations inside `forward` functions that hooks need are there.
 
     nnsight numbers operations by name, and the numbers move with transformers' source.
 
@@ -36,9 +36,7 @@ def resolve_operations(model: "Model") -> None:
     for layer in range(model.sizes.n_layers):
         block = model.envoy(f"{model.family.layers}.{layer}")
         found = attention_operation(model.envoy(f"{model.family.layers}.{layer}.{model.family.attention}"))
-        if found is not None:
-            model.attention_operation = found
-        elif model.pruned is None or not model.pruned.heads[layer].all():
+        if found is None and (model.pruned is None or not model.pruned.heads[layer].all()):
             raise InputError(f"{model.name}: no call of an attention interface in layer {layer}'s attention module")
         if not model.variant.parallel and model.family.mid not in block.source.names:
             found = ", ".join(block.source.names)

@@ -289,27 +289,44 @@ def opened(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_mod
         InputError: The architecture is not supported, or a hook does not show what it should.
     """
     model = assembled(hf, tokenizer, name, revision, nnsight_model)
+    check.check_operations(model)
     check.self_check(model)
     return model
 
 
-def assembled(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_model: Any = None) -> Model:
+def assembled(
+    hf: Any,
+    tokenizer: Any,
+    name: str,
+    revision: str | None,
+    nnsight_model: Any = None,
+    anatomy: Anatomy | None = None,
+) -> Model:
     """A `Model` around a transformers model, not run yet.
 
+    Args:
+        hf: The transformers model.
+        tokenizer: Its tokenizer.
+        name: What it is called.
+        revision: The Hub's commit.
+        nnsight_model: The model as nnsight sees it, where there is one.
+        anatomy: Where the whole model keeps its parts, where that is known.
+
     Raises:
-        InputError: The architecture is not supported, or lacks an operation that hooks need.
+        InputError: The architecture is not supported.
     """
     family_of(hf.config)
     _readable(hf)
     removed = taken_out(hf)
-    anatomy = Anatomy.of(hf if removed is None else empty_copy(hf))
+    anatomy = anatomy or Anatomy.of(hf if removed is None else empty_copy(hf))
     hf.eval()
     unembed = next(name for name, module in hf.named_modules() if module is hf.get_output_embeddings())
     hooks = build(anatomy.family, anatomy.sizes, anatomy.variant, unembed)
     if removed is not None:
         hooks = hooks.without(lost_hooks(hooks, anatomy, removed))
-    nnsight_model = _wrap(hf, tokenizer) if nnsight_model is None else nnsight_model
-    model = Model(
+    # nnsight sets the padding side and token of the tokenizer it is given; the person's own stays as it is.
+    nnsight_model = wrap(hf, copy.deepcopy(tokenizer)) if nnsight_model is None else nnsight_model
+    return Model(
         hf,
         nnsight_model,
         tokenizer,
@@ -320,8 +337,6 @@ def assembled(hf: Any, tokenizer: Any, name: str, revision: str | None, nnsight_
         hooks=hooks,
         pruned=removed,
     )
-    check.resolve_operations(model)
-    return model
 
 
 def _readable(hf: Any) -> None:
@@ -333,12 +348,11 @@ def _readable(hf: Any) -> None:
         raise InputError(f"{len(absent)} weights are not in memory, first {absent[0]}: leave disk out of device_map")
 
 
-def _wrap(hf: Any, tokenizer: Any) -> Any:
-    """The model as nnsight sees it."""
+def wrap(hf: Any, tokenizer: Any) -> Any:
+    """The model as nnsight sees it, with a tokenizer that is nnsight's own."""
     import nnsight
     from nnsight.modeling.transformers import TransformersModel
 
     if tokenizer is None or next(hf.parameters()).is_meta:  # TransformersModel moves weights, and there are none
         return nnsight.NNsight(hf)
-    # nnsight sets the padding side and token of the tokenizer it is given; the person's own stays as it is.
-    return TransformersModel(hf, tokenizer=copy.deepcopy(tokenizer))
+    return TransformersModel(hf, tokenizer=tokenizer)

@@ -62,7 +62,6 @@ class Model:
         self.sizes = Sizes.of(hf.config)
         self.removed: Removed | None = None
         self.pruned = pruned
-        self.attention_operation = ""
         self.server: Server | None = None
         self.stream: Streaming | None = None
         self._envoys: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from results import InputError
 from tracing.anatomy import Anatomy, empty_copy
-from tracing.load import assembled
+from tracing.load import assembled, wrap
 from tracing.masks import HeadSet, LayerSet, together
 from tracing.surgery import fill, take_out
 
@@ -74,10 +74,12 @@ def pruned(model: "Model", heads: HeadSet | None = None, ffns: LayerSet | None =
     tensors = {**model.hf.state_dict(), **dict(model.hf.named_buffers())}
     fill(small, tensors)
     small.generation_config = copy.deepcopy(getattr(model.hf, "generation_config", None))
-    take_out(small, Anatomy(model.family, model.variant, model.sizes), removed)
+    anatomy = Anatomy(model.family, model.variant, model.sizes)
+    take_out(small, anatomy, removed)
     _dispatch(small, model.hf)
     # Its hooks are those of the whole model, which were checked when it was opened; a sweep makes hundreds like it.
-    return assembled(small, model.tokenizer, model.name, model.revision)
+    seen = wrap(small, getattr(model.nnsight, "tokenizer", None))
+    return assembled(small, model.tokenizer, model.name, model.revision, seen, anatomy)
 
 
 def removed_parameters(model: "Model", heads: HeadSet | None = None, ffns: LayerSet | None = None) -> ParameterCounts:

@@ -52,7 +52,6 @@ class At:
 
     def __init__(self, model: Any, wrapped: Any, below: str = "") -> None:
         self._model, self.wrapped, self._below = model, wrapped, below
-        self.attention_operation = ""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)

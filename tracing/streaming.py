@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tracing.residuals import Residuals
 from tracing.room import Room
 from tracing.shell import At, Call, Shell, stops_after
-from tracing.visits import Differentiable, Hook, Keeper, attention_operation, call_hook, differentiate, visit
+from tracing.visits import Differentiable, Hook, Keeper, call_hook, differentiate, look_into, visit
 
 if TYPE_CHECKING:
     from tracing.blocks import Blocks
@@ -44,7 +44,6 @@ class Streaming:
     def __init__(self, blocks: Blocks, family: Family, sizes: Sizes, memory: int) -> None:
         self.blocks, self.sizes = blocks, sizes
         self._shell = Shell(blocks.hf, family.layers)
-        self._attention = family.attention
         self._seen: dict[int, At] = {}
         self.room = Room(memory, blocks, sizes)
         blocks.fill_the_rest()
@@ -101,11 +100,7 @@ class Streaming:
         if layer not in self._seen:
             wrapped = nnsight.NNsight(_Alone(block))
             below = f"{self.blocks.layers}.{layer}"
-            at = At(model, wrapped.block, below)
-            # An operation can be visited in a pass only if nnsight has looked into its module before.
-            at.attention_operation = attention_operation(at.envoy(f"{below}.{self._attention}")) or ""
-            len(at.envoy(below).source.names)
-            self._seen[layer] = at
+            self._seen[layer] = At(model, wrapped.block, below)
         return self._seen[layer]
 
     def _forward(self, model: Model, at: At, run: _Run, layer: int, streams: Residuals) -> None:
@@ -224,6 +219,7 @@ class _Steps:
 def _through(at: At, hidden: Tensor, call: Call, stops: Sequence[Stop], only_hooks: bool = False) -> Any:
     """Run a block; what it returns, or None where only its hooks are wanted."""
     block, came = at.wrapped, None
+    look_into(at, stops)
     if not stops:
         return block._module(hidden, *call.args, **call.options)
     with block.trace(hidden, *call.args, **call.options) as tracer:

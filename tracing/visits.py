@@ -168,18 +168,11 @@ class Parts:
         sizes: How large it is.
         pruned: None: all parts are there.
         stream: None: all weights are there.
-        attention_operation: The label of the call of an attention function there.
     """
 
     def __init__(self, nnsight: Any, name: str, family: Any, sizes: Any) -> None:
         self.nnsight, self.hf, self.name, self.family, self.sizes = nnsight, nnsight._module, name, family, sizes
         self.pruned = self.stream = None
-        self.attention_operation = ""
-        for layer in range(sizes.n_layers):
-            block = f"{family.layers}.{layer}"
-            # An operation can be visited in a pass only if nnsight has looked into its module before.
-            self.attention_operation = attention_operation(self.envoy(f"{block}.{family.attention}")) or ""
-            len(self.envoy(block).source.names)
 
     def envoy(self, path: str) -> Any:
         """The nnsight envoy of a module."""
@@ -233,6 +226,7 @@ def play(model: Any, passes: Sequence[Pass]) -> list[Any]:
 
 def _play(model: Any, one: Pass) -> Any:
     inputs, batch = arguments(model, one.inputs), len(one.inputs["input_ids"])
+    look_into(model, one.stops)
     if not one.stops:
         logits = model.hf(**inputs).logits
     elif one.only_hooks:
@@ -287,6 +281,13 @@ def arguments(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     lowest = torch.finfo(weights.dtype).min
     mask = torch.zeros(seen.shape, dtype=weights.dtype, device=seen.device).masked_fill(~seen, lowest)
     return {name: value for name, value in inputs.items() if name != "seen"} | {"attention_mask": mask[:, None]}
+
+
+def look_into(model: Any, stops: Sequence[Stop]) -> None:
+    """Have nnsight look into the modules of whose operations some are visited: in a pass it is too late for that."""
+    for module, port, _ in stops:
+        if port in ("operation", "attention"):
+            len(model.envoy(module).source.names)
 
 
 def visit(model: Any, stop: Stop, batch: int) -> None:
@@ -393,7 +394,7 @@ def _visit_norm(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 def _visit_attention(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     """Hooks at the attention call, in the order query, key, scores, pattern; whatever is edited is computed from."""
-    operation = getattr(envoy.source, model.attention_operation)
+    operation = getattr(envoy.source, str(attention_operation(envoy)))
     call = AttentionCall.of(*operation.inputs)
     output = scores = pattern = None
     for name, _, part, function in stop[2]:
