@@ -224,7 +224,10 @@ CASES = [
     ("plan --preset quick --dtype float12 --model {model}", "float12"),
     ("plan --preset quick --model {tmp}/nowhere --hardware A100-80GB", "no model at"),
     ("plan --preset quick --model {file} --hardware A100-80GB", "configuration"),
-    *((f"study {{studies}}/{name}.toml --out {{out}}", OTHERWISE.get(name, f"{name}.toml")) for name in STUDIES),
+    *(
+        (f"study {{studies}}/{name}.toml --model {{model}} --out {{out}}", OTHERWISE.get(name, f"{name}.toml"))
+        for name in STUDIES
+    ),
     *((f"plan --preset quick --hardware {{hardware}}/{name}.toml", f"{name}.toml") for name in HARDWARE),
     # rows, models
     *(
