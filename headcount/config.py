@@ -13,9 +13,10 @@ from importance.measure import RankSplit
 from results import InputError
 
 PRESETS = ("quick", "paper", "smollm2")
-Percent = Annotated[float, Field(gt=0, le=100)]
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0, lt=2**63)]  # what random generators take as a seed
+# Strict: true is no number, and 1.0 or "1" no count.
+Percent = Annotated[float, Field(gt=0, le=100, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]  # what random generators take as a seed
 
 
 class _Strict(BaseModel):
@@ -103,7 +104,7 @@ class Study(_Strict):
     random_seeds: Annotated[list[Natural], Field(min_length=1)] = [0, 1]
     grid_head_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70]
     grid_ffn_percents: list[Percent] = [10, 20, 30, 40, 50]
-    top: Annotated[float, Field(gt=0, le=1)] = 0.3
+    top: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.3
     tasks: Annotated[list[Tasks], Field(min_length=1)]
 
 

@@ -166,7 +166,7 @@ class Model:
 
     def to_str_tokens(self, tokens: str | Int[Tensor, " pos"] | Int[Tensor, "1 pos"]) -> list[str]:
         """One sequence's tokens as text, token by token."""
-        ids = self.to_tokens(tokens) if isinstance(tokens, str) else self._ids(tokens)
+        ids = self._ids(self.to_tokens(tokens) if isinstance(tokens, str) else tokens)
         if (ids.dim() == 2 and len(ids) != 1) or ids.dim() not in (1, 2):
             raise InputError(f"expected one sequence of tokens, not a tensor of shape {list(ids.shape)}")
         return [self._need_tokenizer().decode([token]) for token in ids.flatten().tolist()]
@@ -303,7 +303,7 @@ class Model:
         Raises:
             InputError: Wrong rank or dtype, a token beyond the vocabulary, or too long a sequence.
         """
-        ids = self.to_tokens(tokens) if _is_text(tokens) else self._ids(tokens)
+        ids = self._ids(self.to_tokens(tokens) if _is_text(tokens) else tokens)
         if ids.dim() != 2 or ids.numel() == 0:
             raise InputError(f"tokens must have shape [batch, pos], not {list(ids.shape)}")
         if (length := longest or ids.shape[1]) > self.sizes.context:

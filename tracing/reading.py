@@ -55,7 +55,7 @@ def configuration(where: str | Path, revision: str | None = None) -> Any:
 
     def read() -> Any:
         said, _ = transformers.PreTrainedConfig.get_config_dict(where, **options)
-        _check_layers(said)
+        _check_layers(where, said)
         return transformers.AutoConfig.from_pretrained(where, **options, **NO_CODE)
 
     config = reading(str(where), "configuration", read)
@@ -72,12 +72,12 @@ def configuration(where: str | Path, revision: str | None = None) -> Any:
     return config
 
 
-def _check_layers(said: dict[str, Any]) -> None:
+def _check_layers(where: str | Path, said: dict[str, Any]) -> None:
     """Before the configuration is made, which may already list all layers."""
     for name in ("num_hidden_layers", "n_layer"):
         layers = said.get(name, 1)
         if isinstance(layers, int) and not 1 <= layers <= MOST_LAYERS:
-            raise InputError(f"config.json says {name} = {layers}: expected 1 to {MOST_LAYERS:,}")
+            raise InputError(f"the configuration of {where} says {name} = {layers}: expected 1 to {MOST_LAYERS:,}")
 
 
 def tokenizer(where: str | Path, revision: str | None = None) -> Any:

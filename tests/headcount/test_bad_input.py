@@ -71,8 +71,9 @@ OTHERWISE = {
     "unknown_task": "no_such_task",
     "too_many_shots": "plural",
     "no_data": "nowhere/at/all",
+    "foreign": "architecture 'mamba' is not supported",
 }
-"""What is said of a configuration that is right in itself; of the others, the file is named."""
+"""What is said where a file or folder is right in itself; else it is named."""
 
 HARDWARE = {
     "empty": "",
@@ -224,7 +225,10 @@ CASES = [
     ("plan --preset quick --dtype float12 --model {model}", "float12"),
     ("plan --preset quick --model {tmp}/nowhere --hardware A100-80GB", "no model at"),
     ("plan --preset quick --model {file} --hardware A100-80GB", "configuration"),
-    *((f"study {{studies}}/{name}.toml --out {{out}}", OTHERWISE.get(name, f"{name}.toml")) for name in STUDIES),
+    *(
+        (f"study {{studies}}/{name}.toml --model {{model}} --out {{out}}", OTHERWISE.get(name, f"{name}.toml"))
+        for name in STUDIES
+    ),
     *((f"plan --preset quick --hardware {{hardware}}/{name}.toml", f"{name}.toml") for name in HARDWARE),
     # rows, models
     *(
@@ -232,7 +236,10 @@ CASES = [
         for name in ROWS
         if name != "good"
     ),
-    *((f"induction --out {{out}} --model {{models}}/{name}", name) for name in (*CONFIGURATIONS, *DAMAGES)),
+    *(
+        (f"induction --out {{out}} --model {{models}}/{name}", OTHERWISE.get(name, name))
+        for name in (*CONFIGURATIONS, *DAMAGES)
+    ),
     *((f"induction --out {{out}} --model {{models}}/{name} --stream", name) for name in DAMAGES),
 ]
 

@@ -104,7 +104,10 @@ def test_attention_from_the_hub_is_not_run(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"num_hidden_layers": 10**9}, r"config.json says num_hidden_layers = 1000000000: expected 1 to 10,000"),
+        (
+            {"num_hidden_layers": 10**9},
+            r"says num_hidden_layers = 1000000000: expected 1 to 10,000",
+        ),
         ({"num_hidden_layers": 0}, r"num_hidden_layers = 0"),
         ({"num_hidden_layers": -3}, r"num_hidden_layers = -3"),
         ({"num_attention_heads": 0}, r"cannot read the configuration"),
