@@ -18,6 +18,7 @@ from tracing.blocks import Blocks
 from tracing.checkpoint import Checkpoint
 from tracing.hook_map import build
 from tracing.model import Model
+from tracing.placing import place_as
 from tracing.reading import NO_CODE, configuration, reading
 from tracing.reading import tokenizer as read_tokenizer
 from tracing.room import as_bytes
@@ -179,7 +180,8 @@ def randomised(model: Model, seed: int = 0) -> Model:
         torch.manual_seed(seed)
         hf = transformers.AutoModelForCausalLM.from_config(copy.deepcopy(model.hf.config), dtype=model.dtype)
     hf.requires_grad_(False)
-    return opened(hf.to(model.device), model.tokenizer, f"{model.name}, random weights (seed {seed})", None)
+    place_as(hf, model.hf)
+    return opened(hf, model.tokenizer, f"{model.name}, random weights (seed {seed})", None)
 
 
 def _read(

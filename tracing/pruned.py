@@ -11,6 +11,7 @@ from results import InputError
 from tracing.anatomy import Anatomy, empty_copy
 from tracing.load import assembled, wrap
 from tracing.masks import HeadSet, LayerSet, together
+from tracing.placing import place_as
 from tracing.surgery import fill, take_out
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def pruned(model: "Model", heads: HeadSet | None = None, ffns: LayerSet | None =
     small.generation_config = copy.deepcopy(getattr(model.hf, "generation_config", None))
     anatomy = Anatomy(model.family, model.variant, model.sizes)
     take_out(small, anatomy, removed)
-    _dispatch(small, model.hf)
+    place_as(small, model.hf)
     # Its hooks are those of the whole model, which were checked when it was opened; a sweep makes hundreds like it.
     seen = wrap(small, getattr(model.nnsight, "tokenizer", None))
     return assembled(small, model.tokenizer, model.name, model.revision, seen, anatomy)
@@ -121,18 +122,3 @@ def _of_ffn(block: nn.Module, anatomy: Anatomy) -> int:
 
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _dispatch(small: Any, hf: Any) -> None:
-    """Lead activations from device to device, if the whole model's layers are on several.
-
-    Raises:
-        InputError: They are, but transformers did not place them.
-    """
-    placing = getattr(hf, "hf_device_map", {})
-    if len(set(placing.values())) > 1:
-        import accelerate
-
-        accelerate.dispatch_model(small, device_map=placing, skip_keys=small._skip_keys_device_placement)
-    elif len({parameter.device for parameter in hf.parameters()}) > 1:
-        raise InputError("the model is on several devices, and was not placed there by device_map: use one device")
