@@ -100,6 +100,7 @@ class Blocks:
         if self._held is not None:
             for name in self._names(self._held):
                 self._set(name, self._empty[name])
+                self.checkpoint.release(name)
             self._held = None
 
     def _converted(self, name: str) -> Tensor:
@@ -110,7 +111,9 @@ class Blocks:
         room = self._room.get(within)
         if room is None or room.shape != stored.shape:
             room = self._room[within] = torch.empty(stored.shape, dtype=self.dtype)
-        return room.copy_(stored)
+        room.copy_(stored)
+        self.checkpoint.release(name)
+        return room
 
     def _put(self, name: str, value: Tensor) -> None:
         self._set(name, nn.Parameter(value, requires_grad=False))

@@ -17,8 +17,11 @@ from results import InputError
 
 _LISTS = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
-_POPULATE_READ = 22
-"""Linux' MADV_POPULATE_READ, of version 5.14, which Python has no name for."""
+_PAGEOUT, _POPULATE_READ = 21, 22
+"""Linux' MADV_PAGEOUT and MADV_POPULATE_READ, of versions 5.4 and 5.14, which Python has no names for.
+
+To ask for all pages of a tensor takes a fraction of the time that it takes to look at each.
+"""
 
 
 class Checkpoint:
@@ -64,17 +67,21 @@ class Checkpoint:
         """Have the system read tensors from disk, so that they are there when they are looked at."""
         for name in names:
             tensor = self._tensors[name]
-            if not _populated(tensor):
+            if not _advise(tensor, _POPULATE_READ):
                 tensor.flatten().view(torch.uint8).numpy()[:: mmap.PAGESIZE].max(initial=0)  # a byte of each page
 
+    def release(self, name: str) -> None:
+        """Give the system a tensor's memory back; looked at again, the values come from disk again."""
+        _advise(self._tensors[name], _PAGEOUT)
 
-def _populated(tensor: Tensor) -> bool:
-    """Ask for all pages of a mapped tensor, which takes a fraction of the time of looking at each; not everywhere."""
+
+def _advise(tensor: Tensor, advice: int) -> bool:
+    """Tell the system what a mapped tensor's pages are for; False where it does not take this advice."""
     if sys.platform != "linux":
         return False
     start = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
     size = tensor.data_ptr() + tensor.nbytes - start
-    return ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _POPULATE_READ) == 0
+    return bool(ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), advice) == 0)
 
 
 def _files(where: str, revision: str | None) -> list[Path]:
@@ -119,6 +126,8 @@ def _open(path: Path) -> dict[str, Tensor]:
             with safetensors.safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+            raise ValueError("it holds something else than tensors by name")
         return found
     except (OSError, RuntimeError, ValueError, safetensors.SafetensorError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]

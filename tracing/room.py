@@ -19,6 +19,8 @@ _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _FEWEST = 64
 """Tokens that must fit at a time, or nothing can be run."""
+_BESIDE = 256 << 20
+"""Bytes for what measurements hold beside a pass: copying's logits take most."""
 
 
 class Room:
@@ -46,8 +48,8 @@ class Room:
             )
 
     def left(self) -> int:
-        """Bytes that are free now, those that a block is going to take not counted."""
-        return self.memory - held_memory() - self._blocks.bytes_to_come()
+        """Bytes that are free for passes now: what a block and measurements are going to take is not."""
+        return self.memory - held_memory() - self._blocks.bytes_to_come() - _BESIDE
 
     def waiting(self) -> int:
         """Bytes for residual streams between blocks."""
@@ -80,7 +82,8 @@ class Room:
         in_block += 3 * patterns * rows * self._sizes.n_heads * length**2 * 4
         selected = [len(function.row) for _, _, _, function in hooks if isinstance(function, Select)]
         places = 0 if one.only_hooks else selected[0] if selected else rows * length
-        return int(max(in_block, places * self._at_the_end()))
+        of_a_place = self._sizes.vocab * self._blocks.dtype.itemsize if one.finish is None else self._at_the_end()
+        return int(max(in_block, places * of_a_place))
 
     def _per_token(self) -> int:
         return max(self._in_block(), self._at_the_end())

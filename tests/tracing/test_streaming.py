@@ -142,6 +142,10 @@ class TestOneRun:
         stored.fetch(["weight"])
         assert mapped_memory() - before > 7 << 20
         assert torch.equal(stored["weight"], torch.arange(1 << 20))
+        stored.release("weight")
+        if platform == "linux":
+            assert mapped_memory() - before < 1 << 20
+        assert torch.equal(stored["weight"], torch.arange(1 << 20))
 
     def test_a_function_that_changes_what_it_sees_changes_it_once(self, small):
         def doubled(resid, hook):
@@ -227,6 +231,11 @@ class TestCheckpoints:
     def test_no_weights(self, small):
         (small / "model.safetensors").unlink()
         refused(small, r"holds no weights: expected model\.safetensors or pytorch_model\.bin")
+
+    def test_a_bin_file_of_something_else(self, small):
+        (small / "model.safetensors").unlink()
+        torch.save([1, 2], small / "pytorch_model.bin")
+        refused(small, r"cannot be read as weights \(it holds something else than tensors by name\)")
 
     def test_code_in_a_bin_file_is_not_run(self, small, tmp_path):
         class Hostile:
