@@ -12,7 +12,7 @@ from headcount.config import PRESETS, Study, parse_config
 from headcount.hardware import KEYS
 from importance import load_task
 from results import InputError
-from tracing.streaming import as_bytes
+from tracing.room import as_bytes
 
 LITTLE = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
