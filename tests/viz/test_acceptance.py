@@ -1,0 +1,121 @@
+"""What every report must do: a real model's, the largest, an incomplete one, and one with hostile names."""
+
+import base64
+import gzip
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from headcount_runs import run as run_command
+from made_runs import HOSTILE, add_hostile, add_importance, make_run
+from playwright.sync_api import BrowserContext, Page
+
+import viz
+from results import HeadScores, Run, create_run, open_run
+from viz.tables import flatten
+
+Opened = Callable[[Path], Page]
+FINDINGS = Path(__file__).parents[2] / "findings" / "smollm2"
+SECRET = "a-secret-that-is-planted"  # noqa: S105 - what must not be found again
+
+
+@dataclass
+class Made:
+    run: Run
+    path: Path
+
+
+def incomplete(folder: Path) -> Run:
+    run = create_run(folder, model={"name": "half a run"})
+    run.save("induction/copying", HeadScores([[0.5, float("nan")], [0.25, 0.75]]))
+    return run
+
+
+MAKERS: dict[str, Callable[[Path], Run]] = {
+    "smollm2": lambda folder: open_run(FINDINGS),
+    "large": lambda folder: add_importance(make_run(folder, 64, 72, name="facebook/opt-66b"), 64, 72, shots=(0, 1, 5)),
+    "incomplete": incomplete,
+    "hostile": lambda folder: add_hostile(make_run(folder, 3, 2, name=HOSTILE)),
+}
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("made")
+    run = MAKERS[request.param](folder / "run")
+    return Made(run, viz.report(run, folder / "report.html"))
+
+
+def inflated(path: Path) -> list[str]:
+    """Everything that a page carries packed."""
+    found = re.findall(r'<script type="application/gzip"[^>]*>(.*?)</script>', path.read_text(), flags=re.DOTALL)
+    return [gzip.decompress(base64.b64decode(packed)).decode("latin-1") for packed in found]
+
+
+def test_it_is_ready_in_five_seconds_without_a_request_or_an_error(made: Made, context: BrowserContext) -> None:
+    """In processor time of the page's main thread: on a busy machine, a clock would measure what else runs there."""
+    asked: list[str] = []
+    errors: list[str] = []
+    page = context.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    session = context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(made.path.as_uri())
+    page.wait_for_selector("[data-ready]", state="attached")
+    metrics = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
+    assert 0.1 < metrics["TaskDuration"] < 5
+    assert asked[0] == made.path.as_uri()
+    assert {url.split(":", 1)[0] for url in asked} <= {"file", "data", "blob"}
+    assert errors == []
+
+
+def test_it_is_small_and_has_one_bundle(made: Made) -> None:
+    assert made.path.stat().st_size <= 5e6
+    assert sum("plotly.js v" in text for text in [made.path.read_text(), *inflated(made.path)]) == 1
+
+
+def test_provenance_holds_every_key_of_the_manifest(made: Made, opened: Opened) -> None:
+    page = opened(made.path)
+    rows = page.locator("#provenance table", has=page.locator("caption", has_text="The run")).locator("tr")
+    shown = rows.evaluate_all("rows => rows.map((row) => [...row.cells].map((cell) => cell.textContent))")
+    assert [tuple(row) for row in shown] == list(flatten(made.run.manifest))
+
+
+@pytest.mark.parametrize("made", sorted(MAKERS.keys() - {"large"}), indirect=True)  # axe would need minutes for that
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(made: Made, opened: Opened, scheme: str) -> None:
+    page = opened(made.path)
+    page.emulate_media(color_scheme=scheme)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 300)))")
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    assert [(rule["id"], rule["impact"], [node["target"] for node in rule["nodes"]]) for rule in found] == []
+
+
+def test_print_shows_all_sections_and_nothing_is_shared(made: Made, opened: Opened) -> None:
+    page = opened(made.path)
+    titles = page.locator(".modebar-btn").evaluate_all("buttons => buttons.map((button) => button.dataset.title)")
+    assert [title for title in titles if "loud" in title or "hare" in title] == []
+    page.emulate_media(media="print")
+    sections = page.locator("main > section").evaluate_all("all => all.map((section) => section.checkVisibility())")
+    assert len(sections) >= 10
+    assert all(sections)
+
+
+def test_a_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """What a command knows from the environment is neither kept in a run nor in its report."""
+    for name in ("HF_TOKEN", "NDIF_API_KEY", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.setenv(name, SECRET)
+    folder = tmp_path / "run"
+    command = ("induction", "--model", "tiny-opt", "--sequences", "1", "--no-control", "--out", folder)
+    assert run_command(capsys, *command)[0] == 0
+    assert run_command(capsys, "report", folder, "--output", tmp_path / "report.html")[0] == 0
+    kept = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    texts = [(tmp_path / "report.html").read_text(), *inflated(tmp_path / "report.html")]
+    assert any(b"tiny-opt" in content for content in kept)
+    assert not any(SECRET.encode() in content for content in kept)
+    assert not any(SECRET in text for text in texts)
