@@ -428,8 +428,9 @@ def _refuse(message: str) -> None:
 
 
 def _quieten() -> None:
-    """Remarks of transformers on configurations say nothing that a person needs here; errors are told in any case."""
+    """Remarks of transformers and of the Hub's client say nothing that a person needs here; errors are told anyway."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
 
 def _measure(

@@ -46,12 +46,12 @@ def weights(shape: Shape, devices: int, *, cut: float = 0.0, copy: bool = False)
         shape: The model.
         devices: Over which its layers are spread evenly.
         cut: The share of the attention matrices that is there a second time, without the heads that go.
-        copy: Whether a second model is made; its weights are all put where the tokens go in.
+        copy: Whether a second model is made, which is spread like the first.
     """
     s = shape.sizes
     mine = -(-s.n_layers // devices)
     numbers = shape.embed_parameters + mine * (shape.layer_parameters + cut * shape.attention_parameters)
-    return shape.bytes_per_number * (numbers + shape.parameters * copy)
+    return shape.bytes_per_number * numbers * (1 + copy)
 
 
 def batch(shape: Shape, kind: Kind, items: list[Item], devices: int = 1) -> Memory:

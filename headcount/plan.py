@@ -22,6 +22,7 @@ from tracing import describe_model
 PARTS = {
     r"induction/repeat_loss": "loss by repeat",
     r"induction/": "induction scores",
+    r"attention/": "attention patterns",
     r"control/": "random weights",
     r"accuracy/": "accuracy",
     r"importance/heads/(?!mean|rank-mean)": "head importance",
@@ -148,7 +149,7 @@ def _notes(on: Hardware) -> Iterable[str]:
     )
     yield (
         "memory: of the device that holds most, beside Python and libraries; cut matrices stand beside the whole "
-        "model; random weights are made on one device"
+        "model, and so do random weights"
     )
     yield "requests, up, down: if every batch were a request to a remote server that sends back results only"
     if on.devices > 1:
