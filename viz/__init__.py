@@ -5,6 +5,9 @@ in-context learning curve, `pruning_curve` and `pruning_grid` what removing part
 `shots`, `by_layer`, `at_depths` and `capacity_retained` how scores compare; `attention` shows what heads attend to and
 `tokens` a value of each token, with circuitsvis; `explorer` is all heads of a run to choose from; `report` writes a
 whole run into one HTML file that opens without a network.
+
+A notebook saved as a page keeps the attention views as they are, and plotly's figures if it was run with
+`PLOTLY_RENDERER=plotly_mimetype+notebook`.
 """
 
 from viz.circuits import attention, tokens
