@@ -59,14 +59,14 @@ def strongest(maps: Mapping[str, HeadScores]) -> dict[str, Strongest]:
     orders = {measure: ranks(scores) for measure, scores in maps.items()}
     found = {}
     for measure, scores in maps.items():
-        texts = words.written(scores)
-        for layer, head, _ in scores.top(1):
+        for layer, head, value in scores.top(1):
             others = {
                 words.title_of(other): str(order.get((layer, head), words.MISSING))
                 for other, order in orders.items()
                 if other != measure
             }
-            text = texts[layer * scores.shape[1] + head]
+            error = nan if scores.stderr is None else float(scores.stderr[layer, head])
+            text = words.writer(scores)(value, error)
             found[measure] = Strongest(scores.label(layer, head), text, scores.n, others)
     return found
 
