@@ -213,13 +213,13 @@ def check_percents(option: str, percents: Sequence[float]) -> None:
     """Refuse shares that nothing can be removed by.
 
     Raises:
-        InputError: One is not between 0 and 100.
+        InputError: One is not above 0 and at most 100.
     """
     from results import InputError
 
     for percent in percents:
-        if not 0 <= percent <= 100:  # NaN is not, either
-            raise InputError(f"{option} must be from 0 to 100, not {percent:g}")
+        if not 0 < percent <= 100:  # NaN is not, either
+            raise InputError(f"{option} must be above 0 and at most 100, not {percent:g}")
 
 
 def check_folder(folder: Path) -> None:

@@ -175,10 +175,8 @@ def pruning_units(
     """What the `prune` command measures: importance where the run has none, then the curves or grids.
 
     Raises:
-        InputError: A percentage is out of range, or `both` is to go in another way than by a ranking.
+        InputError: `both` is to go in another way than by a ranking.
     """
-    if any(not 0 < percent <= 100 for percent in percents):
-        raise InputError(f"--percents must be above 0 and at most 100, not {' '.join(f'{p:g}' for p in percents)}")
     if component == "both" and strategy != "static":
         raise InputError(f"--component both goes by rankings: leave out --strategy {strategy}")
     shares = list(percents)

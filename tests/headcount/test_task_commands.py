@@ -224,7 +224,7 @@ def test_other_ways_to_prune(tmp_path, data, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--percents", 50, 120), "--percents must be above 0 and at most 100, not 50 120"),
+        (("--percents", 50, 120), "--percents must be above 0 and at most 100, not 120"),
         (("--percents", 0), "--percents must be above 0"),
         (("--component", "both", "--strategy", "random"), "leave out --strategy random"),
         (("--component", "layers"), "layers"),
