@@ -1,7 +1,6 @@
 """The blocks of a model whose weights are on disk: one at a time has its weights in memory."""
 
-import threading
-from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -9,13 +8,17 @@ from torch import Tensor, nn
 
 from tracing.checkpoint import Checkpoint
 from tracing.provenance import digest_of, piece
+from tracing.stored import pages
+
+_ALIGNED = 16
+"""Numbers, of which the weights of a block begin at a multiple: processors read them in lines of 64 bytes."""
 
 
 class Blocks:
     """Fills a model's blocks with weights when they are needed.
 
-    Weights that are stored in the number format they are computed in are used where they are mapped, on the CPU; others
-    are converted into memory that every block uses again.
+    There is memory for two, which every block uses again: for one as it is stored, into which the next one is read
+    while another one computes, and for one in the number format to compute in.
 
     Args:
         hf: The model, all of its parameters on meta.
@@ -26,29 +29,39 @@ class Blocks:
 
     def __init__(self, hf: Any, layers: str, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
         self.hf, self.layers, self.checkpoint, self.dtype = hf, layers, checkpoint, dtype
-        self._held: int | None = None
-        self._room: dict[str, Tensor] = {}
-        self._empty = {name: parameter for name, parameter in hf.named_parameters() if name.startswith(f"{layers}.")}
+        self._empty: dict[int, dict[str, nn.Parameter]] = {layer: {} for layer in range(len(hf.get_submodule(layers)))}
+        self._outside: list[str] = []
+        for name, parameter in hf.named_parameters():
+            if name.startswith(f"{layers}."):
+                self._empty[int(name.removeprefix(f"{layers}.").partition(".")[0])][name] = parameter
+            else:
+                self._outside.append(name)
+        self._numbers = max(sum(map(_apart, block.values())) for block in self._empty.values())
+        self._room = max(sum(checkpoint[name].room for name in block) for block in self._empty.values())
+        self._computed, self._staged = torch.empty(0), torch.empty(0)
         self._pieces: dict[str, bytes] = {}
-        self._reader, self._fetched = threading.Thread(), -1
-        self._outside = [name for name, _ in hf.named_parameters() if name not in self._empty]
+        self._held: int | None = None
+        self._reader = ThreadPoolExecutor(1)
+        self._fetched: tuple[int, Future[dict[str, Tensor]]] | None = None
 
     def fill_the_rest(self) -> None:
         """Read what is outside of the blocks, once and for all."""
-        self.checkpoint.fetch(self._outside)
         for name in self._outside:
-            self._put(name, self.checkpoint[name].to(self.dtype, copy=True))
+            stored = self.checkpoint.read(name, pages(self.checkpoint[name].room))
+            self._put(name, stored.to(self.dtype))
         self.hf.tie_weights()
+        self._computed, self._staged = torch.empty(self._numbers, dtype=self.dtype), pages(self._room)
+        for memory in (self._computed, self._staged):
+            memory.zero_()  # the system gives memory when it is written to: what is left then is known from now on
 
     def bytes_to_come(self) -> int:
-        """The memory that what is outside of the blocks and the largest of them take here, less what is there."""
-        outside = (self.hf.get_parameter(name) for name in self._outside)
-        missing = sum(parameter.numel() for parameter in outside if parameter.is_meta) * self.dtype.itemsize
-        per_layer = [0] * len(self.hf.get_submodule(self.layers))
-        for name, parameter in self._empty.items():
-            if self.checkpoint[name].dtype != self.dtype:
-                per_layer[self._layer(name)] += parameter.numel() * self.dtype.itemsize
-        return missing + max(0, max(per_layer, default=0) - sum(room.nbytes for room in self._room.values()))
+        """The memory that what is outside of the blocks, and two blocks, take beside what they have taken already."""
+        if len(self._staged):
+            return 0
+        outside = [self.checkpoint[name] for name in self._outside]
+        computed = sum(stored.shape.numel() for stored in outside) * self.dtype.itemsize
+        blocks = self._numbers * self.dtype.itemsize + self._room
+        return computed + max(blocks, *(stored.room for stored in outside))  # the former come when the latter are done
 
     def hold(self, layer: int, then: int | None = None) -> nn.Module:
         """A block with its weights; those of the block held before are let go.
@@ -56,14 +69,19 @@ class Blocks:
         Args:
             layer: Which.
             then: The one that will be wanted next: it is read from disk in the meantime.
+
+        Raises:
+            InputError: Its weights cannot be read any more.
         """
         if self._held != layer:
             self._let_go()
-            self._fetching(layer).join()
-            for name in self._names(layer):
-                self._put(name, self._converted(name))
+            begins = 0
+            for name, stored in self._fetching(layer).result().items():
+                room = self._computed[begins : begins + stored.numel()].view(stored.shape)
+                begins += _apart(stored)
+                self._put(name, room.copy_(stored))
                 if name not in self._pieces:
-                    self._pieces[name] = piece(name, self.hf.get_parameter(name))
+                    self._pieces[name] = piece(name, room)
             self._held = layer
         if then is not None:
             self._fetching(then)
@@ -76,44 +94,30 @@ class Blocks:
 
     def fingerprint(self) -> str:
         """The digest that the model would have if it was in memory; blocks that were not seen yet are read for it."""
-        for layer in range(len(self.hf.get_submodule(self.layers))):
-            if any(name not in self._pieces for name in self._names(layer)):
+        for layer, block in self._empty.items():
+            if any(name not in self._pieces for name in block):
                 self.hold(layer)
         state = self.hf.state_dict()
         return digest_of(self._pieces.get(name) or piece(name, state[name]) for name in sorted(state))
 
-    def _fetching(self, layer: int) -> threading.Thread:
-        """The thread that has a block read from disk."""
-        if self._fetched != layer:
-            self._reader = threading.Thread(target=self.checkpoint.fetch, args=(list(self._names(layer)),), daemon=True)
-            self._reader.start()
-            self._fetched = layer
-        return self._reader
+    def _fetching(self, layer: int) -> Future[dict[str, Tensor]]:
+        """A block as it is stored, which is being read from disk."""
+        if self._fetched is None or self._fetched[0] != layer:
+            self._fetched = layer, self._reader.submit(self._fetch, layer)
+        return self._fetched[1]
 
-    def _names(self, layer: int) -> Iterator[str]:
-        return (name for name in self._empty if self._layer(name) == layer)
-
-    def _layer(self, name: str) -> int:
-        return int(name.removeprefix(f"{self.layers}.").partition(".")[0])
+    def _fetch(self, layer: int) -> dict[str, Tensor]:
+        found, begins = {}, 0
+        for name in self._empty[layer]:
+            found[name] = self.checkpoint.read(name, self._staged[begins:])
+            begins += self.checkpoint[name].room
+        return found
 
     def _let_go(self) -> None:
         if self._held is not None:
-            for name in self._names(self._held):
-                self._set(name, self._empty[name])
-                self.checkpoint.release(name)
+            for name, parameter in self._empty[self._held].items():
+                self._set(name, parameter)
             self._held = None
-
-    def _converted(self, name: str) -> Tensor:
-        stored = self.checkpoint[name]
-        if stored.dtype == self.dtype:
-            return stored
-        within = name.split(".", self.layers.count(".") + 2)[-1]
-        room = self._room.get(within)
-        if room is None or room.shape != stored.shape:
-            room = self._room[within] = torch.empty(stored.shape, dtype=self.dtype)
-        room.copy_(stored)
-        self.checkpoint.release(name)
-        return room
 
     def _put(self, name: str, value: Tensor) -> None:
         self._set(name, nn.Parameter(value, requires_grad=False))
@@ -121,3 +125,7 @@ class Blocks:
     def _set(self, name: str, parameter: nn.Parameter) -> None:
         path, _, own = name.rpartition(".")
         setattr(self.hf.get_submodule(path), own, parameter)
+
+
+def _apart(weights: Tensor) -> int:
+    return -(-weights.numel() // _ALIGNED) * _ALIGNED

@@ -1,11 +1,9 @@
-"""The tensors of a checkpoint on disk, by the names of a model's parameters, mapped into memory rather than read."""
+"""The tensors of a checkpoint on disk, by the names of a model's parameters: read when they are asked for."""
 
-import ctypes
 import json
-import mmap
 import pickle
-import sys
-from collections.abc import Callable, Iterable, Mapping
+import struct
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +12,14 @@ import torch
 from torch import Tensor
 
 from results import InputError
+from tracing.stored import Stored
 
 _LISTS = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
-_PAGEOUT, _POPULATE_READ = 21, 22
-"""Linux' MADV_PAGEOUT and MADV_POPULATE_READ, of versions 5.4 and 5.14, which Python has no names for.
-
-To ask for all pages of a tensor takes a fraction of the time that it takes to look at each.
-"""
 
 
 class Checkpoint:
-    """A model's weights in files, of which a tensor is read when its values are looked at.
+    """A model's weights in files.
 
     Args:
         where: A folder, or a name on the Hub, from which the files are fetched into its cache.
@@ -49,7 +43,7 @@ class Checkpoint:
     ) -> None:
         self.where = where
         stored = [_open(path) for path in _files(where, revision)]
-        self._tensors = {rename(name): tensor for file in stored for name, tensor in file.items()}
+        self._tensors = {rename(name): one for file in stored for name, one in file.items()}
         if lacking := sorted(set(parameters) - set(self._tensors)):
             raise InputError(
                 f"the weights of {where} are incomplete: {len(lacking)} tensors are missing, first {lacking[0]}"
@@ -59,29 +53,26 @@ class Checkpoint:
                 raise InputError(f"{name} of {where} should be {list(shape)}, but is {list(came)}")
         self.bytes = sum(self._tensors[name].nbytes for name in parameters)
 
-    def __getitem__(self, name: str) -> Tensor:
-        """A parameter as it is stored; its values are read from disk when they are looked at."""
+    def __getitem__(self, name: str) -> Stored:
+        """A parameter as it is stored."""
         return self._tensors[name]
 
-    def fetch(self, names: Iterable[str]) -> None:
-        """Have the system read tensors from disk, so that they are there when they are looked at."""
-        for name in names:
-            tensor = self._tensors[name]
-            if not _advise(tensor, _POPULATE_READ):
-                tensor.flatten().view(torch.uint8).numpy()[:: mmap.PAGESIZE].max(initial=0)  # a byte of each page
+    def read(self, name: str, memory: Tensor) -> Tensor:
+        """A parameter's values.
 
-    def release(self, name: str) -> None:
-        """Give the system a tensor's memory back; looked at again, the values come from disk again."""
-        _advise(self._tensors[name], _PAGEOUT)
+        Args:
+            name: Its name.
+            memory: Where they go; see `Stored.read`.
 
-
-def _advise(tensor: Tensor, advice: int) -> bool:
-    """Tell the system what a mapped tensor's pages are for; False where it does not take this advice."""
-    if sys.platform != "linux":
-        return False
-    start = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
-    size = tensor.data_ptr() + tensor.nbytes - start
-    return bool(ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), advice) == 0)
+        Raises:
+            InputError: The file cannot be read any more.
+        """
+        stored = self._tensors[name]
+        try:
+            return stored.read(memory)
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"{name} cannot be read from {stored.path} ({reason}): was the file changed?") from error
 
 
 def _files(where: str, revision: str | None) -> list[Path]:
@@ -120,17 +111,41 @@ def _fetched(where: str, name: str, revision: str | None) -> Path | None:
     return None if found is None else Path(found)
 
 
-def _open(path: Path) -> dict[str, Tensor]:
+def _open(path: Path) -> dict[str, Stored]:
     try:
-        if path.suffix == ".safetensors":
-            with safetensors.safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        found: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-            raise ValueError("it holds something else than tensors by name")
-        return found
+        return _in_safetensors(path) if path.suffix == ".safetensors" else _in_bin(path)
     except (OSError, RuntimeError, ValueError, safetensors.SafetensorError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path} cannot be read as weights ({reason}): fetch it again, or save it as safetensors"
         ) from error
+
+
+def _in_safetensors(path: Path) -> dict[str, Stored]:
+    """Names and tensors of a file: the length of the header in 8 bytes, the header in JSON, and the values."""
+    with safetensors.safe_open(path, framework="pt") as file:  # which checks it all
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    with path.open("rb") as raw:
+        (length,) = struct.unpack("<Q", raw.read(8))
+        header = json.loads(raw.read(length))
+    return {
+        name: Stored(path, 8 + length + header[name]["data_offsets"][0], tensor) for name, tensor in tensors.items()
+    }
+
+
+def _in_bin(path: Path) -> dict[str, Stored]:
+    """Names and tensors of a file of torch's own, which notes where they are if none is to have values."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError("it holds something else than tensors by name")
+    return {name: Stored(path, _begins(tensor), tensor) for name, tensor in found.items()}
+
+
+def _begins(tensor: Tensor) -> int:
+    begins = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
+    if begins is None:
+        raise ValueError("it has the format of torch before 1.6")
+    return int(begins + tensor.storage_offset() * tensor.dtype.itemsize)

@@ -31,11 +31,11 @@ class Room:
 
     Args:
         memory: Bytes that this process may hold.
-        blocks: The blocks, of which one has its weights in memory.
+        blocks: The blocks, of which one has its weights in memory, and the next one is read.
         sizes: How large the model is.
 
     Raises:
-        InputError: The memory is too little for a block and a few tokens.
+        InputError: The memory is too little for two blocks and a few tokens.
     """
 
     def __init__(self, memory: int, blocks: Blocks, sizes: Sizes) -> None:
@@ -43,8 +43,8 @@ class Room:
         least = 4 * _FEWEST * self._per_token()
         if (left := self.left()) < least:
             raise InputError(
-                f"memory of {memory / 2**30:.2f} GiB is too little: this process, the model's embeddings, one block "
-                f"and {_FEWEST} tokens take {(memory - left + least) / 2**30:.2f} GiB"
+                f"memory of {memory / 2**30:.2f} GiB is too little: this process, the model's embeddings, two "
+                f"blocks and {_FEWEST} tokens take {(memory - left + least) / 2**30:.2f} GiB"
             )
 
     def left(self) -> int:

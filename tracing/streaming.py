@@ -38,7 +38,7 @@ class Streaming:
         memory: Bytes that this process may hold, with all that it holds already.
 
     Raises:
-        InputError: The memory is too little for a block and a few tokens.
+        InputError: The memory is too little for two blocks and a few tokens.
     """
 
     def __init__(self, blocks: Blocks, family: Family, sizes: Sizes, memory: int) -> None:

@@ -1,5 +1,6 @@
 """A model whose weights stay on disk: every measurement equals the one in memory, within the memory allowed."""
 
+import errno
 import json
 import os
 import re
@@ -17,9 +18,9 @@ import importance
 import induction
 from results import InputError
 from tracing import load_model, pruned, randomised
-from tracing.checkpoint import Checkpoint
 from tracing.residuals import Residuals
 from tracing.room import as_bytes, held_memory
+from tracing.stored import PAGE, Stored, pages
 
 ENOUGH = 64 << 30
 """More than any test needs: what it is measured against, the memory of the process, is that of all tests before."""
@@ -117,35 +118,20 @@ class TestOneRun:
 
     def test_the_next_block_is_fetched_meanwhile(self, small, monkeypatch):
         far = load_model(small, stream=True, memory=ENOUGH)
-        fetched, fetch = [], far.stream.blocks.checkpoint.fetch
+        fetched, fetch = [], type(far.stream.blocks)._fetch
 
-        def noted(names):
-            fetched.append((threading.current_thread() is threading.main_thread(), names[0].split(".layers.")[1][0]))
-            fetch(names)
+        def noted(self, layer):
+            fetched.append((threading.current_thread() is threading.main_thread(), layer))
+            return fetch(self, layer)
 
-        monkeypatch.setattr(far.stream.blocks.checkpoint, "fetch", noted)
+        monkeypatch.setattr(type(far.stream.blocks), "_fetch", noted)
+        asked, fetching = [], far.stream.blocks._fetching
+        monkeypatch.setattr(far.stream.blocks, "_fetching", lambda layer: asked.append(layer) or fetching(layer))
         seen = []
-        hooks = [(f"blocks.{layer}.hook_resid_pre", lambda value, hook: seen.append(len(fetched))) for layer in (0, 1)]
+        hooks = [(f"blocks.{layer}.hook_resid_pre", lambda value, hook: seen.append(asked[-1])) for layer in (0, 1)]
         far.run_with_hooks(TEXT, hooks)
-        assert fetched == [(False, "0"), (False, "1"), (False, "2")]
-        assert seen == [2, 3]
-
-    @pytest.mark.parametrize("platform", ["linux", "elsewhere"])
-    def test_what_is_fetched_is_in_memory(self, tmp_path, monkeypatch, platform):
-        monkeypatch.setattr("sys.platform", platform)
-        save_file({"weight": torch.arange(1 << 20)}, tmp_path / "model.safetensors")
-        with (tmp_path / "model.safetensors").open("rb") as file:
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        stored = Checkpoint(str(tmp_path), {"weight": torch.Size([1 << 20])}, lambda name: name)
-        before = mapped_memory()
-        stored.fetch(["weight"])
-        assert mapped_memory() - before > 7 << 20
-        assert torch.equal(stored["weight"], torch.arange(1 << 20))
-        stored.release("weight")
-        if platform == "linux":
-            assert mapped_memory() - before < 1 << 20
-        assert torch.equal(stored["weight"], torch.arange(1 << 20))
+        assert fetched == [(False, 0), (False, 1), (False, 2)]
+        assert seen == [1, 2]
 
     def test_a_function_that_changes_what_it_sees_changes_it_once(self, small):
         def doubled(resid, hook):
@@ -154,11 +140,6 @@ class TestOneRun:
         hooks = [("blocks.1.hook_resid_pre", doubled)]
         ours, theirs = (load_model(small, **how) for how in ({}, {"stream": True, "memory": ENOUGH}))
         close(theirs.run_with_hooks(TEXT, hooks), ours.run_with_hooks(TEXT, hooks))
-
-
-def mapped_memory():
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssFile:"))
-    return int(line.split()[1]) * 1024
 
 
 def recorded(model, monkeypatch):
@@ -175,6 +156,83 @@ def recorded(model, monkeypatch):
     return held
 
 
+class TestStored:
+    """Tensors in files, on file systems that can be read past the page cache and on others."""
+
+    @pytest.fixture(params=["past the cache", "open refuses", "read refuses"])
+    def way(self, request, monkeypatch):
+        def refuse(*_):
+            raise OSError(errno.EINVAL, "no such reads here")
+
+        if request.param == "open refuses":
+            monkeypatch.setattr("tracing.stored._past_the_cache", refuse)
+        elif request.param == "read refuses":
+            monkeypatch.setattr("tracing.stored._past_the_cache", lambda path, flags: os.open(path, os.O_WRONLY))
+
+    @pytest.mark.parametrize("offset", [0, 2, 4094, 8191])
+    @pytest.mark.parametrize("elements", [1, 2047, 300_000])
+    def test_values_are_those_of_the_file(self, way, tmp_path, offset, elements):
+        values = torch.randn(elements, generator=torch.Generator().manual_seed(0)).half()
+        path = in_a_file(tmp_path, values, offset)
+        stored = Stored(path, offset, values)
+        assert values.nbytes <= stored.room < values.nbytes + 2 * PAGE
+        memory = pages(stored.room + PAGE)
+        memory[stored.room :] = 7
+        assert torch.equal(stored.read(memory), values)
+        assert memory.data_ptr() % PAGE == 0
+        assert (memory[stored.room :] == 7).all()
+
+    def test_strides_are_kept(self, way, tmp_path):
+        values = torch.arange(600.0).view(20, 30).t()[3:7]
+        path = in_a_file(tmp_path, values.untyped_storage(), 40)
+        stored = Stored(path, 40 + values.storage_offset() * 4, values)
+        assert torch.equal(stored.read(pages(stored.room)), values)
+
+    def test_nothing_is_left_in_the_page_cache(self, way, tmp_path):
+        values = torch.arange(1 << 20)
+        path = in_a_file(tmp_path, values, 0)
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        stored = Stored(path, 0, values)
+        before = bytes_read()
+        assert torch.equal(stored.read(pages(stored.room)), values)
+        assert values.nbytes <= bytes_read() - before < values.nbytes + 2 * PAGE
+        assert not in_page_cache(path)
+        path.read_bytes()
+        assert in_page_cache(path)
+
+    def test_a_file_that_has_become_shorter_is_named(self, way, small):
+        far = load_model(small, stream=True, memory=ENOUGH)
+        path = small / "model.safetensors"
+        os.truncate(path, path.stat().st_size // 2)
+        with pytest.raises(InputError, match=r"cannot be read from .*model\.safetensors \(it ends after \d+ bytes\)"):
+            far(TEXT)
+
+
+def in_a_file(folder, values, offset):
+    """A file that holds values from an offset on, and something else before and behind them."""
+    path = folder / "values"
+    values = values if isinstance(values, torch.Tensor) else torch.tensor(values, dtype=torch.uint8)
+    with path.open("wb") as file:
+        file.write(b"\1" * offset + values.contiguous().view(torch.uint8).numpy().tobytes() + b"\2" * 9)
+        os.fsync(file.fileno())
+    return path
+
+
+def in_page_cache(path):
+    """Whether the system has the beginning of a file in memory."""
+    with path.open("rb") as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(100)], 0, os.RWF_NOWAIT) > 0
+        except BlockingIOError:
+            return False
+
+
+def bytes_read():
+    """What this process has had fetched from disks."""
+    return int(re.search(r"^read_bytes: (\d+)", Path("/proc/self/io").read_text(), re.MULTILINE)[1])
+
+
 class TestCheckpoints:
     def test_shards_of_either_kind(self, tmp_path):
         whole = load_model(saved(opt, tmp_path / "whole"))(TEXT)
@@ -182,6 +240,26 @@ class TestCheckpoints:
         assert (in_shards / "model.safetensors.index.json").exists()
         close(load_model(in_shards, stream=True, memory=ENOUGH)(TEXT), whole)
         close(load_model(as_bin(in_shards), stream=True, memory=ENOUGH)(TEXT), whole)
+
+    def test_a_bin_file_of_views_that_share_memory(self, small):
+        whole, path = load_model(small)(TEXT), small / "model.safetensors"
+        weights = load_file(path)
+        name = "model.decoder.layers.1.fc1.weight"
+        weights[name] = weights[name].t().contiguous().t()
+        weights["model.decoder.layers.1.fc1.bias"] = torch.cat(
+            [torch.ones(5), weights["model.decoder.layers.1.fc1.bias"]]
+        )[5:]
+        torch.save(weights, small / "pytorch_model.bin")
+        path.unlink()
+        close(load_model(small, stream=True, memory=ENOUGH)(TEXT), whole)
+
+    def test_a_bin_file_of_old(self, small):
+        path = small / "model.safetensors"
+        torch.save(load_file(path), small / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+        path.unlink()
+        refused(
+            small, r"pytorch_model\.bin cannot be read as weights \(.* torch before 1\.6\): .* save it as safetensors"
+        )
 
     def test_names_without_the_prefix_of_the_body(self, small):
         expected = load_model(small)(TEXT)
