@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from torch import Tensor
 
@@ -16,6 +15,21 @@ from tracing.stored import Stored
 
 _LISTS = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
+_FORMATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""Those of weights; what has others are masks and positions that older checkpoints carry along."""
+_LONGEST_HEADER = 100_000_000
+"""Bytes, by the definition of safetensors."""
+_DAMAGE = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    struct.error,
+    pickle.UnpicklingError,
+)
+"""What damaged files make of reading them."""
 
 
 class Checkpoint:
@@ -114,7 +128,7 @@ def _fetched(where: str, name: str, revision: str | None) -> Path | None:
 def _open(path: Path) -> dict[str, Stored]:
     try:
         return _in_safetensors(path) if path.suffix == ".safetensors" else _in_bin(path)
-    except (OSError, RuntimeError, ValueError, safetensors.SafetensorError, pickle.UnpicklingError) as error:
+    except _DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path} cannot be read as weights ({reason}): fetch it again, or save it as safetensors"
@@ -122,15 +136,22 @@ def _open(path: Path) -> dict[str, Stored]:
 
 
 def _in_safetensors(path: Path) -> dict[str, Stored]:
-    """Names and tensors of a file: the length of the header in 8 bytes, the header in JSON, and the values."""
-    with safetensors.safe_open(path, framework="pt") as file:  # which checks it all
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    with path.open("rb") as raw:
-        (length,) = struct.unpack("<Q", raw.read(8))
-        header = json.loads(raw.read(length))
-    return {
-        name: Stored(path, 8 + length + header[name]["data_offsets"][0], tensor) for name, tensor in tensors.items()
-    }
+    """Names and tensors of a file: the length of the header in 8 bytes, the header in JSON, and the values.
+
+    The library would map the file, for which the system reads megabytes of each that nobody looks at.
+    """
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+    size, found = path.stat().st_size, {}
+    for name, said in header.items():
+        if name != "__metadata__" and said["dtype"] in _FORMATS:
+            like = torch.empty(said["shape"], dtype=_FORMATS[said["dtype"]], device="meta")
+            begin, end = (8 + length + offset for offset in said["data_offsets"])
+            if not 8 + length <= begin <= end <= size or end - begin != like.nbytes:
+                raise ValueError(f"{name} does not lie in it whole")
+            found[name] = Stored(path, begin, like)
+    return found
 
 
 def _in_bin(path: Path) -> dict[str, Stored]:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import struct
 import threading
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import importance
 import induction
 from results import InputError
 from tracing import load_model, pruned, randomised
+from tracing.checkpoint import Checkpoint
 from tracing.residuals import Residuals
 from tracing.room import as_bytes, held_memory
 from tracing.stored import PAGE, Stored, pages
@@ -300,6 +302,36 @@ class TestCheckpoints:
         path = small / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-100])
         refused(small, "cannot be read as weights")
+
+    @pytest.mark.parametrize(
+        ("header", "reason"),
+        [
+            ({"data_offsets": [0, 1 << 40]}, "weight does not lie in it whole"),
+            ({"data_offsets": [4, 16]}, "weight does not lie in it whole"),
+            ({"data_offsets": [-16, 0]}, "weight does not lie in it whole"),
+            ({"shape": [-4]}, ""),
+            ({"shape": None}, ""),
+            ({"data_offsets": []}, ""),
+            (["weight"], ""),
+            ("weight", ""),
+        ],
+    )
+    def test_a_header_that_is_wrong(self, tmp_path, header, reason):
+        right = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
+        said = json.dumps({"weight": right | header} if isinstance(header, dict) else header).encode()
+        (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(said)) + said + bytes(16))
+        with pytest.raises(InputError, match=rf"cannot be read as weights \({reason}"):
+            Checkpoint(str(tmp_path), {"weight": torch.Size([4])}, lambda name: name)
+
+    def test_opening_reads_no_weights(self, tmp_path):
+        path = tmp_path / "model.safetensors"
+        save_file({"weight": torch.zeros(8 << 20)}, path)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        before = bytes_read()
+        Checkpoint(str(tmp_path), {"weight": torch.Size([8 << 20])}, lambda name: name)
+        assert 0 < bytes_read() - before < 1 << 20
 
     def test_a_list_of_shards_that_is_none(self, tmp_path):
         folder = saved(opt, tmp_path / "shards", max_shard_size="20KB")
