@@ -19,7 +19,8 @@ torch.set_num_threads(1)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files are shared out among the cores in order: those that take minutes come first, so that none is left alone."""
-    items.sort(key=lambda item: item.path.name not in ("test_notebooks.py", "test_readme.py", "test_study.py"))
+    slow = ("test_notebooks.py", "test_readme.py", "test_study.py", "test_clusters.py")
+    items.sort(key=lambda item: item.path.name not in slow)
 
 
 @pytest.hookimpl(wrapper=True)
