@@ -20,6 +20,7 @@ from viz.scoremap import heads_for_page
 from viz.theme import THEMES, css_colours, template
 
 MAX_MB = 5.0
+Figure = dict[str, Any]  # as plotly reads it
 ATTENTION = "<!--attention-->"  # names are escaped, so nothing in a run can be taken for this mark
 
 
@@ -81,7 +82,7 @@ def _page(run: Run, found: contents.Contents, pair: Against | None) -> dict[str,
     if pair is not None:
         figures |= {f"{PREFIX}{name}": _map(name, scores) for name, scores in pair.maps.items()}
     views = {section.name(view): view for section in (*beside, *studied) for view in section.views}
-    figures |= {name: view.figure for name, view in views.items() if view.figure is not None}
+    figures |= {name: _plain(view.figure) for name, view in views.items() if view.figure is not None}
     topic = "What in-context learning needs in" if found.heads or found.ffns else "Induction heads of"
     return {
         "title": f"{topic} {run.manifest['model'].get('name', '')}",
@@ -97,7 +98,7 @@ def _page(run: Run, found: contents.Contents, pair: Against | None) -> dict[str,
     }
 
 
-def shared(found: contents.Contents, figures: Mapping[str, go.Figure]) -> dict[str, Any]:
+def shared(found: contents.Contents, figures: Mapping[str, Figure]) -> dict[str, Any]:
     """What every page is filled with: scripts, colours, data, and what turns results into words."""
     return {
         "found": found,
@@ -112,29 +113,38 @@ def shared(found: contents.Contents, figures: Mapping[str, go.Figure]) -> dict[s
     }
 
 
-def figures_of(found: contents.Contents) -> dict[str, go.Figure]:
+def figures_of(found: contents.Contents) -> dict[str, Figure]:
     """The figures by the name under which the page refers to them."""
     figures = {measure: _map(measure, scores) for measure, scores in found.maps.items()}
     if found.loss is not None:
-        figures["repeat_loss"] = loss_by_repeat(found.loss)
+        figures["repeat_loss"] = _plain(loss_by_repeat(found.loss))
     figures |= {(name := f"heads/{setting.name}"): _map(name, scores) for setting, scores in found.heads.items()}
-    figures |= {f"ffns/{setting.name}": ffn_importance(scores, title="") for setting, scores in found.ffns.items()}
+    ffns = {f"ffns/{setting.name}": ffn_importance(scores, title="") for setting, scores in found.ffns.items()}
+    figures |= {name: _plain(figure) for name, figure in ffns.items()}
     return figures
 
 
-def _map(name: str, scores: HeadScores) -> go.Figure:
+def _map(name: str, scores: HeadScores) -> Figure:
     limits = {"prefix_matching": (0.0, 1.0)}  # a share of attention, whatever its definition
     return heads_for_page(scores, limits=limits.get(name))
 
 
-def _figure_data(figures: Mapping[str, go.Figure], named: Mapping[str, str]) -> str:
+def _plain(figure: go.Figure) -> Figure:
+    """A figure as plotly's JSON; the page gives it its colours."""
+    plain: Figure = figure.to_plotly_json()
+    del plain["layout"]["template"]
+    return plain
+
+
+def _figure_data(figures: Mapping[str, Figure], named: Mapping[str, str]) -> str:
     """The figures, what makes them light or dark, and what their maps are called, as JSON."""
     templates = {name: template(theme) for name, theme in THEMES.items()}
-    parts = {name: figure.to_plotly_json() for name, figure in figures.items()}
-    for part in parts.values():
-        del part["layout"]["template"]  # the page gives each figure its colours
-    layouts = list({to_json_plotly(part["layout"]): part["layout"] for part in parts.values()}.values())
-    for part in parts.values():
-        part["layout"] = layouts.index(part["layout"])  # maps of one model share theirs
-    text: str = to_json_plotly({"figures": parts, "layouts": layouts, "templates": templates, "metrics": named})
+    # Maps of one model share their layout.
+    texts = {name: to_json_plotly(figure["layout"]) for name, figure in figures.items()}
+    layouts = {text: figures[name]["layout"] for name, text in texts.items()}
+    places = {text: place for place, text in enumerate(layouts)}
+    parts = {name: {**figure, "layout": places[texts[name]]} for name, figure in figures.items()}
+    text: str = to_json_plotly(
+        {"figures": parts, "layouts": list(layouts.values()), "templates": templates, "metrics": named}
+    )
     return text

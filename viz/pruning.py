@@ -104,19 +104,21 @@ def pruning_grid(grid: PruningGrid, *, title: str | None = None, theme: str = "l
     heading = f"{grid.provenance.get('task', '')}: accuracy without heads and FFNs"
     text, top = themes.title(heading if title is None else title, width)
     bar = {"thickness": 12, "outlinewidth": 0, "ypad": 0, "title": {"text": "accuracy", "side": "right"}}
-    heatmap = go.Heatmap(
-        z=values, x=across, y=down, zmin=low, zmax=high, colorscale=themes.SEQUENTIAL,
-        colorbar=bar, text=_cells(grid), texttemplate="%{text}", hovertext=_grid_hover(grid), hoverinfo="text", name="",
-    )  # fmt: skip
-    return go.Figure(heatmap).update_layout(
-        template=themes.template(colours),
-        title=text,
-        width=width,
-        height=len(down) * CELL + top + 56,
-        margin={"l": 64, "r": 86, "t": top, "b": 56},
-        xaxis={"title": {"text": "heads removed, %"}, "type": "category", "showgrid": False},
-        yaxis={"title": {"text": "FFNs removed, %"}, "type": "category", "showgrid": False},
-    )
+    heatmap = {
+        "type": "heatmap", "z": values, "x": across, "y": down, "zmin": low, "zmax": high,
+        "colorscale": themes.SEQUENTIAL, "colorbar": bar, "text": _cells(grid), "texttemplate": "%{text}",
+        "hovertext": _grid_hover(grid), "hoverinfo": "text", "name": "",
+    }  # fmt: skip
+    layout = {
+        "template": themes.template(colours),
+        "title": text,
+        "width": width,
+        "height": len(down) * CELL + top + 56,
+        "margin": {"l": 64, "r": 86, "t": top, "b": 56},
+        "xaxis": {"title": {"text": "heads removed, %"}, "type": "category", "showgrid": False},
+        "yaxis": {"title": {"text": "FFNs removed, %"}, "type": "category", "showgrid": False},
+    }
+    return go.Figure(heatmap, layout)
 
 
 def _check(named: Mapping[str, Any], value: str) -> None:

@@ -45,19 +45,19 @@ def heads(
     """
     if not isinstance(scores, HeadScores):
         scores = HeadScores(scores)
-    figure = _drawn(scores, title, theme, limits)
-    return figure.update_traces(hovertext=_hover(scores), hoverinfo="text", selector={"type": "heatmap"})
+    cells, *crosses = _traces(scores, themes.named(theme), limits)
+    layout = {"template": themes.template(themes.named(theme)), **_frame(scores.shape, _heading(scores, title))}
+    return go.Figure([cells | {"z": _finite(scores), "hovertext": _hover(scores)}, *crosses], layout)
 
 
-def heads_for_page(scores: HeadScores, *, theme: str = "light", limits: tuple[float, float] | None = None) -> go.Figure:
+def heads_for_page(scores: HeadScores, *, limits: tuple[float, float] | None = None) -> dict[str, Any]:
     """Draws the same map for a page that writes what hovering says itself, because the texts would make it large.
 
     Returns:
-        A figure whose heatmap has all that it shows in `meta`, which the page unpacks: the measure's title, `n`, the
-        number of layers, the values, whether they are small or shares of 1, the standard errors in steps of the last
-        digit shown, and the extras.
+        The figure as plotly's JSON, without colours for text and grounds. Its heatmap has all that it shows in `meta`,
+        which the page unpacks: the measure's title, `n`, the number of layers, the values, whether they are small or
+        shares of 1, the standard errors in steps of the last digit shown, and the extras.
     """
-    figure = _drawn(scores, "", theme, limits)
     small = words.writer(scores) is words.significant
     meta = {
         "title": literal(words.title_of(scores.measure)),
@@ -65,11 +65,12 @@ def heads_for_page(scores: HeadScores, *, theme: str = "light", limits: tuple[fl
         "layers": scores.shape[0],
         "small": small,
         "share": scores.measure in words.SHARES,
-        "values": _packed(figure.data[0].z),
+        "values": _packed(_finite(scores)),
         "errors": [] if scores.stderr is None else _in_steps(scores.values, scores.stderr, small),
         "extras": {literal(words.title_of(name)): _in_thousandths(extra) for name, extra in scores.extras.items()},
     }
-    return figure.update_traces(z=None, meta=meta, hoverinfo="text", selector={"type": "heatmap"})
+    cells, *crosses = _traces(scores, themes.LIGHT, limits)
+    return {"data": [cells | {"meta": meta}, *crosses], "layout": _frame(scores.shape, "")}
 
 
 def _packed(values: Float[NDArray[np.float32], "layer head"]) -> str:
@@ -95,14 +96,24 @@ def _counted(error: float, step: float) -> float | None:
     return round(error / step) if isfinite(error) and step < 1 else error
 
 
-def _drawn(scores: HeadScores, title: str | None, theme: str, limits: tuple[float, float] | None) -> go.Figure:
-    """The map without what hovering says."""
+def _heading(scores: HeadScores, title: str | None) -> str:
+    return words.heading(scores) if title is None else title
+
+
+def _finite(scores: HeadScores) -> Float[NDArray[np.float32], "layer head"]:
+    """The values, NaN where there is no finite one."""
     values = scores.values.numpy()
-    colours, signed = themes.named(theme), bool((values < 0).any())
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _traces(scores: HeadScores, colours: themes.Theme, limits: tuple[float, float] | None) -> list[dict[str, Any]]:
+    """The map without its values and what hovering says, and the crosses on it."""
+    values = scores.values.numpy()
+    signed = bool((values < 0).any())
     low, high = _limits(values, signed, limits)
     cells = {
         "type": "heatmap",
-        "z": np.where(np.isfinite(values), values, np.nan),
+        "hoverinfo": "text",
         "zmin": low,
         "zmax": high,
         "colorscale": [list(stop) for stop in colours.diverging] if signed else themes.SEQUENTIAL,
@@ -117,9 +128,7 @@ def _drawn(scores: HeadScores, title: str | None, theme: str, limits: tuple[floa
         "name": "",
     }
     layers, across = np.nonzero(~np.isfinite(values))
-    crosses = themes.crosses(across, layers, colours)
-    heading = words.heading(scores) if title is None else title
-    return go.Figure([cells, *crosses], {"template": themes.template(colours), **_frame(scores.shape, heading)})
+    return [cells, *themes.crosses(across, layers, colours)]
 
 
 def _limits(
