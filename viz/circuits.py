@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from numpy.typing import NDArray
 
 from results import InputError, Patterns, checks
 from viz.embedded import Embedded
@@ -88,8 +87,8 @@ def shown(token: str) -> str:
 
 
 def triangles(
-    weights: UInt8[NDArray[np.uint8], "head query key"],
-) -> UInt8[NDArray[np.uint8], "head entry"]:
+    weights: UInt8[np.ndarray, "head query key"],
+) -> UInt8[np.ndarray, "head entry"]:
     """The lower triangle of each pattern, row by row: above it there is nothing."""
     below = np.tri(weights.shape[-1], dtype=bool)
     return weights[:, below]

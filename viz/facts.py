@@ -7,7 +7,6 @@ from math import nan
 import numpy as np
 import torch
 from jaxtyping import Int64
-from numpy.typing import NDArray
 
 from results import HeadScores, LayerScores, RepeatLoss
 from viz import words
@@ -83,7 +82,7 @@ def ranks(scores: HeadScores | LayerScores) -> dict[tuple[int, ...], int]:
     return {tuple(position): rank for rank, (*position, _) in enumerate(scores.top(scores.values.numel()), 1)}
 
 
-def first_heads(found: Contents) -> Int64[NDArray[np.int64], " head"]:
+def first_heads(found: Contents) -> Int64[np.ndarray, " head"]:
     """Flat indices of all heads whose attention was recorded, those first that rank high in one of the scores."""
     if not found.attention:
         return np.empty(0, np.int64)

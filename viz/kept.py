@@ -20,8 +20,8 @@ ALWAYS = 10  # heads whose whole patterns come before the strongest keys of any 
 SAMPLED = 8  # one layer in so many tells how much room the heads need
 ELEMENT = '<script type="application/gzip" id="{}">{}</script>\n'
 
-Weights = UInt8[NDArray[np.uint8], "layer head query key"]
-Levels = UInt8[NDArray[np.uint8], "layer head"]
+Weights = UInt8[np.ndarray, "layer head query key"]
+Levels = UInt8[np.ndarray, "layer head"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Prompt:
     weights: Weights
 
     @property
-    def sink(self) -> UInt8[NDArray[np.uint8], "layer head"]:
+    def sink(self) -> UInt8[np.ndarray, "layer head"]:
         """The share of each head's attention that goes to position 0, over all queries but the first, as a level."""
         later = self.weights[:, :, 1:, 0]
         return np.rint(later.mean(-1)).astype(np.uint8) if later.size else self.weights[:, :, 0, 0]
@@ -63,7 +63,7 @@ def prompts_of(attention: Mapping[str, Patterns]) -> list[Prompt]:
     ]
 
 
-def elements(prompts: Sequence[Prompt], order: Int64[NDArray[np.int64], " head"], room: float) -> str:
+def elements(prompts: Sequence[Prompt], order: Int64[np.ndarray, " head"], room: float) -> str:
     """The elements with which a page carries attention, one for each prompt and layer, and one that describes them.
 
     Args:
@@ -112,7 +112,7 @@ def _counts(room: float, whole: float, strongest: float, heads: int) -> tuple[in
     return first + more, others - more
 
 
-def _levels(order: Int64[NDArray[np.int64], " head"], shape: tuple[int, ...], whole: int, strongest: int) -> Levels:
+def _levels(order: Int64[np.ndarray, " head"], shape: tuple[int, ...], whole: int, strongest: int) -> Levels:
     levels = np.zeros(order.size, np.uint8)
     levels[order[:whole]] = WHOLE
     levels[order[whole : whole + strongest]] = STRONGEST
@@ -149,9 +149,7 @@ def _described(prompts: Sequence[Prompt], levels: Levels) -> dict[str, Any]:
     }
 
 
-def layer_bytes(
-    weights: UInt8[NDArray[np.uint8], "head query key"], levels: UInt8[NDArray[np.uint8], " head"]
-) -> bytes:
+def layer_bytes(weights: UInt8[np.ndarray, "head query key"], levels: UInt8[np.ndarray, " head"]) -> bytes:
     """The heads of a layer one after another.
 
     Args:
@@ -165,7 +163,7 @@ def layer_bytes(
     return b"".join(_head_bytes(weights[head], level) for head, level in enumerate(levels) if level != NONE)
 
 
-def _head_bytes(weights: UInt8[NDArray[np.uint8], "query key"], level: int) -> bytes:
+def _head_bytes(weights: UInt8[np.ndarray, "query key"], level: int) -> bytes:
     if level == WHOLE:
         return triangles(weights[None]).tobytes()
     keys = np.argsort(255 - weights, axis=-1, kind="stable")[:, :KEYS].astype(np.uint8)

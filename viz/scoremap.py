@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from results import HeadScores, InputError
@@ -73,7 +72,7 @@ def heads_for_page(scores: HeadScores, *, limits: tuple[float, float] | None = N
     return {"data": [cells | {"meta": meta}, *crosses], "layout": _frame(scores.shape, "")}
 
 
-def _packed(values: Float[NDArray[np.float32], "layer head"]) -> str:
+def _packed(values: Float[np.ndarray, "layer head"]) -> str:
     """Float32 in base64: the first byte of every number, then the second, and so on, since equal parts compress."""
     planes = np.ascontiguousarray(values, "<f4").view(np.uint8).reshape(-1, 4).T
     return base64.b64encode(planes.tobytes()).decode("ascii")
@@ -100,7 +99,7 @@ def _heading(scores: HeadScores, title: str | None) -> str:
     return words.heading(scores) if title is None else title
 
 
-def _finite(scores: HeadScores) -> Float[NDArray[np.float32], "layer head"]:
+def _finite(scores: HeadScores) -> Float[np.ndarray, "layer head"]:
     """The values, NaN where there is no finite one."""
     values = scores.values.numpy()
     return np.where(np.isfinite(values), values, np.nan)
@@ -132,7 +131,7 @@ def _traces(scores: HeadScores, colours: themes.Theme, limits: tuple[float, floa
 
 
 def _limits(
-    values: Float[NDArray[np.float32], "layer head"], signed: bool, limits: tuple[float, float] | None
+    values: Float[np.ndarray, "layer head"], signed: bool, limits: tuple[float, float] | None
 ) -> tuple[float, float]:
     """The ends of the colour scale, as given or from the finite values."""
     if limits is not None:
