@@ -5,6 +5,29 @@ import json
 from headcount.cli import main
 from results import files
 
+# A study of every kind of unit that ends in seconds.
+SMALL_STUDY = """
+model = "tiny-opt"
+sequences = 2
+examples = 4
+head_percents = [50]
+ffn_percents = [50]
+grid_head_percents = [50]
+grid_ffn_percents = [50]
+random_percents = [50]
+random_seeds = [0]
+rankings = ["own", "mean"]
+
+[[tasks]]
+names = ["key_value", "plural"]
+limit = 6
+grid = true
+
+[[tasks]]
+names = ["antonym"]
+limit = 6
+random = true
+"""
 TIMES = ("time_utc", "command", "created")
 
 

@@ -15,34 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from headcount_runs import all_said
+from headcount_runs import SMALL_STUDY, all_said
 
 from headcount.cli import main
 from results import open_run
 from results.files import TEMPORARY
 
-CONFIG = """
-model = "tiny-opt"
-sequences = 2
-examples = 4
-head_percents = [50]
-ffn_percents = [50]
-grid_head_percents = [50]
-grid_ffn_percents = [50]
-random_percents = [50]
-random_seeds = [0]
-rankings = ["own", "mean"]
-
-[[tasks]]
-names = ["key_value", "plural"]
-limit = 6
-grid = true
-
-[[tasks]]
-names = ["antonym"]
-limit = 6
-random = true
-"""
 forked = multiprocessing.get_context("fork")
 
 
@@ -76,7 +54,7 @@ def killed_and_resumed(folder: Path, kills: int, seed: int, processes: int = 1) 
     Raises:
         AssertionError: A study ended in something else, failed, or lost a file that it had finished.
     """
-    (folder / "study.toml").write_text(CONFIG)
+    (folder / "study.toml").write_text(SMALL_STUDY)
     _study(folder, "alone")
     began = time.monotonic()
     _ended(folder, started(folder, "warm", 1))

@@ -45,19 +45,10 @@ def by_layer(tables: Table | Mapping[str, Table], *, title: str | None = None, t
             hovertext=[_said(name, row, share) for row, share in zip(table.records(), shares, strict=True)],
             hoverinfo="text",
         )  # fmt: skip
-    figure.add_hline(y=100 / n_layers, line={"dash": "dash", "width": 1})
-    text, top = themes.title("Share of each layer" if title is None else title, WIDTH)
-    legend = 30 * (1 + len(named) // 3)
-    return figure.update_layout(
-        template=themes.template(themes.named(theme)),
-        title=text,
-        width=WIDTH,
-        height=HEIGHT + top + legend,
-        margin={"l": 64, "r": 24, "t": top, "b": 56 + legend},
-        legend={"orientation": "h", "y": -56 / (HEIGHT - 56), "yanchor": "top"},
-        xaxis={"title": {"text": "layer"}, "showgrid": False, "dtick": -(-n_layers // 12)},
-        yaxis={"title": {"text": "share of the sum, %"}, "rangemode": "tozero"},
-    )
+    across = {"title": {"text": "layer"}, "showgrid": False, "dtick": -(-n_layers // 12)}
+    heading = "Share of each layer" if title is None else title
+    _frame(figure, heading, theme, 100 / n_layers, across, "share of the sum, %", 30 * (1 + len(named) // 3))
+    return figure
 
 
 def at_depths(
@@ -92,18 +83,27 @@ def at_depths(
             ],
             hoverinfo="text",
         )  # fmt: skip
-    figure.add_hline(y=1, line={"dash": "dash", "width": 1})
-    text, top = themes.title("Share of each layer by depth" if title is None else title, WIDTH)
-    legend = 24 * len(scores)
-    return figure.update_layout(
+    across = {"title": {"text": "relative depth"}, "showgrid": False, "range": [0, 1]}
+    heading = "Share of each layer by depth" if title is None else title
+    _frame(figure, heading, theme, 1, across, "times an even share", 24 * len(scores))
+    return figure
+
+
+def _frame(
+    figure: go.Figure, heading: str, theme: str, even: float, across: dict[str, Any], upwards: str, legend: int
+) -> None:
+    """The dashed line of an even share, and the layout with room below for a legend of so many pixels."""
+    figure.add_hline(y=even, line={"dash": "dash", "width": 1})
+    text, top = themes.title(heading, WIDTH)
+    figure.update_layout(
         template=themes.template(themes.named(theme)),
         title=text,
         width=WIDTH,
         height=HEIGHT + top + legend,
         margin={"l": 64, "r": 24, "t": top, "b": 56 + legend},
         legend={"orientation": "h", "y": -56 / (HEIGHT - 56), "yanchor": "top"},
-        xaxis={"title": {"text": "relative depth"}, "showgrid": False, "range": [0, 1]},
-        yaxis={"title": {"text": "times an even share"}, "rangemode": "tozero"},
+        xaxis=across,
+        yaxis={"title": {"text": upwards}, "rangemode": "tozero"},
     )
 
 

@@ -12,39 +12,17 @@ import time
 from pathlib import Path
 
 import pytest
-from headcount_runs import all_said, run
+from headcount_runs import SMALL_STUDY, all_said, run
 
 from results import open_run
 
-CONFIG = """
-model = "tiny-opt"
-sequences = 2
-examples = 4
-head_percents = [50]
-ffn_percents = [50]
-grid_head_percents = [50]
-grid_ffn_percents = [50]
-random_percents = [50]
-random_seeds = [0]
-rankings = ["own", "mean"]
-
-[[tasks]]
-names = ["key_value", "plural"]
-limit = 6
-grid = true
-
-[[tasks]]
-names = ["antonym"]
-limit = 6
-random = true
-"""
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # more of them change the last digits
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("clusters")
-    (made / "study.toml").write_text(CONFIG)
+    (made / "study.toml").write_text(SMALL_STUDY)
     return made
 
 
