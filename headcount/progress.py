@@ -29,7 +29,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # else rich before 15 leaves an empty line
+            self._bar.stop()
 
     def expect(self, steps: int) -> None:
         """Say how many steps there are."""
