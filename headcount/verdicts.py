@@ -9,6 +9,9 @@ from math import isnan, nan
 from statistics import fmean
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
 from results import Accuracy, HeadScores, PruningCurve, PruningGrid, Table
 
 TOLERANCE = 0.05
@@ -24,7 +27,7 @@ class Findings:
 
     Attributes:
         results: Every result of the run, by name.
-        settings: Tasks by number of shots, unseen ones apart.
+        settings: Tasks by number of shots.
         unseen: The tasks that the means are not over.
     """
 
@@ -73,10 +76,7 @@ def better_than_random(component: str) -> Callable[[Findings], Judgement]:
         own, random = findings.curves(component, "own"), findings.curves(component, "random")
         gains, errors, names = [], [], []
         for name in own.keys() & random.keys():
-            for percent in set(own[name].percents) & set(random[name].percents) - {0.0}:
-                mine = own[name].correct[:, own[name].percents.index(percent)].mean(0)
-                theirs = random[name].correct[:, random[name].percents.index(percent)].mean(0)
-                difference = mine - theirs
+            for difference in _differences(own[name], random[name]):
                 gains.append(float(difference.mean()))
                 errors.append(float(difference.std() / len(difference) ** 0.5))
                 names.append(name)
@@ -195,21 +195,27 @@ def across_shots(findings: Findings) -> Judgement:
 
 def unseen(findings: Findings) -> Judgement:
     """Whether the mean ranking does as well as its own on a task that it does not contain."""
+    own, mean = findings.curves("heads", "own"), findings.curves("heads", "mean")
     found = []
-    for name in findings.able():
-        if name.rsplit(".", 1)[0] in findings.unseen:
-            own = findings.results.get(f"pruning/heads/{name}.own")
-            mean = findings.results.get(f"pruning/heads/{name}.mean")
-            if isinstance(own, PruningCurve) and isinstance(mean, PruningCurve):
-                difference = (own.correct - mean.correct)[:, 1:].mean((0, 1))
-                found.append((float(difference.mean()), float(difference.std() / len(difference) ** 0.5)))
+    for name in own.keys() & mean.keys():
+        if name.rsplit(".", 1)[0] in findings.unseen and (common := _differences(own[name], mean[name])):
+            # By document first: the same ones stand behind every step.
+            difference = torch.stack(common).mean(0)
+            found.append((float(difference.mean()), float(difference.std() / len(difference) ** 0.5)))
     if not found:
-        return _unknown("no unseen task that the model can do was pruned by both rankings")
+        return _unknown("no unseen task that the model can do was pruned by both rankings at the same steps")
     loss, error = fmean(one for one, _ in found), _mean_error(error for _, error in found)
     return _at_most(loss, error, TOLERANCE), (
         f"by the mean ranking accuracy is lower by {loss:.3f} ± {error:.3f} than by the task's own, in the mean over "
         "steps"
     )
+
+
+def _differences(a: PruningCurve, b: PruningCurve) -> list[Tensor]:
+    """For each step that two curves have in common, how much more often a document is answered rightly in the first."""
+    common = sorted(set(a.percents) & set(b.percents) - {0.0})
+    first, second = ([curve.correct[:, curve.percents.index(at)].mean(0) for at in common] for curve in (a, b))
+    return [mine - theirs for mine, theirs in zip(first, second, strict=True)]
 
 
 def few_do_both(findings: Findings) -> Judgement:

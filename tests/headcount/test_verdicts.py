@@ -19,11 +19,13 @@ def answered(right, chance=0.25):
     return Accuracy(right / N, error, N, chance, float("nan"), correct, filler, filler, filler)
 
 
-def curve(*right, component="heads"):
-    """A curve on which so many of the first documents are right at 0, 20 and 70 %."""
+def curve(*right, component="heads", percents=(0, 20, 70)):
+    """A curve on which so many of the first documents are right at each percent."""
     correct = torch.stack([(torch.arange(N) < one).float() for one in right])[None]
-    steps, order = ((0, 20, 70), (0, 2, 7), (0, 2, 7)), torch.arange(10)[None]
-    return PruningCurve(component, "static", *steps, (0,), order, correct, correct, correct, 0.25, float("nan"))
+    counts, order = tuple(percent // 10 for percent in percents), torch.arange(10)[None]
+    return PruningCurve(
+        component, "static", percents, counts, counts, (0,), order, correct, correct, correct, 0.25, float("nan")
+    )
 
 
 def findings(**results):
@@ -54,6 +56,18 @@ def test_a_ranking_must_beat_chance():
     assert verdicts.better_than_random("heads")(found)[0] == "holds"
     found.results["pruning/heads/piqa.0shot.own"] = curve(80, 50, 30)
     assert verdicts.better_than_random("heads")(found)[0] == "undecided"
+
+
+@pytest.mark.parametrize(("by_mean", "verdict"), [(80, "holds"), (60, "does not hold"), (77, "undecided")])
+def test_an_unseen_task_is_judged_at_the_steps_that_both_rankings_have(by_mean, verdict):
+    found = Findings({"accuracy/piqa.0shot": answered(80)}, {0: ["piqa"]}, ["piqa"])
+    found.results["pruning/heads/piqa.0shot.own"] = curve(80, 80, 80)
+    found.results["pruning/heads/piqa.0shot.mean"] = curve(80, by_mean, percents=(0, 70))
+    found_verdict, evidence = verdicts.unseen(found)
+    assert found_verdict == verdict
+    assert f"lower by {(80 - by_mean) / 100:.3f}" in evidence
+    found.results["pruning/heads/piqa.0shot.mean"] = curve(80, by_mean, percents=(0, 50))
+    assert verdicts.unseen(found)[0] == "undecided"
 
 
 def layers(*shares):
