@@ -281,16 +281,17 @@ def more_with_shots(findings: Findings) -> Judgement:
 
 
 def tasks_differ(findings: Findings) -> Judgement:
-    """Whether importance agrees with prefix matching more on some task than on another."""
+    """Whether importance agrees with prefix matching more on some task that the model can do than on another."""
+    able = findings.able()
     rows = [
         row | {"task": f"{row['task']} at {shots} shots"}
         for shots in findings.settings
         for row in findings.rows(f"analyses/agreement.{shots}shot")
-        if row["score"] == "prefix_matching" and row["task"] != "mean"
+        if row["score"] == "prefix_matching" and f"{row['task']}.{shots}shot" in able
     ]
     known = [row for row in rows if not isnan(row["low"])]
     if len(known) < 2:
-        return _unknown("needs two tasks with intervals")
+        return _unknown("needs two tasks that the model can do, with intervals")
     lowest, highest = min(known, key=lambda row: row["rho"]), max(known, key=lambda row: row["rho"])
     verdict: Verdict = "holds" if highest["low"] > lowest["high"] else "undecided"
     return verdict, (

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from results import HeadScores, InputError, Run, Table, open_run
 from results.files import write_whole
-from viz import contents, facts, kept, study, tables, words
+from viz import contents, facts, kept, removed, study, tables, words
 from viz.against import COLUMNS, PREFIX, Against, set_against
 from viz.curves import loss_by_repeat
 from viz.layers import ffn_importance
@@ -93,6 +93,7 @@ def _page(run: Run, found: contents.Contents, pair: Against | None) -> dict[str,
         "against": pair,
         "agreement_columns": COLUMNS,
         "claims": study.claims(found.everything),
+        "reaches": removed.reaches(found.everything),
         "provenance": tables.provenance(run, found),
         **shared(found, figures),
     }

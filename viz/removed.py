@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from results import PruningCurve, PruningGrid, Result
 from viz import words
@@ -35,6 +36,46 @@ def curves(everything: Mapping[str, Result]) -> list[View]:
         if match["ranking"] in RANKINGS:
             groups.setdefault((setting, match["part"]), {})[match["ranking"]] = curve
     return [_curves(*key, groups[key]) for key in sorted(groups, key=lambda key: (key[0].order, key[1] != "heads"))]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far parts of one kind can be removed along a task's own ranking without a loss that shows.
+
+    Attributes:
+        part: `"heads"` or `"FFNs"`.
+        n: For how many tasks and numbers of shots that the model can do this was measured.
+        least: The smallest share, in percent, and where.
+        most: The largest share, and where.
+    """
+
+    part: str
+    n: int
+    least: tuple[str, str]
+    most: tuple[str, str]
+
+
+def reaches(everything: Mapping[str, Result]) -> list[Reach]:
+    """For heads and for FFNs, the last step before accuracy lies below the whole model's by two paired standard errors.
+
+    Tasks that the whole model cannot do say nothing of it and are left out.
+    """
+    found: dict[str, list[tuple[float, str]]] = {}
+    for match, curve in matched(everything, CURVE, PruningCurve):
+        if match["ranking"] == "own" and curve.beats_guessing:
+            title = Setting(match["task"], int(match["shots"])).title
+            found.setdefault(match["part"], []).append((_reach(curve), title))
+    ends = {part: (min(one), max(one)) for part, one in found.items()}
+    return [
+        Reach(PARTS[part], len(found[part]), *((f"{percent:g}", title) for percent, title in ends[part]))
+        for part in PARTS
+        if part in found
+    ]
+
+
+def _reach(curve: PruningCurve) -> float:
+    worse = (curve.drop - 2 * curve.drop_stderr > 0).tolist()
+    return max(percent for step, percent in enumerate(curve.percents) if not any(worse[: step + 1]))
 
 
 def _curves(setting: Setting, part: str, found: Mapping[str, PruningCurve]) -> View:

@@ -103,3 +103,18 @@ def test_every_claim_has_a_verdict_on_an_empty_run():
         verdict, evidence = claim.judge(Findings({}, {0: ["piqa"]}, []))
         assert verdict == "undecided", claim.text
         assert evidence
+
+
+def test_tasks_that_the_model_cannot_do_are_not_compared_in_their_reliance():
+    def agrees(task, rho):
+        return {"task": task, "score": "prefix_matching", "rho": rho, "low": rho - 0.05, "high": rho + 0.05}
+
+    table = Table.of([agrees("piqa", 0.1), agrees("copa", 0.5), agrees("wic", 0.9)])
+    found = Findings({"analyses/agreement.0shot": table}, {0: ["piqa", "copa", "wic"]}, [])
+    found.results.update({f"accuracy/{task}.0shot": answered(80) for task in ("piqa", "copa")})
+    found.results["accuracy/wic.0shot"] = answered(30)
+    verdict, evidence = verdicts.tasks_differ(found)
+    assert verdict == "holds"
+    assert "wic" not in evidence
+    del found.results["accuracy/copa.0shot"]
+    assert verdicts.tasks_differ(found)[0] == "undecided"

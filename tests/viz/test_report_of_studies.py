@@ -8,14 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from made_runs import HOSTILE, add_attention, add_importance, make_run
 from made_studies import add_study
 from pages import text_of
 from playwright.sync_api import BrowserContext, Page, expect
 
 import viz
-from results import InputError, Run, Table
-from viz import kept, study
+from results import InputError, PruningCurve, Run, Table
+from viz import kept, removed, study
 
 SECTIONS = [
     "pruning",
@@ -177,3 +178,25 @@ def test_a_study_of_the_largest_model_stays_small(tmp_path: Path) -> None:
     levels = base64.b64decode(json.loads(gzip.decompress(base64.b64decode(about)))["levels"])
     assert levels.count(kept.WHOLE) >= kept.ALWAYS
     assert levels.count(kept.STRONGEST) > 50
+
+
+def _answers(*right: int, chance: float = 0.25) -> PruningCurve:
+    """A curve on which so many of the first of 40 documents are right at 0, 10, 20 ... %."""
+    correct = torch.stack([(torch.arange(40) < one).float() for one in right])[None]
+    percents = tuple(10 * step for step in range(len(right)))
+    measured = (torch.arange(10)[None], correct, correct, correct, chance, float("nan"))
+    return PruningCurve("heads", "static", percents, percents, percents, (0,), *measured)
+
+
+def test_the_summary_says_how_many_can_go(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", 6, 4)
+    run.save("pruning/heads/piqa.0shot.own", _answers(36, 36, 20, 36))  # what comes back after a loss does not count
+    run.save("pruning/heads/copa.5shot.own", _answers(36, 36, 36, 35))
+    run.save("pruning/heads/wic.0shot.own", _answers(11, 11, 11, 11))  # at chance
+    (found,) = removed.reaches(dict(run))
+    assert (found.part, found.n, found.least, found.most) == (
+        "heads", 2, ("10", "piqa, 0 shots"), ("30", "copa, 5 shots"),
+    )  # fmt: skip
+    text = text_of(viz.report(run, tmp_path / "report.html"))
+    assert "Of the heads, least important first, 10 % (piqa, 0 shots) to 30 % (copa, 5 shots) can go before" in text
+    assert not removed.reaches({})
