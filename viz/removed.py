@@ -45,12 +45,14 @@ class Reach:
     Attributes:
         part: `"heads"` or `"FFNs"`.
         n: For how many tasks and numbers of shots that the model can do this was measured.
+        middle: The share, in percent, that at least half of them can do without.
         least: The smallest share, in percent, and where.
         most: The largest share, and where.
     """
 
     part: str
     n: int
+    middle: str
     least: tuple[str, str]
     most: tuple[str, str]
 
@@ -65,12 +67,12 @@ def reaches(everything: Mapping[str, Result]) -> list[Reach]:
         if match["ranking"] == "own" and curve.beats_guessing:
             title = Setting(match["task"], int(match["shots"])).title
             found.setdefault(match["part"], []).append((_reach(curve), title))
-    ends = {part: (min(one), max(one)) for part, one in found.items()}
-    return [
-        Reach(PARTS[part], len(found[part]), *((f"{percent:g}", title) for percent, title in ends[part]))
-        for part in PARTS
-        if part in found
-    ]
+    return [_reached(part, sorted(found[part])) for part in PARTS if part in found]
+
+
+def _reached(part: str, found: Sequence[tuple[float, str]]) -> Reach:
+    (least, most), middle = (found[0], found[-1]), found[(len(found) - 1) // 2]
+    return Reach(PARTS[part], len(found), f"{middle[0]:g}", (f"{least[0]:g}", least[1]), (f"{most[0]:g}", most[1]))
 
 
 def _reach(curve: PruningCurve) -> float:

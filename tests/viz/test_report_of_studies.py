@@ -194,9 +194,9 @@ def test_the_summary_says_how_many_can_go(tmp_path: Path) -> None:
     run.save("pruning/heads/copa.5shot.own", _answers(36, 36, 36, 35))
     run.save("pruning/heads/wic.0shot.own", _answers(11, 11, 11, 11))  # at chance
     (found,) = removed.reaches(dict(run))
-    assert (found.part, found.n, found.least, found.most) == (
-        "heads", 2, ("10", "piqa, 0 shots"), ("30", "copa, 5 shots"),
-    )  # fmt: skip
+    assert (found.part, found.n, found.middle) == ("heads", 2, "10")
+    assert (found.least, found.most) == (("10", "piqa, 0 shots"), ("30", "copa, 5 shots"))
     text = text_of(viz.report(run, tmp_path / "report.html"))
-    assert "Of the heads, least important first, 10 % (piqa, 0 shots) to 30 % (copa, 5 shots) can go before" in text
+    assert "Least important first, 10 % of the heads can go before accuracy" in text
+    assert "least 10 % (piqa, 0 shots), most 30 % (copa, 5 shots)" in text
     assert not removed.reaches({})
