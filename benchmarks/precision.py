@@ -34,9 +34,10 @@ def row(what: str, exact: Any, rounded: Any) -> str:
     if what.startswith("accuracy"):
         gone = (exact.gold_log_p - rounded.gold_log_p).abs()
         return f"| {what} | {exact.value:.3f} | {rounded.value:.3f} | log p: {gone.max():.1e} | {gone.mean():.1e} | |"
-    away, rho = (exact.values - rounded.values).abs(), spearman(exact, rounded, resamples=0).rho
+    away, n = (exact.values - rounded.values).abs(), exact.values.numel()
+    rho = f"{spearman(exact, rounded, resamples=0).rho:.4f}" if n > 2 else ""
     highest = f"{exact.values.max():.3g} | {rounded.values.max():.3g}"
-    return f"| {what} | {highest} | {away.max():.1e} | {away.mean():.1e} | {rho:.4f} |"
+    return f"| {what} | {highest} | {away.max():.1e} | {away.mean():.1e} | {rho} |"
 
 
 def main() -> None:
