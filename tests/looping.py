@@ -1,0 +1,64 @@
+"""Runs one small study after another in one process, and says what each leaves behind: open files and memory.
+
+python tests/looping.py --minutes 120
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from itertools import count, islice, takewhile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import torch
+from headcount_runs import SMALL_STUDY
+
+from headcount.cli import main
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+TOLD = 100  # studies to a line
+
+
+class Left(NamedTuple):
+    """What the process holds after a study."""
+
+    files: int
+    megabytes: float
+
+
+def studies(folder: Path) -> Iterator[Left]:
+    """One study after another, each in a run directory of its own that is removed afterwards."""
+    (folder / "study.toml").write_text(SMALL_STUDY)
+    for number in count():
+        with chdir(folder), (folder / "said").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+            main(["study", "study.toml", "--out", f"run{number}"])
+            main(["report", f"run{number}", "--output", "report.html"])
+        shutil.rmtree(folder / f"run{number}")
+        resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+        yield Left(len(os.listdir("/proc/self/fd")), resident / 1e6)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=120)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    end = began + parsed().minutes * 60
+    with TemporaryDirectory() as made:
+        timely = takewhile(lambda _: time.monotonic() < end, studies(Path(made)))
+        for number, some in enumerate(iter(lambda: list(islice(timely, TOLD)), []), start=1):
+            files, memory = {one.files for one in some}, [one.megabytes for one in some]
+            print(
+                f"{(time.monotonic() - began) / 60:.0f} min, {number * TOLD} studies: {files} open files, "
+                f"{statistics.median(memory):.0f} MB, at most {max(memory):.0f} MB",
+                flush=True,
+            )
