@@ -2,9 +2,12 @@
 
 import os
 
+# Two threads stall at barriers on the tiny tensors of most tests, and with a worker on every core, so do those of a
+# process that a test starts. Before torch, which reads it once.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import beartype  # noqa: F401 - must come before nnsight, which mounts a method on every object
 import pytest
-import torch
 from jaxtyping import install_import_hook
 
 # Shapes and types in signatures are checked on the modules that are pure mathematics. (nnsight reads the source of
@@ -12,9 +15,6 @@ from jaxtyping import install_import_hook
 PURE = [f"induction.{name}" for name in ("sequences", "prefix", "pattern")]
 PURE += ["importance.ranks"]
 install_import_hook(PURE, "beartype.beartype")
-
-# Two threads stall at barriers on the tiny tensors of most tests.
-torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,8 +16,6 @@ from headcount_runs import SMALL_STUDY, all_said, run
 
 from results import open_run
 
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # more of them change the last digits
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -33,7 +31,7 @@ def study(out, *options):
 @pytest.fixture(scope="module")
 def alone(folder):
     """What one process finds, on one thread, as each of several has."""
-    subprocess.run(study("alone"), cwd=folder, check=True, capture_output=True, env=ONE_THREAD)
+    subprocess.run(study("alone"), cwd=folder, check=True, capture_output=True)
     return all_said(folder / "alone")
 
 
@@ -92,7 +90,7 @@ def written(run):
 def test_shares_at_the_same_time_and_one_after_the_other_end_in_the_same_results(folder, alone, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     shares = [
-        subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, env=ONE_THREAD)
+        subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
         for command in (study("together", "--shard", f"{number}/2") for number in (1, 2))
     ]
     for share in shares:
@@ -116,10 +114,7 @@ import json, subprocess, sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
-import torch
 from headcount.cli import main
-
-torch.set_num_threads(1)
 
 def mount(options):
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", "disk"], check=True)
