@@ -36,14 +36,20 @@ def correlations(everything: Mapping[str, Result]) -> list[View]:
             mine = of_kind(rows, kind)
             if mine:
                 title = f"{PARTS[match['part']]}, {at_shots(match['shots'])}{f' ({said})' if said else ''}"
-                views.append(_correlation(title, match["part"], mine, _order(everything, match["shots"], mine)))
+                caption = f"{said or 'Rank correlation'} over {mine[0]['n']} {PARTS[match['part']]}"
+                views.append(_correlation(title, caption, mine, _order(everything, match["shots"], mine)))
     return views
 
 
-def _correlation(title: str, part: str, rows: Rows, order: Sequence[str]) -> View:
+def _correlation(title: str, caption: str, rows: Rows, order: Sequence[str]) -> View:
     cells = [[f"{row['a']} and {row['b']}", *_correlated(row), f"{row['p_value']:.1e}"] for row in rows]
-    caption = f"Rank correlation over {rows[0]['n']} {PARTS[part]}"
-    return View(title, rank_correlation(rows, order=order, title=""), caption, ("tasks", *CORRELATED, "p"), cells)
+    return View(
+        title,
+        rank_correlation(rows, order=order, title=""),
+        caption[0].upper() + caption[1:],
+        ("tasks", *CORRELATED, "p, of none"),
+        cells,
+    )
 
 
 def _correlated(row: Mapping[str, Any]) -> list[str]:

@@ -1,8 +1,8 @@
 """The numbers behind the report's sentences; the words around them are the template's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import inf, nan
 
 import numpy as np
 import torch
@@ -99,6 +99,37 @@ def above(*maps: HeadScores) -> int:
     return int(torch.stack([scores.values > THRESHOLD for scores in maps]).all(0).sum())
 
 
+def highest(scores: HeadScores) -> list[str]:
+    """The names of the heads above the threshold, the highest first, and no more than the first few."""
+    return [scores.label(*place) for *place, value in scores.top(FIRST) if value > THRESHOLD]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The heads that score higher in both halves of induction than every head with random weights.
+
+    Attributes:
+        count: How many there are.
+        first: The first few by the worse of their two ranks: name, and ranks in prefix matching and copying.
+    """
+
+    count: int
+    first: Sequence[tuple[str, tuple[int, int]]]
+
+
+def beyond_random(found: Contents) -> Learnt | None:
+    """Heads beyond random weights in prefix matching and in copying; None without both scores and their controls."""
+    measures = ("prefix_matching", "copying")
+    if not all(measure in found.maps and measure in found.control for measure in measures):
+        return None
+    maps = [found.maps[measure] for measure in measures]
+    random = [found.control[measure].values.nan_to_num(-inf).max() for measure in measures]
+    beyond = (maps[0].values > random[0]) & (maps[1].values > random[1])
+    prefix, copying = (ranks(scores) for scores in maps)
+    both = sorted((tuple(place) for place in beyond.nonzero().tolist()), key=lambda at: max(prefix[at], copying[at]))
+    return Learnt(len(both), [(maps[0].label(*place), (prefix[place], copying[place])) for place in both[:NAMED]])
+
+
 def controls(maps: Mapping[str, HeadScores], random: Mapping[str, HeadScores]) -> list[Control]:
     """The model beside random weights, for each measure that has both."""
     return [_control(measure, scores, random[measure]) for measure, scores in maps.items() if measure in random]
@@ -128,7 +159,7 @@ def without_verdict(found: Contents, setting: Setting, scores: HeadScores | Laye
         setting: A task or a mean over tasks.
         scores: What was measured there; a mean's provenance lists its tasks.
     """
-    names = _tasks(scores.provenance.get("tasks")) if setting.is_mean else [setting.task]
+    names = tasks_of(scores) if setting.is_mean else [setting.task]
     measured = {name: found.accuracy.get(Setting(name, setting.shots)) for name in names}
     return [name for name, accuracy in measured.items() if accuracy is not None and not accuracy.beats_guessing]
 
@@ -140,8 +171,9 @@ def most_important(found: Contents) -> list[tuple[Setting, Strongest]]:
     return [(setting, head["head_importance"]) for setting, head in best if head]
 
 
-def _tasks(listed: object) -> list[str]:
+def tasks_of(mean: HeadScores | LayerScores) -> list[str]:
     """The tasks that a mean's provenance lists, as names or as entries with a name; a file may hold anything there."""
+    listed = mean.provenance.get("tasks")
     entries = listed if isinstance(listed, list) else []
     names = [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
     return [name for name in names if isinstance(name, str)]

@@ -21,11 +21,11 @@ RANKINGS = {
     "recomputed": "its own, ranked again at each step",
     "random": "random orders",
 }
-SPREAD = " (± spread)"
 AT_CHANCE = (
-    "No verdict: at chance. The whole model does not exceed guessing and the most frequent answer by two standard "
-    "errors, so what removal costs cannot be told."
+    "No verdict: not above chance. The whole model does not exceed guessing and the most frequent answer by two "
+    "standard errors, so what removal costs cannot be told."
 )
+NO_CONTROL = "No random orders were removed here: whether the rankings tell anything, this figure does not say."
 
 
 def curves(everything: Mapping[str, Result]) -> list[View]:
@@ -48,6 +48,7 @@ class Reach:
         middle: The share, in percent, that at least half of them can do without.
         least: The smallest share, in percent, and where.
         most: The largest share, and where.
+        each: Every task and number of shots, its share, the accuracy of the whole model, and chance.
     """
 
     part: str
@@ -55,6 +56,7 @@ class Reach:
     middle: str
     least: tuple[str, str]
     most: tuple[str, str]
+    each: tuple[tuple[str, ...], ...]
 
 
 def reaches(everything: Mapping[str, Result]) -> list[Reach]:
@@ -62,17 +64,20 @@ def reaches(everything: Mapping[str, Result]) -> list[Reach]:
 
     Tasks that the whole model cannot do say nothing of it and are left out.
     """
-    found: dict[str, list[tuple[float, str]]] = {}
+    found: dict[str, list[tuple[float, str, PruningCurve]]] = {}
     for match, curve in matched(everything, CURVE, PruningCurve):
         if match["ranking"] == "own" and curve.beats_guessing:
             title = Setting(match["task"], int(match["shots"])).title
-            found.setdefault(match["part"], []).append((_reach(curve), title))
-    return [_reached(part, sorted(found[part])) for part in PARTS if part in found]
+            found.setdefault(match["part"], []).append((_reach(curve), title, curve))
+    return [_reached(part, sorted(found[part], key=lambda one: one[:2])) for part in PARTS if part in found]
 
 
-def _reached(part: str, found: Sequence[tuple[float, str]]) -> Reach:
-    (least, most), middle = (found[0], found[-1]), found[(len(found) - 1) // 2]
-    return Reach(PARTS[part], len(found), f"{middle[0]:g}", (f"{least[0]:g}", least[1]), (f"{most[0]:g}", most[1]))
+def _reached(part: str, found: Sequence[tuple[float, str, PruningCurve]]) -> Reach:
+    each = tuple(
+        (title, f"{percent:g}", _accuracy(curve, 0), words.number(curve.chance)) for percent, title, curve in found
+    )
+    (least, most), middle = (each[0], each[-1]), each[len(each) // 2]
+    return Reach(PARTS[part], len(each), middle[1], (least[1], least[0]), (most[1], most[0]), each)
 
 
 def _reach(curve: PruningCurve) -> float:
@@ -84,14 +89,18 @@ def _curves(setting: Setting, part: str, found: Mapping[str, PruningCurve]) -> V
     named = {said: found[ranking] for ranking, said in RANKINGS.items() if ranking in found}
     first = next(iter(named.values()))
     kept = f"{PARTS[part]} removed"
-    others = [f"by {name}{SPREAD if len(curve.seeds) > 1 else ''}" for name, curve in list(named.items())[1:]]
+    others = [
+        f"by {name}{f' ({orders}, ± spread)' if (orders := len(curve.seeds)) > 1 else ''}"
+        for name, curve in list(named.items())[1:]
+    ]
+    notes = ["" if first.beats_guessing else AT_CHANCE, "" if "random" in found else NO_CONTROL]
     return View(
         f"{setting.title}: {PARTS[part]}",
         pruning_curve(named, title=""),
         f"Accuracy ± standard error by {next(iter(named))}, n = {first.n}; then the accuracy by other rankings",
         ("% removed", kept, "parameters", "accuracy", "drop", "log p lost, nats", *others),
         _rows(list(named.values())),
-        "" if first.beats_guessing else AT_CHANCE,
+        " ".join(filter(None, notes)),
     )
 
 

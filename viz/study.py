@@ -41,8 +41,9 @@ def sections(everything: Mapping[str, Result]) -> list[Section]:
             "correlations",
             "Do tasks agree?",
             "The rank correlation of every two tasks' importance, and of each with the mean over tasks.",
-            "1 is the same order, 0 none in common. On hover: the 95 % interval for other examples, and what the "
-            "layers alone would give.",
+            "1 is the same order, 0 none in common. The interval is that for other examples. Layers alone is what the "
+            "same values give when heads change places inside their layer; p is against no correlation at all, which "
+            "is less to ask.",
             "Noise lowers a correlation: reliability, further down, says how far a task agrees with itself. The "
             "argsort variant is not a rank correlation; it is kept for comparison with published numbers.",
             compared.correlations(everything),

@@ -14,6 +14,7 @@ from viz.contents import Contents, Setting
 
 HIGHEST = 12
 FULL = 8  # more results than this, and each one's own provenance is folded
+PRINTED = 80  # more than this, and it is not printed: two results fill a sheet
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def task_rows(accuracy: Mapping[Setting, Accuracy]) -> list[list[str]]:
             words.measured(result.value, result.stderr),
             *(words.number(blind) for blind in (result.chance, result.majority)),
             *(str(count) for count in (result.n, result.cut)),
-            "above chance" if result.beats_guessing else "no verdict: at chance",
+            "above chance" if result.beats_guessing else "no verdict: not above chance",
         ]
         for setting, result in accuracy.items()
     ]

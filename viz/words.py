@@ -47,7 +47,7 @@ READINGS: Mapping[str, Reading] = MappingProxyType(
             measures="Among the tokens in view that a head's own output makes likelier than their mean, the share of "
             "that gain which falls to the token it attends to most.",
             reading="Bright heads write what they read: at 1 only the token attended to gains, at 0 it gains nothing. "
-            "An induction head is bright here too.",
+            "An induction head is bright here too, by this map's own scale.",
             caveat="The head is judged on the embeddings alone; behind the layers below it, it may do something else.",
         ),
         "copying_published": Reading(
@@ -62,7 +62,8 @@ READINGS: Mapping[str, Reading] = MappingProxyType(
             measures="How much the loss on a task's gold continuations would change, to first order, if a head's "
             "output went to zero.",
             reading="Bright heads carry more of the prediction: 0 is a head without which, to first order, nothing "
-            "changes. The unit is that of the loss for each token read, so only heads of one map compare.",
+            "changes. The unit is nats of loss for each token that the model reads, prompt and continuation, so only "
+            "heads of one map compare.",
             caveat="Gradients give a first-order estimate for each head alone, on the gold continuations of these "
             "documents and prompts. No head was removed, and what is lost when several go together is not in it.",
         ),

@@ -1,5 +1,6 @@
 """What gets installed is what is there."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -42,3 +43,15 @@ def test_the_linters_see_every_package():
     packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert PROJECT["tool"]["mypy"]["packages"] == packages
     assert set(PROJECT["tool"]["importlinter"]["root_packages"]) == set(packages)
+
+
+def test_no_version_with_a_known_hole_is_allowed():
+    """The bounds that SECURITY.md gives reasons for are those that are installed by."""
+    told = dict(
+        re.findall(r"^\| (\S+)(?: \(extra\))? \| ([\d.]+) \|", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+    )
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    asked = [one for some in (PROJECT["project"]["dependencies"], *extras) for one in some]
+    bounds = {re.split("[<>=]", one)[0]: re.split("[,<]", one.partition(">=")[2])[0] for one in asked}
+    assert len(told) >= 5
+    assert {name: bounds[name] for name in told} == told

@@ -36,7 +36,7 @@ def test_the_summary_says_what_was_found(page: Path) -> None:
     assert "It has 30 layers of 9 attention heads, 270 in all." in text
     assert "The strongest prefix-matching head is L2H1: 0.938 ± 0.024 (mean ± standard error, n = 100)." in text
     assert "The strongest copying head is L1H0: 0.938 ± 0.024" in text
-    assert "1 of 270 heads score above 0.5 in prefix matching, 1 in copying, 0 in both." in text
+    assert "1 of 270 heads score above 0.5 in prefix matching (L2H1), 1 in copying, 0 in both." in text
     assert "the highest prefix matching score is 0.031 (L0H0)" in text
     assert "goes from 10.500 ± 0.200 nats per token the first time to 1.000 ± 0.100 the last time" in text
     assert "Late minus early it is -9.500 ± 0.125: the model learns from its context." in text

@@ -20,7 +20,7 @@ from viz.contents import Setting
 
 MEASURES_HEADS = "headcount importance --task piqa --shots 0 --out DIR"
 MEASURES_FFNS = "headcount ffn --task piqa --shots 0 --out DIR"
-NO_VERDICT = "No verdict: at chance."
+NO_VERDICT = "No verdict: not above chance."
 
 
 def part(source: str, choice: str) -> str:
@@ -41,7 +41,7 @@ def empty(tmp_path: Path) -> Run:
 def test_the_summary_names_the_most_important_heads(source: str) -> None:
     text = text_of(source)
     assert "The most important heads: L3H1 for piqa, 0 shots (1.50e-3 ± 0.15e-3, n = 100); L4H0 for wic" in text
-    assert "L4H0 for wic, 5 shots (1.50e-3 ± 0.15e-3, n = 100, no verdict: at chance)." in text
+    assert "L4H0 for wic, 5 shots (1.50e-3 ± 0.15e-3, n = 100, no verdict: not above chance)." in text
     assert re.search(r"Of the 10 most important heads \(mean over tasks, 0 shots\), \d+ (is|are) among", text)
     assert "of 10 heads drawn at random, 0.4 would be." in text
     assert "Not everything was measured" not in text
@@ -51,7 +51,7 @@ def test_the_summary_names_the_most_important_heads(source: str) -> None:
 def test_tasks_stand_with_their_verdicts(source: str) -> None:
     text = text_of(source)
     assert "piqa 0 0.640 ± 0.034 0.500 n/a 200 0 above chance" in text
-    assert "wic 5 0.505 ± 0.035 0.500 n/a 200 0 no verdict: at chance" in text
+    assert "wic 5 0.505 ± 0.035 0.500 n/a 200 0 no verdict: not above chance" in text
 
 
 def test_important_heads_stand_beside_their_scores_as_induction_heads(needs_run: Run, source: str) -> None:
@@ -105,7 +105,7 @@ def test_what_is_at_chance_says_so_where_its_importance_stands(source: str) -> N
     for kind in ("heads", "ffns"):
         assert NO_VERDICT in part(source, f"{kind}/wic.0shot")
         assert NO_VERDICT not in part(source, f"{kind}/piqa.0shot")
-        assert "No verdict for wic: at chance." in part(source, f"{kind}/mean.0shot")
+        assert "No verdict for wic: not above chance." in part(source, f"{kind}/mean.0shot")
 
 
 def test_the_figures_inside_hold_scores_and_errors_but_no_texts(needs_run: Run, source: str) -> None:
@@ -171,7 +171,7 @@ def test_a_single_document_and_scores_without_errors_are_shown(empty: Run, tmp_p
     empty.save("importance/heads/b.0shot", HeadScores([[nan, nan]], measure="head_importance"))
     empty.save("importance/ffns/a.0shot", LayerScores([nan], provenance={"accuracy": "a lot"}))
     source = viz.report(empty, tmp_path / "report.html").read_text()
-    assert "a 0 1.000 0.500 n/a 1 1 no verdict: at chance" in text_of(source)
+    assert "a 0 1.000 0.500 n/a 1 1 no verdict: not above chance" in text_of(source)
     assert "1 L0H1 2.00e-4 " in part(source, "heads/a.0shot")
     assert part(source, "ffns/a.0shot").endswith(" 0 n/a ")
     assert "whole model" not in source

@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from pages import text_of
 from playwright.sync_api import BrowserContext, Page, expect
 
 import viz
-from results import InputError, PruningCurve, Run, Table
-from viz import kept, removed, study
+from results import HeadScores, InputError, PruningCurve, Run, Table
+from viz import facts, kept, removed, study
+from viz.contents import Contents
 
 SECTIONS = [
     "pruning",
@@ -194,9 +196,30 @@ def test_the_summary_says_how_many_can_go(tmp_path: Path) -> None:
     run.save("pruning/heads/copa.5shot.own", _answers(36, 36, 36, 35))
     run.save("pruning/heads/wic.0shot.own", _answers(11, 11, 11, 11))  # at chance
     (found,) = removed.reaches(dict(run))
-    assert (found.part, found.n, found.middle) == ("heads", 2, "10")
+    assert (found.part, found.n, found.middle) == ("heads", 2, "30")  # one of two is half of them
     assert (found.least, found.most) == (("10", "piqa, 0 shots"), ("30", "copa, 5 shots"))
     text = text_of(viz.report(run, tmp_path / "report.html"))
-    assert "Least important first, 10 % of the heads can go before accuracy" in text
+    assert "Least important first, 30 % of the heads can go before accuracy" in text
     assert "least 10 % (piqa, 0 shots), most 30 % (copa, 5 shots)" in text
+    assert "piqa, 0 shots 10 0.900 ± 0.048 0.250 copa, 5 shots 30 0.900 ± 0.048 0.250" in text
     assert not removed.reaches({})
+
+
+def test_where_no_random_orders_were_removed_the_curves_say_so() -> None:
+    curves = {f"pruning/heads/piqa.0shot.{name}": _answers(36, 36) for name in ("own", "random")}
+    assert [view.note for view in removed.curves(curves)] == [""]
+    del curves["pruning/heads/piqa.0shot.random"]
+    assert [view.note for view in removed.curves(curves)] == [removed.NO_CONTROL]
+
+
+def test_the_summary_names_induction_heads_and_those_beyond_random_weights() -> None:
+    prefix, copying, random = ([0.9, 0.6, 0.0, 0.2], [0.1, 0.2, 0.5, 0.05], [0.05, 0.0, 0.01, 0.1])
+    maps = {"prefix_matching": HeadScores([prefix]), "copying": HeadScores([copying])}
+    assert facts.highest(maps["prefix_matching"]) == ["L0H0", "L0H1"]
+    control = {name: HeadScores([random]) for name in maps}
+    found = Contents(maps, control, None, {}, {}, {}, {})
+    learnt = facts.beyond_random(found)
+    assert learnt is not None
+    assert learnt.count == 1  # L0H0 does not exceed the highest random head in copying: 0.1
+    assert list(learnt.first) == [("L0H1", (2, 2))]
+    assert facts.beyond_random(replace(found, control={})) is None

@@ -272,7 +272,7 @@ def test_sections_have_a_view_for_each_setting_and_part(studied):
     views = sections["pruning"].views
     assert [view.title for view in views] == ["piqa, 0 shots: heads", "wic, 5 shots: FFNs"]
     assert (views[0].note, views[1].note != "") == ("", True)  # 14 of 50 at a chance of 1/4
-    assert views[0].columns[-1] == "by random orders (± spread)"
+    assert views[0].columns[-1] == "by random orders (2, ± spread)"
     assert [row[0] for row in views[0].rows] == ["0", "30", "60"]
     assert [view.title for view in sections["correlations"].views] == [
         "heads, 0 shots",
@@ -294,7 +294,7 @@ def test_choosing_in_the_browser_shows_another_figure_and_hostile_text_stays_tex
     assert plot.get_attribute("data-figure") == "pruning/0"
     page.select_option("#choose-pruning", "pruning/1")
     assert plot.get_attribute("data-figure") == "pruning/1"
-    assert page.locator("#pruning .choice:visible .note").inner_text().startswith("No verdict: at chance")
+    assert page.locator("#pruning .choice:visible .note").inner_text().startswith("No verdict: not above chance")
     assert page.evaluate("document.querySelector('#pruning .plot').data[1].x.length") == 3
     assert said == []
     page.close()

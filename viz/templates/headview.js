@@ -55,9 +55,8 @@ function headView({ stored, heads, said }) {
   function choose(token) {
     chosen = token;
     const weights = weightsOf(token);
-    const most = Math.max(0.05, ...weights.slice(1));
     [...byId("tokens").children].forEach((button, index) => {
-      const strength = 45 * Math.min(1, weights[index] / most);
+      const strength = 45 * weights[index]; // of 1, so that colours of different tokens compare
       button.style.background = `color-mix(in srgb, var(--accent) ${strength.toFixed(1)}%, transparent)`;
       button.setAttribute("aria-pressed", String(index === token));
     });
