@@ -7,6 +7,7 @@ bytes have changed is noticed even where it still parses.
 """
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ from results.errors import InputError
 FORMAT = "headcount"
 SCHEMA = 1
 TEMPORARY = ".tmp"
+TRIES = 100  # to write a file that other processes write at the same time
 ADVICE = dict.fromkeys(
     (errno.ENOSPC, errno.EDQUOT), "free some space and give the same command again: what is finished is kept"
 )
@@ -197,24 +199,40 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         InputError: The path cannot be written.
     """
-    # Opened by hand and not by tempfile, whose files only their owner could read.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        for _ in range(TRIES):
+            if _written(path, data):
+                return
+        raise InputError(f"cannot write {path}: other processes write it, too; let one of them end")
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"cannot write {path}: a file is where a folder must be; choose another path") from error
     except OSError as error:
         advice = ADVICE.get(error.errno or 0, "choose a path that can be written")
         raise InputError(f"cannot write {path}: {error.strerror}; {advice}") from error
+
+
+def _written(path: Path, data: bytes) -> bool:
+    """Writes beside the path and renames; False if another writer of the path took this file for one left behind."""
+    # Opened by hand and not by tempfile, whose files only their owner could read.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except FileNotFoundError:
+        if path.parent.is_dir():
+            return False
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    # What a process that was killed while it wrote has left; one that still writes begins again.
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{8 * '[0-9a-f]'}{TEMPORARY}"):
+        left.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

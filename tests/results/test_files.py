@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -299,6 +300,30 @@ def test_an_interrupted_write_leaves_no_temporary_file(tmp_path: Path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         full_scores().save(tmp_path / "scores.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write_of_the_same_file(tmp_path: Path) -> None:
+    left, others = (
+        tmp_path / ".scores.0123abcd.tmp",
+        [".scores.json.0123abcd.tmp", ".scores.tmp", "scores.0123abcd.tmp"],
+    )
+    for path in (left, *(tmp_path / name for name in others)):
+        path.write_bytes(b"half")
+    full_scores().save(tmp_path / "scores")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["scores", *others])
+
+
+def test_writers_of_one_file_at_the_same_time_all_end_and_leave_one_whole_file(tmp_path: Path) -> None:
+    texts = [str(writer).encode() * 10_000 for writer in range(3)]
+
+    def write_often(text: bytes) -> None:
+        for _ in range(25):
+            files.write_whole(tmp_path / "claims.json", text)
+
+    with ThreadPoolExecutor(len(texts)) as writers:
+        list(writers.map(write_often, texts))
+    assert (tmp_path / "claims.json").read_bytes() in texts
+    assert [path.name for path in tmp_path.iterdir()] == ["claims.json"]
 
 
 def test_the_data_reaches_the_disk_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
