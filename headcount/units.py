@@ -118,5 +118,7 @@ def measure(unit: Unit, run: Run, progress: Progress) -> list[str]:
         say(f"{unit.title}: left out, since {reason}")
         return []
     for name, result in zip(unit.names, results, strict=True):
-        run.save(name, replace(result, provenance=result.provenance | inputs))
+        # Where a process was killed between two of a unit's results, the first ones are there: finished files stay.
+        if not _has(run, name, unit.settings | inputs):
+            run.save(name, replace(result, provenance=result.provenance | inputs))
     return list(unit.names)

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from results.errors import InputError
@@ -256,10 +257,11 @@ def _is_json(path: Path) -> bool:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        # By way of numpy: for torch, safetensors 0.8 keeps two integers of every tensor that it reads for ever.
+        with safetensors.safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(FORMAT)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+            tensors = {name: torch.from_numpy(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no dict
+    except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
         raise damaged(path, f"it is not a whole safetensors file ({error})") from error
     return parse_json(path, text) if text is not None else {}, tensors
 

@@ -75,7 +75,8 @@ def killed_and_resumed(folder: Path, kills: int, seed: int, processes: int = 1) 
             done += 1
             torn += len(list((folder / out).rglob(f".*{TEMPORARY}")))
             now = written(folder / out)
-            assert now.items() >= finished.items(), "a finished file was lost or written again"
+            lost = {path for path in finished if now.get(path) != finished[path]}
+            assert not lost, f"lost or written again: {sorted(lost)}"
             finished = {path: at for path, at in now.items() if processes == 1}
             if (folder / out / "manifest.json").exists():
                 assert len(list(open_run(folder / out).values())) <= len(alone)  # all of them can be read
