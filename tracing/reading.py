@@ -66,6 +66,8 @@ def configuration(where: str | Path, revision: str | None = None) -> Any:
             f"the configuration of {where} asks for attention code from the Hub, {attention}, which is not run: take "
             "it out of config.json"
         )
+    if attention is None and getattr(config.get_text_config(), "attn_logit_softcapping", None):
+        config._attn_implementation = "eager"  # transformers before 5.24 chooses one that leaves the cap out
     for name, size in asdict(reading(str(where), "sizes", lambda: Sizes.of(config))).items():
         if type(size) is not int or size < 1:
             raise InputError(f"the configuration of {where} gives {name} = {size!r}: expected 1 or more")

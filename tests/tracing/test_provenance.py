@@ -5,6 +5,7 @@ import re
 import sys
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,7 @@ class TestRecord:
         assert record["dtype"] == "float32"
         assert record["device"] == "cpu"
         assert (record["seed"], record["definition"]) == (3, "successor")
-        assert record["versions"]["torch"] == torch.__version__
+        assert record["versions"]["torch"] == version("torch")
         assert record["versions"].keys() == {"headcount", "torch", "transformers", "nnsight"}
         assert abs(datetime.now(UTC) - datetime.fromisoformat(record["time_utc"])) < timedelta(minutes=1)
         assert identity(model) == {

@@ -365,6 +365,12 @@ class TestFiles:
         assert n_parameters(again) == n_parameters(small)
         assert [path.suffix for path in (tmp_path / "small").iterdir() if path.suffix in (".bin", ".pt")] == []
 
+    def test_a_cap_on_scores_is_kept_by_a_whole_model_too(self, tmp_path: Path) -> None:
+        hf = gemma2()
+        hf.save_pretrained(tmp_path)
+        again = load_model(tmp_path, tokenizer=word_tokenizer())
+        assert torch.equal(again(TOKENS), load_model(hf)(TOKENS))
+
     def test_everything_removed(self, llama: Model, tmp_path: Path) -> None:
         small = pruned(llama, ~NO_HEADS, ~NO_FFNS)
         save_pruned(small, tmp_path)  # an empty folder that exists
