@@ -56,7 +56,8 @@ def test_overlap_within_layers_equals_the_definition(maps: tuple[np.ndarray, np.
 
 def test_overlap_with_itself_is_1_and_a_count_is_not_lost_to_rounding() -> None:
     a = HeadScores(draws(10, 10))
-    assert compare.overlap(a, a, top=0.29) == compare.overlap(a, a, top=0.29, seed=1)
+    found, again = (compare.overlap(a, a, top=0.29, seed=seed) for seed in (0, 1))
+    assert repr(found) == repr(again)  # in words, since an interval that cannot be had is nan and not equal to itself
     assert compare.overlap(a, a, top=0.29).n_top == 29
     assert compare.overlap(a, a).fraction == 1
 
