@@ -44,19 +44,17 @@ class Reach:
 
     Attributes:
         part: `"heads"` or `"FFNs"`.
-        n: For how many tasks and numbers of shots that the model can do this was measured.
-        middle: The share, in percent, that at least half of them can do without.
-        least: The smallest share, in percent, and where.
-        most: The largest share, and where.
-        each: Every task and number of shots, its share, the accuracy of the whole model, and chance.
+        each: Every task and number of shots that the model can do, the share in percent that can go there, the
+            accuracy of the whole model, and chance; the smallest share first.
     """
 
     part: str
-    n: int
-    middle: str
-    least: tuple[str, str]
-    most: tuple[str, str]
     each: tuple[tuple[str, ...], ...]
+
+    @property
+    def middle(self) -> str:
+        """The share, in percent, that at least half of them can do without."""
+        return self.each[len(self.each) // 2][1]
 
 
 def reaches(everything: Mapping[str, Result]) -> list[Reach]:
@@ -76,8 +74,7 @@ def _reached(part: str, found: Sequence[tuple[float, str, PruningCurve]]) -> Rea
     each = tuple(
         (title, f"{percent:g}", _accuracy(curve, 0), words.number(curve.chance)) for percent, title, curve in found
     )
-    (least, most), middle = (each[0], each[-1]), each[len(each) // 2]
-    return Reach(PARTS[part], len(each), middle[1], (least[1], least[0]), (most[1], most[0]), each)
+    return Reach(PARTS[part], each)
 
 
 def _reach(curve: PruningCurve) -> float:

@@ -15,7 +15,7 @@ from playwright.sync_api import BrowserContext, Page
 
 import viz
 from results import HeadScores, Run, create_run, open_run
-from viz.tables import flatten
+from viz.tables import PRINTED, flatten
 
 Opened = Callable[[Path], Page]
 FINDINGS = Path(__file__).parents[2] / "findings" / "smollm2"
@@ -104,6 +104,9 @@ def test_print_shows_all_sections_and_nothing_is_shared(made: Made, opened: Open
     sections = page.locator("main > section").evaluate_all("all => all.map((section) => section.checkVisibility())")
     assert len(sections) >= 10
     assert all(sections)
+    many = len(made.run.names) > PRINTED
+    assert page.locator(".on-paper:visible").count() == many
+    assert not many or page.locator(".own:visible").count() == 0
 
 
 def test_a_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -196,8 +196,8 @@ def test_the_summary_says_how_many_can_go(tmp_path: Path) -> None:
     run.save("pruning/heads/copa.5shot.own", _answers(36, 36, 36, 35))
     run.save("pruning/heads/wic.0shot.own", _answers(11, 11, 11, 11))  # at chance
     (found,) = removed.reaches(dict(run))
-    assert (found.part, found.n, found.middle) == ("heads", 2, "30")  # one of two is half of them
-    assert (found.least, found.most) == (("10", "piqa, 0 shots"), ("30", "copa, 5 shots"))
+    assert (found.part, len(found.each), found.middle) == ("heads", 2, "30")  # one of two is half of them
+    assert [row[:2] for row in found.each] == [("piqa, 0 shots", "10"), ("copa, 5 shots", "30")]
     text = text_of(viz.report(run, tmp_path / "report.html"))
     assert "Least important first, 30 % of the heads can go before accuracy" in text
     assert "least 10 % (piqa, 0 shots), most 30 % (copa, 5 shots)" in text
