@@ -23,7 +23,6 @@ from headcount.options import (
     Whole,
     asked_for,
     check_at_least,
-    check_folder,
     check_percents,
     check_seed,
     check_spread,
@@ -60,6 +59,7 @@ def induction(
         as_json: Print what was done as JSON.
     """
     from headcount.measure import induction_units
+    from results import check_folder
 
     check_folder(place.out)
     check_at_least("--sequences", sequences, 1)
@@ -190,6 +190,7 @@ def study(
     from headcount.config import read_config
     from headcount.shares import divide, parse_share, weights
     from headcount.study import asked_settings, study_units
+    from results import check_folder
 
     check_folder(place.out)
     asked, where = asked_for(read_config(config, preset).model_copy(update={"data": data} if data else {}), place)

@@ -120,7 +120,7 @@ def _of(entry: dict[str, Any], dtype: torch.dtype) -> Hardware:
 
 
 def measured(shape: Shape, dtype: torch.dtype, device: str | None = None) -> Hardware:
-    """This machine, measured for about a second or two.
+    """This machine, measured for some seconds.
 
     Args:
         shape: The model, whose layers' matrices are multiplied.
@@ -157,19 +157,30 @@ def _product_rate(shape: Shape, dtype: torch.dtype, place: torch.device) -> floa
 
 
 def _product(d_in: int, d_out: int, dtype: torch.dtype, place: torch.device) -> float:
+    """Seconds of one product; of one that is too slow to be timed whole, as told by some of its columns.
+
+    Half precision on a CPU, or a matrix of the largest models, would take minutes.
+    """
     tokens = torch.randn(TOKENS, d_in, dtype=dtype, device=place)
-    weights = torch.randn(d_out, d_in, dtype=dtype, device=place)
-    return _seconds(lambda: torch.nn.functional.linear(tokens, weights), place)
+
+    def seconds(columns: int, budget: float) -> float:
+        weights = torch.randn(columns, d_in, dtype=dtype, device=place)
+        return _seconds(lambda: torch.nn.functional.linear(tokens, weights), place, budget)
+
+    columns = min(d_out, 8)
+    while columns < d_out and seconds(columns, budget=0) < 0.2:
+        columns = min(2 * columns, d_out)
+    return seconds(columns, budget=0.4) * d_out / columns
 
 
 def _bandwidth(place: torch.device, numbers: int = 1 << 25) -> float:
     """Bytes read and written a second by a copy too large for a cache."""
     source = torch.zeros(numbers, device=place)
     target = torch.empty_like(source)
-    return 2.0 * source.numel() * source.itemsize / _seconds(lambda: target.copy_(source), place)
+    return 2.0 * source.numel() * source.itemsize / _seconds(lambda: target.copy_(source), place, budget=0.4)
 
 
-def _seconds(work: Any, place: torch.device, budget: float = 0.4) -> float:
+def _seconds(work: Any, place: torch.device, budget: float) -> float:
     """The median time of a call, the first ones left out."""
     times: list[float] = []
     begun = time.perf_counter()

@@ -1,6 +1,5 @@
 """What several commands ask for alike, and what they make of it."""
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -174,6 +173,7 @@ def described(model: "Model") -> dict[str, Any]:
 def settings_of(questions: Questions, place: Place, splits: tuple[str, ...] = ("scored", "train")) -> list["Setting"]:
     """Every task at every number of shots; whatever is wrong with them is said before a model is loaded."""
     from headcount.measure import load_settings
+    from results import check_folder
 
     check_folder(place.out)
     check_at_least("--limit", questions.limit, 1)
@@ -220,15 +220,3 @@ def check_percents(option: str, percents: Sequence[float]) -> None:
     for percent in percents:
         if not 0 < percent <= 100:  # NaN is not, either
             raise InputError(f"{option} must be above 0 and at most 100, not {percent:g}")
-
-
-def check_folder(folder: Path) -> None:
-    """Fail before the model is loaded, not after.
-
-    Raises:
-        InputError: The folder is a file.
-    """
-    from results import InputError
-
-    if os.path.exists(folder) and not os.path.isdir(folder):
-        raise InputError(f"--out must be a folder, but {folder} is a file: choose another name")

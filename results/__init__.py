@@ -2,11 +2,9 @@
 
 Scores of heads and layers (`HeadScores`, `LayerScores`), what measuring induction heads gives (`InductionScores`,
 `RepeatLoss`), one head at a glance (`HeadProfile`), what heads attend to on a prompt (`Patterns`), how well a model
-does on a task (`Accuracy`) and
-as parts are removed (`PruningCurve`, `PruningGrid`), the directory that holds a model's results (`create_run`,
-`open_run`, `Run`), what comparing scores gives (`Correlation`, `Overlap`, `Capacity`,
-.., and as a file, `Table`), and the error that speaks
-to a person (`InputError`).
+does on a task (`Accuracy`) and as parts are removed (`PruningCurve`, `PruningGrid`), what comparing scores gives
+(`Correlation`, `Overlap`, `Capacity`, ...; as a file, `Table`), the directory that holds a model's results
+(`create_run`, `open_run`, `Run`), and the error that speaks to a person (`InputError`).
 """
 
 from results.accuracy import Accuracy
@@ -26,7 +24,7 @@ from results.learning import RepeatLoss
 from results.patterns import Patterns
 from results.profile import HeadProfile, Standing
 from results.pruning import PruningCurve, PruningGrid
-from results.run import Result, Run, create_run, open_run
+from results.run import Result, Run, check_folder, create_run, open_run
 from results.scores import HeadScores, LayerScores
 from results.table import Table
 
@@ -53,6 +51,7 @@ __all__ = [
     "ShotPair",
     "Standing",
     "Table",
+    "check_folder",
     "create_run",
     "open_run",
 ]

@@ -171,8 +171,8 @@ def create_run(folder: str | PathLike[str], *, model: Mapping[str, Any], version
     """
     folder = Path(folder)
     described = checks.json_dict("model", model)
+    check_folder(folder)
     if not os.path.isfile(folder / MANIFEST):
-        _check_free(folder)
         manifests.write(folder, described, version)  # another process may write its own a moment later
     try:
         return _reopen(folder, described)
@@ -188,10 +188,6 @@ def _reopen(folder: Path, model: dict[str, Any]) -> Run:
             f"{folder} holds a run of {manifests.describe(theirs)}, expected one of {manifests.describe(model)}; "
             "choose another folder"
         )
-    if not os.access(folder, os.W_OK):
-        raise InputError(
-            f"{folder}: expected a folder that can be written, got a read-only one; make it writable or choose another"
-        )
     return run
 
 
@@ -205,12 +201,23 @@ def _restored(folder: Path, model: dict[str, Any], version: str, error: files.Da
     return Run(folder, manifests.write(folder, model, version))
 
 
-def _check_free(folder: Path) -> None:
-    """Requires that nothing is at this path, or an empty folder."""
+def check_folder(folder: str | PathLike[str]) -> None:
+    """Requires of a folder what `create_run` does whatever the model is, so that none is loaded in vain.
+
+    Raises:
+        InputError: The folder is a file, cannot be written, or holds something else.
+    """
+    folder = Path(folder)
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
         raise InputError(f"{folder}: expected a folder, got a file; choose another folder")
+    if not os.access(folder, os.W_OK):
+        raise InputError(
+            f"{folder}: expected a folder that can be written, got a read-only one; make it writable or choose another"
+        )
+    if os.path.isfile(folder / MANIFEST):
+        return
     # A run that was killed while it wrote its manifest has left a temporary file behind, and nothing else; a manifest
     # that was not there just now is that of another process, which begins at the same time.
     if any(entry.suffix != files.TEMPORARY and entry.name != MANIFEST for entry in folder.iterdir()):

@@ -5,6 +5,8 @@ import os
 # Two threads stall at barriers on the tiny tensors of most tests, and with a worker on every core, so do those of a
 # process that a test starts. Before torch, which reads it once.
 os.environ["OMP_NUM_THREADS"] = "1"
+# The same with a network and without: nothing is asked of the Hub. Before huggingface_hub, which reads it once.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 import beartype  # noqa: F401 - must come before nnsight, which mounts a method on every object
 import pytest

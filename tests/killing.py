@@ -1,6 +1,7 @@
 """Kills a study with SIGKILL at random moments, resumes it each time, and compares what it ends in with one left alone.
 
     python tests/killing.py --kills 100
+    python tests/killing.py --kills 100 --preset quick
 
 Each process is forked from one that has run the study before, so that kills fall into it and not into imports.
 """
@@ -11,6 +12,7 @@ import multiprocessing
 import random
 import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +20,7 @@ import torch
 from headcount_runs import SMALL_STUDY, all_said
 
 from headcount.cli import main
+from headcount.config import PRESETS
 from results import open_run
 from results.files import TEMPORARY
 
@@ -38,7 +41,9 @@ def _study(folder: Path, out: str) -> None:
         main(["study", "study.toml", "--out", out])
 
 
-def killed_and_resumed(folder: Path, kills: int, seed: int, processes: int = 1) -> dict[str, float]:
+def killed_and_resumed(
+    folder: Path, kills: int, seed: int, processes: int = 1, study: str = SMALL_STUDY
+) -> dict[str, float]:
     """Runs studies until so many kills have fallen; each one that ends must equal one left alone, apart from times.
 
     Args:
@@ -46,6 +51,7 @@ def killed_and_resumed(folder: Path, kills: int, seed: int, processes: int = 1) 
         kills: How often.
         seed: For the moments, which lie anywhere in the time that an undisturbed study takes.
         processes: How many measure the same study in the same folder at once; all are killed together.
+        study: The configuration.
 
     Returns:
         What happened: the studies that ended, the cut-off writes that were found after kills, and the seconds of one
@@ -54,7 +60,7 @@ def killed_and_resumed(folder: Path, kills: int, seed: int, processes: int = 1) 
     Raises:
         AssertionError: A study ended in something else, failed, or lost a file that it had finished.
     """
-    (folder / "study.toml").write_text(SMALL_STUDY)
+    (folder / "study.toml").write_text(study)
     _study(folder, "alone")
     began = time.monotonic()
     _ended(folder, started(folder, "warm", 1))
@@ -102,6 +108,10 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--preset", choices=PRESETS, help="of tiny-opt, in place of a small study")
     given = parser.parse_args()
+    study = SMALL_STUDY
+    if given.preset:
+        study = 'model = "tiny-opt"\n' + files("headcount").joinpath(f"presets/{given.preset}.toml").read_text()
     with TemporaryDirectory() as made:
-        print(json.dumps(killed_and_resumed(Path(made), given.kills, given.seed, given.processes)))
+        print(json.dumps(killed_and_resumed(Path(made), given.kills, given.seed, given.processes, study)))

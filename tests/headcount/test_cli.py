@@ -133,7 +133,7 @@ def bad(tmp_path, folder):
     yield ("induction", "--sequences", -2, *out), "--sequences must be 1 or more, not -2"
     yield ("induction", "--seed", -1, *out), "--seed must be 0 or more, not -1"
     yield ("induction", "--frobnicate", *out), "--frobnicate"
-    yield ("induction", "--out", tmp_path / "a-file"), "is a file"
+    yield ("induction", "--out", tmp_path / "a-file"), "got a file"
     yield ("induction", "--model", folder, "--out", tmp_path / "full"), "no manifest.json"
     yield ("induction", "--model", folder, "--out", "/proc/nowhere/run"), "/proc/nowhere"
     yield ("induction", "--model", tmp_path / "nowhere", *out), "no model at"
@@ -153,8 +153,7 @@ def bad(tmp_path, folder):
     yield ("dance",), "dance"
 
 
-def test_bad_input_is_one_line_that_helps_and_exit_status_2(tmp_path, folder, capsys, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_bad_input_is_one_line_that_helps_and_exit_status_2(tmp_path, folder, capsys):
     for arguments, message in bad(tmp_path, folder):
         status, out, err = run(capsys, *arguments)
         assert status == 2, (arguments, out, err)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from headcount_runs import run
 
+from headcount import hardware
 from headcount.config import Study, Tasks
 from headcount.costs import batched, costs
 from headcount.flops import Shape
@@ -85,6 +86,19 @@ def test_this_machine_is_measured():
     assert found.on.kind == "cpu"
     assert found.on.flops > 1e8
     assert found.on.bandwidth > 1e8
+
+
+def test_a_product_that_would_take_minutes_is_timed_in_part(monkeypatch):
+    """By a clock on which every column of the matrix takes a hundredth of a second."""
+    clock = [0.0]
+
+    def linear(tokens, weights):
+        clock[0] += 0.01 * len(weights)
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("torch.nn.functional.linear", linear)
+    assert hardware._product(16, 36864, torch.float16, torch.device("cpu")) == pytest.approx(368.64)
+    assert clock[0] < 5
 
 
 def test_a_dry_run_says_the_same_flops_as_the_plan(capsys, tmp_path):

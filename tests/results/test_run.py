@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from results import HeadScores, InputError, LayerScores, RepeatLoss, Run, create_run, files, open_run
+from results import HeadScores, InputError, LayerScores, RepeatLoss, Run, check_folder, create_run, files, open_run
 
 MODEL = {"name": "tiny", "revision": "abc", "fingerprint": "f00"}
 
@@ -250,6 +250,20 @@ def test_a_read_only_run_is_refused_before_anything_is_measured(run: Run, monkey
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(InputError, match=r"expected a folder that can be written, got a read-only one"):
         create_run(run.folder, model=MODEL)
+
+
+def test_what_is_wrong_with_a_folder_is_said_before_a_model_is_loaded(run: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    for good in (run.folder, tmp_path / "new", other):
+        check_folder(good)
+    assert not other.exists()
+    other.mkdir()
+    check_folder(other)
+    (other / "thesis.tex").write_text("")
+    with pytest.raises(InputError, match=r"expected a run, or a new or empty folder"):
+        check_folder(other)
+    with pytest.raises(InputError, match=r"expected a folder, got a file"):
+        check_folder(other / "thesis.tex")
 
 
 def test_a_model_that_json_cannot_hold_is_refused(tmp_path: Path) -> None:

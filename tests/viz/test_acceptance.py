@@ -86,11 +86,24 @@ def test_provenance_holds_every_key_of_the_manifest(made: Made, opened: Opened) 
     assert [tuple(row) for row in shown] == list(flatten(made.run.manifest))
 
 
-@pytest.mark.parametrize("made", sorted(MAKERS.keys() - {"large"}), indirect=True)  # axe would need minutes for that
+# What is folded in axe does not judge, and yet walks through: of each list that is alike all the way, the first is
+# unfolded and the others are emptied.
+ONE_OPEN = """() => {
+  for (const list of new Set([...document.querySelectorAll("details")].map((one) => one.parentElement))) {
+    const [first, ...others] = list.querySelectorAll(":scope > details.own, :scope > details.choice");
+    if (first) first.open = true;
+    for (const other of others.filter((one) => !one.open)) {
+      for (const part of [...other.children].slice(1)) part.remove();
+    }
+  }
+}"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(made: Made, opened: Opened, scheme: str) -> None:
     page = opened(made.path)
     page.emulate_media(color_scheme=scheme)
+    page.evaluate(ONE_OPEN)
     page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 300)))")
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     assert [(rule["id"], rule["impact"], [node["target"] for node in rule["nodes"]]) for rule in found] == []
