@@ -1,6 +1,9 @@
 """Runs one small study after another in one process, and says what each leaves behind: open files and memory.
 
 python tests/looping.py --minutes 120
+
+Each study has a thread of its own: until its thread ends, tokenizers keeps the words that every tokenizer has met,
+about 0.05 MB for each model that these studies load.
 """
 
 import argparse
@@ -9,6 +12,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from itertools import count, islice, takewhile
 from pathlib import Path
@@ -35,12 +39,18 @@ def studies(folder: Path) -> Iterator[Left]:
     """One study after another, each in a run directory of its own that is removed afterwards."""
     (folder / "study.toml").write_text(SMALL_STUDY)
     for number in count():
-        with chdir(folder), (folder / "said").open("w") as said, redirect_stdout(said), redirect_stderr(said):
-            main(["study", "study.toml", "--out", f"run{number}"])
-            main(["report", f"run{number}", "--output", "report.html"])
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(_study_and_report, folder, number).result()
         shutil.rmtree(folder / f"run{number}")
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
         yield Left(len(os.listdir("/proc/self/fd")), resident / 1e6)
+
+
+def _study_and_report(folder: Path, number: int) -> None:
+    torch.set_num_threads(1)
+    with chdir(folder), (folder / "said").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+        main(["study", "study.toml", "--out", f"run{number}"])
+        main(["report", f"run{number}", "--output", "report.html"])
 
 
 def parsed() -> argparse.Namespace:
@@ -50,7 +60,6 @@ def parsed() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     began = time.monotonic()
     end = began + parsed().minutes * 60
     with TemporaryDirectory() as made:
