@@ -8,6 +8,7 @@ about 0.05 MB for each model that these studies load.
 
 import argparse
 import os
+import re
 import shutil
 import statistics
 import time
@@ -24,12 +25,11 @@ from headcount_runs import SMALL_STUDY
 
 from headcount.cli import main
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
 TOLD = 100  # studies to a line
 
 
 class Left(NamedTuple):
-    """What the process holds after a study."""
+    """What the process holds after a study; memory without pages of files, which the system takes as it likes."""
 
     files: int
     megabytes: float
@@ -42,8 +42,8 @@ def studies(folder: Path) -> Iterator[Left]:
         with ThreadPoolExecutor(1) as thread:
             thread.submit(_study_and_report, folder, number).result()
         shutil.rmtree(folder / f"run{number}")
-        resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
-        yield Left(len(os.listdir("/proc/self/fd")), resident / 1e6)
+        anonymous = re.search(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        yield Left(len(os.listdir("/proc/self/fd")), int(anonymous[1]) / 1e3)
 
 
 def _study_and_report(folder: Path, number: int) -> None:
@@ -64,10 +64,12 @@ if __name__ == "__main__":
     end = began + parsed().minutes * 60
     with TemporaryDirectory() as made:
         timely = takewhile(lambda _: time.monotonic() < end, studies(Path(made)))
-        for number, some in enumerate(iter(lambda: list(islice(timely, TOLD)), []), start=1):
+        done = 0
+        while some := list(islice(timely, TOLD)):
+            done += len(some)
             files, memory = {one.files for one in some}, [one.megabytes for one in some]
             print(
-                f"{(time.monotonic() - began) / 60:.0f} min, {number * TOLD} studies: {files} open files, "
+                f"{(time.monotonic() - began) / 60:.0f} min, {done} studies: {files} open files, "
                 f"{statistics.median(memory):.0f} MB, at most {max(memory):.0f} MB",
                 flush=True,
             )
