@@ -3,10 +3,12 @@
 Exit status 0: done; 1: failed; 2: bad input, with one line that says what was expected, what came and what to do.
 """
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +27,7 @@ from headcount.options import (
     check_at_least,
     check_percents,
     check_seed,
+    check_seeds,
     check_spread,
     opened,
     settings_of,
@@ -153,8 +156,7 @@ def prune(
     """
     from headcount.removals import pruning_units
 
-    for seed in seeds:
-        check_seed("--seeds", seed)
+    check_seeds("--seeds", seeds)
     check_percents("--percents", percents)
     settings = settings_of(questions, place)
     model, run = opened(place)
@@ -403,12 +405,18 @@ def main(arguments: list[str] | None = None) -> None:
     say_warnings()
     try:
         _quieten()
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        given = sys.argv[1:] if arguments is None else arguments
+        _check_filled(given)
+        app(given, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except CycloptsError as error:
         _refuse(f"{error} See headcount --help.")
     except KeyboardInterrupt:
         say("interrupted; what was finished is kept, and the same command goes on from there")
         sys.exit(130)
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         from headcount.units import FailedError
         from results import InputError
@@ -417,9 +425,18 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(error, ServerError | FailedError):
             say(" ".join(str(error).split()))
             sys.exit(1)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of standard output: files are InputErrors
+            _refuse("no space left where the output goes; free some, or send it elsewhere")
         if not isinstance(error, InputError):
             raise
         _refuse(str(error))
+
+
+def _check_filled(arguments: Sequence[str]) -> None:
+    """Refuse an empty value, which would be taken for none where a script's variable is not set."""
+    for before, value in pairwise(("", *arguments)):
+        if not value or (value.startswith("--") and value.endswith("=")):
+            _refuse(f"{value or before or 'an argument'} is empty: give it a value, or leave it out")
 
 
 def _refuse(message: str) -> None:
@@ -429,7 +446,11 @@ def _refuse(message: str) -> None:
 
 
 def _quieten() -> None:
-    """Remarks of transformers and of the Hub's client say nothing that a person needs here; errors are told anyway."""
+    """Remarks of transformers and of the Hub's client say nothing that a person needs here; errors are told anyway.
+
+    What a terminal or a pipe cannot show, such as half a letter in the name of a file, is written as its number.
+    """
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 

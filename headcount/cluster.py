@@ -43,7 +43,7 @@ class Need:
     cpus: int = 1
 
     def __post_init__(self) -> None:
-        if self.gpus < 0 or (self.gpus > 1 and self.gpus % 1):
+        if not 0 <= self.gpus < 1e6 or (self.gpus > 1 and self.gpus % 1):
             raise InputError(f"--gpus-per-model must be a whole number, or a part of one GPU, not {self.gpus:g}")
         if self.cpus < 1:
             raise InputError(f"--cpus-per-model must be 1 or more, not {self.cpus}")

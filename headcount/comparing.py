@@ -1,6 +1,7 @@
 """What the `compare` command says: of one run, how its tasks agree; of several, how models do."""
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -101,11 +102,20 @@ def between(first: Run, second: Run, top: float = 0.3) -> Table:
     """
     names = [name for name in first.names if COMPARED.fullmatch(name) and name in second]
     pairs = [(name, first[name], second[name]) for name in names]
-    records = [_compared(name, a, b, top) for name, a, b in pairs if _is_scores(a) and _is_scores(b)]
+    records, left_out = [], []
+    for name, a, b in pairs:
+        if _is_scores(a) and _is_scores(b):
+            try:
+                records.append(_compared(name, a, b, top))
+            except InputError as error:  # the networks of two layers, say, are too few
+                left_out.append(f"{name} is left out: {error}")
     if not records:
-        raise InputError(
+        nothing = (
             f"{first.folder} and {second.folder} have no scores in common: measure the same tasks and shots in both"
         )
+        raise InputError(left_out[0] if left_out else nothing)
+    for note in left_out:
+        warnings.warn(note, stacklevel=2)
     return Table.of(records, f"{second.folder.name} against {first.folder.name}", top=top)
 
 

@@ -1,14 +1,14 @@
 """What a study measures: a TOML file, checked, with a line number for whatever is wrong in it."""
 
 import re
-import tomllib
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from headcount import toml
 from importance.measure import RankSplit
 from results import InputError
 
@@ -17,6 +17,16 @@ PRESETS = ("quick", "paper", "smollm2")
 Percent = Annotated[float, Field(gt=0, le=100, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]  # what random generators take as a seed
+
+
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    """One order that counts twice would make the spread over orders too small."""
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("expected every seed once")
+    return seeds
 
 
 class _Strict(BaseModel):
@@ -46,7 +56,7 @@ class Tasks(_Strict):
     random: bool = False
     recomputed: bool = False
     grid: bool = False
-    data: str | None = None
+    data: Text | None = None
 
 
 class Study(_Strict):
@@ -81,18 +91,18 @@ class Study(_Strict):
         tasks: The tasks.
     """
 
-    model: str = "smollm2-135m"
-    dtype: str | None = None
-    device: str | None = None
-    remote: str | None = None
+    model: Text = "smollm2-135m"
+    dtype: Text | None = None
+    device: Text | None = None
+    remote: Text | None = None
     stream: bool = False
-    memory: str | None = None
+    memory: Text | None = None
     seed: Natural = 0
     sequences: Count = 100
     prefix_definition: Literal["successor", "published", "entry-mean", "offset"] = "successor"
     control: bool = True
     profile: Literal["harness", "paper"] = "harness"
-    data: str | None = None
+    data: Text | None = None
     examples: Count = 100
     reduction: Literal["token", "example", "signed"] = "token"
     rank_split: RankSplit = None
@@ -101,7 +111,7 @@ class Study(_Strict):
     rankings: list[Literal["own", "mean", "most", "least"]] = ["own", "mean", "most", "least"]
     cross_percents: list[Percent] | None = None
     random_percents: list[Percent] = [30, 50, 70, 90]
-    random_seeds: Annotated[list[Natural], Field(min_length=1)] = [0, 1]
+    random_seeds: Annotated[list[Natural], Field(min_length=1), AfterValidator(_distinct)] = [0, 1]
     grid_head_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70]
     grid_ffn_percents: list[Percent] = [10, 20, 30, 40, 50]
     top: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.3
@@ -128,10 +138,7 @@ def read_config(path: Path | None = None, preset: str | None = None) -> Study:
             raise InputError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
         text = files("headcount").joinpath("presets", f"{preset}.toml").read_text(encoding="utf-8")
         return parse_config(text, f"preset {preset}")
-    try:
-        return parse_config(Path(str(path)).read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a TOML file, but {path} cannot be read ({error})") from error
+    return parse_config(toml.read(Path(str(path))), str(path))
 
 
 def parse_config(text: str, source: str) -> Study:
@@ -141,9 +148,7 @@ def parse_config(text: str, source: str) -> Study:
         InputError: It is no TOML, or has an unknown key or a wrong value; the message names `source` and the line.
     """
     try:
-        return Study.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{source}: {error}") from error
+        return Study.model_validate(toml.parse(text, source))
     except ValidationError as error:
         raise InputError(_explained(error, text, source)) from error
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from headcount import toml
 from headcount.flops import Shape
 from results import InputError
 
@@ -66,10 +67,10 @@ def hardware(asked: str, shape: Shape, dtype: torch.dtype, device: str | None = 
     if asked == "this":
         return measured(shape, dtype, device)
     if asked.endswith(".toml"):
-        return _from_file(Path(asked).expanduser(), dtype)
-    found = re.fullmatch(r"(?:(\d+)x)?(.+)", asked)
+        return _from_file(Path(os.path.expanduser(asked)), dtype)
+    found = re.fullmatch(r"(?:([1-9][0-9]{0,5})x)?(.+)", asked)
     table = known()
-    if found is None or found[2] not in table or found[1] == "0":
+    if found is None or found[2] not in table:
         raise InputError(
             f"--hardware must be one of {', '.join(table)}, with a number in front like 8x{next(iter(table))}, or "
             f"this, or a TOML file, not {asked!r}"
@@ -83,21 +84,21 @@ def known() -> dict[str, dict[str, Any]]:
 
 
 def _from_file(path: Path, dtype: torch.dtype) -> Hardware:
-    try:
-        entry = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"expected a TOML file that describes hardware, but {path} cannot be read ({error})"
-        ) from error
+    entry = toml.parse(toml.read(path), str(path))
     said = "; ".join(f"{key} ({meaning})" for key, meaning in (KEYS | OPTIONAL).items())
     if unknown := sorted(entry.keys() - KEYS.keys() - OPTIONAL.keys()):
         raise InputError(f"{path}: there is no key {unknown[0]!r}; expected {said}")
     if missing := [key for key in KEYS if key not in entry]:
         raise InputError(f"{path}: {missing[0]} is missing; expected {said}")
-    for key in (*KEYS, "devices"):
-        value = entry.get(key, 1)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise InputError(f"{path}: {key} must be a number above 0, not {value!r}")
+    for key in KEYS:
+        value = entry[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
+            raise InputError(f"{path}: {key} must be a number above 0, not {value!r:.40}")
+    devices, name = entry.get("devices", 1), entry.get("name", "")
+    if type(devices) is not int or not 1 <= devices < 1_000_000:
+        raise InputError(f"{path}: devices must be a whole number of 1 or more, not {devices!r:.40}")
+    if not isinstance(name, str) or not f"{name}.".isprintable():
+        raise InputError(f"{path}: name must be a line of text, not {name!r:.40}")
     if entry["utilisation"] > 1:
         raise InputError(f"{path}: utilisation must be at most 1, not {entry['utilisation']}")
     if entry.get("kind", "cuda") not in ("cuda", "cpu"):

@@ -110,7 +110,7 @@ class Spread:
 
     ray: str | None = None
     gpus_per_model: float = 0.0
-    cpus_per_model: int = 1
+    cpus_per_model: Whole = 1
     shard: str | None = None
 
 
@@ -207,6 +207,20 @@ def check_seed(option: str, seed: int) -> None:
     check_at_least(option, seed, 0)
     if seed >= 2**63:
         raise InputError(f"{option} must be below 2^63, not {seed}")
+
+
+def check_seeds(option: str, seeds: Sequence[int]) -> None:
+    """Refuse no seed at all, and one that is there twice: one order that counts twice makes their spread too small.
+
+    Raises:
+        InputError: There is none, or one is refused.
+    """
+    from results import InputError
+
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"{option} must be numbers, each once, not {' '.join(map(str, seeds)) or 'none'}")
+    for seed in seeds:
+        check_seed(option, seed)
 
 
 def check_percents(option: str, percents: Sequence[float]) -> None:

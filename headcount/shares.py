@@ -47,10 +47,10 @@ def parse_share(text: str) -> Share:
     Raises:
         InputError: It is no such thing.
     """
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    found = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", text)
     share = Share(*map(int, found.groups())) if found else Share(0, 0)
     if not 1 <= share.number <= share.of:
-        raise InputError(f"--shard must be like 3/16, from 1/16 to 16/16, not {text!r}")
+        raise InputError(f"--shard must be like 3/16, from 1/16 to 16/16, not {text!r:.40}")
     return share
 
 

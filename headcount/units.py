@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,14 +69,15 @@ def _has(run: Run, name: str, asked: dict[str, Any]) -> bool:
 
 def _read(run: Run, name: str) -> Result | None:
     """A result of the run, if it is there; a damaged one is set aside."""
-    if name not in run:
-        return None
     try:
-        return run[name]
+        return run.get(name)
     except InputError as error:
-        aside = run.set_aside(name)
-        say(f"{error}; kept as {aside.name}, measuring again")
-        return None
+        with suppress(KeyError):  # another process has set it aside just now
+            aside = run.set_aside(name)
+            say(f"{error}; kept as {aside.name}, measuring again")
+    except KeyError:
+        pass
+    return None
 
 
 def _digest(run: Run, name: str) -> str | None:

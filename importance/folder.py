@@ -9,7 +9,7 @@ from pathlib import Path
 
 from importance.rows import Rows
 from importance.schema import Row
-from results import InputError
+from results import InputError, files
 
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
 HALF_LETTER = re.compile("[\ud800-\udfff]")
@@ -72,7 +72,7 @@ def _read(path: Path, check: Check) -> list[Row]:
 
 def _parse(line: str, place: str) -> object:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=files.single)
     except json.JSONDecodeError as error:
         raise InputError(f"{place}: expected a JSON object, but column {error.colno}: {error.msg}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets without end

@@ -7,6 +7,7 @@ choice, the model is right where it would say that by itself (`greedy`); with mo
 """
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from results import InputError
 FIELDS: dict[str, Kind] = {"context": "string", "choices": "texts"}
 # Names of results are made from names of tasks; these two are the means over tasks.
 TAKEN = ("mean", "rank-mean")
+NAME = re.compile(r"\w[\w.+-]{0,99}", re.ASCII)
 
 
 def is_own(name: str, data: str | Path | None) -> bool:
@@ -35,6 +37,11 @@ def load_own(name: str, profile: Profile, data: str | Path) -> Task:
     """
     if name in TAKEN:
         raise InputError(f"no task can be called {name}: a run keeps the mean over tasks under it; rename {name}.jsonl")
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"no task can be called {name!r:.80}, since files are named after it: rename its .jsonl to letters, digits "
+            "and _ . + - (100 at most)"
+        )
     rows = read_folder(Path(data), name, _checked)
     single = all(len(row["choices"]) == 1 for row in rows.scored)
     return Task(name, profile, "greedy" if single else "acc", rows, Own(), (*FIELDS, "gold"))

@@ -118,6 +118,8 @@ def curve(
 ) -> PruningCurve:
     """`prune` on a sweep, which remembers what was run before."""
     _check(component, strategy, order)
+    if strategy == "random":
+        _check_seeds(seeds)
     steps, counts = steps_of(percents, n_parts(sweep.model.sizes, component))
     used = tuple(seeds) if strategy == "random" else (0,)
     if strategy == "recomputed":
@@ -187,14 +189,21 @@ def _check(component: str, strategy: str, order: Scores | None) -> None:
         raise InputError(f"the strategy {strategy!r} {needed}")
 
 
+def _check_seeds(seeds: Sequence[int]) -> None:
+    if not seeds or len(set(seeds)) < len(seeds) or not all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds):
+        raise InputError(f"seeds must be whole numbers of 0 or more, each once, not {seeds!r:.80}")
+
+
 def steps_of(percents: Iterable[float], parts: int) -> tuple[tuple[float, ...], list[int]]:
     """The steps of a removal in ascending order, the whole model first, and how many of the parts go at each.
 
     Raises:
         InputError: A percentage is out of range.
     """
+    if isinstance(percents, str):
+        raise InputError(f"expected percents as a list of numbers, got the text {percents!r:.40}")
     steps = tuple(sorted({0.0, *map(float, percents)}))
-    if steps[0] < 0 or steps[-1] > 100:
+    if not all(0 <= step <= 100 for step in steps):
         raise InputError(f"expected percents from 0 to 100, got {steps[0]:g} to {steps[-1]:g}")
     return steps, [floor(percent * parts / 100) for percent in steps]
 

@@ -189,9 +189,14 @@ def question(row: Row) -> str | None:
 
 
 def _check(shots: int, limit: int | None, seed: int) -> None:
-    if shots < 0:
-        raise InputError(f"expected 0 shots or more, got {shots}")
-    if limit is not None and limit < 1:
-        raise InputError(f"expected a limit of 1 or more, got {limit}: leave it out to take everything")
-    if seed < 0:
-        raise InputError(f"expected a seed of 0 or more, got {seed}")
+    if not _whole(shots, 0):
+        raise InputError(f"expected 0 shots or more, got {shots!r:.40}")
+    if limit is not None and not _whole(limit, 1):
+        raise InputError(f"expected a limit of 1 or more, got {limit!r:.40}: leave it out to take everything")
+    if not _whole(seed, 0):
+        raise InputError(f"expected a seed of 0 or more, got {seed!r:.40}")
+
+
+def _whole(number: Any, least: int) -> bool:
+    """Whether it is a whole number, not True and not 1.0, of so much at least."""
+    return type(number) is int and number >= least

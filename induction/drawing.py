@@ -12,6 +12,9 @@ from results import InputError
 from tracing import Model
 from tracing.ranking import TokenPool, token_pool
 
+MOST = 100_000
+"""Sequences: the last of these would have 800,000 tokens."""
+
 
 def repeated_tokens(model: Model, period: int, n_sequences: int = 1, seed: int = 0) -> Int[Tensor, "batch pos"]:
     """Random tokens repeated 4 times, as prefix matching takes them.
@@ -74,9 +77,11 @@ def fitting(model: Model, pool: TokenPool, n_sequences: int) -> tuple[list[int],
     """Which of the paper's sequences fit a model, and which are left out, with a warning.
 
     Raises:
-        InputError: None fits.
+        InputError: None fits, or more are asked for than any model could take.
     """
     longest = min(model.sizes.context - (model.bos is not None), len(pool.ids))
+    if n_sequences > MOST:
+        raise InputError(f"expected {MOST:,} sequences at most, each longer than the one before, got {n_sequences:g}")
     used = [index for index in range(n_sequences) if prefix.REPEATS * sequences.period(index) <= longest]
     left_out = list(range(len(used), n_sequences))
     if not used:

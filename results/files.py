@@ -182,12 +182,25 @@ def parse_json(path: Path, text: str | bytes) -> dict[str, Any]:
         InputError: The text is not a JSON object.
     """
     try:
-        parsed = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        parsed = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=single)
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"it is not JSON ({error})") from error
     if not isinstance(parsed, dict):
         raise damaged(path, f"expected a JSON object, got {type(parsed).__name__}")
     return parsed
+
+
+def single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of which no key may be there twice: one value would be lost without a word.
+
+    Raises:
+        ValueError: One is.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r:.80} is there twice")
+    return found
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -198,8 +211,14 @@ def write_whole(path: Path, data: bytes) -> None:
         data: The whole content.
 
     Raises:
-        InputError: The path cannot be written.
+        InputError: The path cannot be written, or is something else than a file: a folder, a device, a pipe.
     """
+    if path.name in ("", "..") or "\0" in str(path):
+        raise InputError(f"cannot write {str(path)!r}: expected the name of a file")
+    if os.path.islink(path):
+        path = Path(os.path.realpath(path))  # what it leads to is written, and the link stays
+    if os.path.lexists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise InputError(f"cannot write {path}: expected a file or a new name, got something else; choose another path")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(TRIES):

@@ -208,6 +208,8 @@ def check_folder(folder: str | PathLike[str]) -> None:
         InputError: The folder is a file, cannot be written, or holds something else.
     """
     folder = Path(folder)
+    if "\0" in str(folder):
+        raise InputError(f"{str(folder)!r}: expected the name of a folder")
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():

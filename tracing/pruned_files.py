@@ -39,7 +39,7 @@ class Note:
 
 def is_one(source: str | Path) -> bool:
     """Whether a pruned model lies there."""
-    return os.path.isfile(Path(source).expanduser() / NOTE)
+    return os.path.isfile(Path(os.path.expanduser(source)) / NOTE)
 
 
 def save_pruned(model: "Model", folder: str | Path) -> None:
@@ -52,7 +52,7 @@ def save_pruned(model: "Model", folder: str | Path) -> None:
     Raises:
         InputError: The model is whole, has no weights, or the folder is not empty or cannot be written.
     """
-    path = Path(folder).expanduser()
+    path = Path(os.path.expanduser(folder))
     if model.pruned is None:
         raise InputError(f"{model.name} is not structurally pruned: save it with model.hf.save_pretrained(folder)")
     if any(parameter.is_meta for parameter in model.hf.parameters()):

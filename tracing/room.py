@@ -117,6 +117,6 @@ def as_bytes(memory: int | str | None) -> int:
     if memory is None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(memory), re.IGNORECASE)
-    if isinstance(memory, bool) or match is None or match[2].upper() not in _UNITS or float(match[1]) <= 0:
-        raise InputError(f'memory must be a number of bytes, or such as "4GiB", not {memory!r}')
+    if isinstance(memory, bool) or match is None or match[2].upper() not in _UNITS or not 0 < float(match[1]) < 1e15:
+        raise InputError(f'memory must be a number of bytes, or such as "4GiB", not {memory!r:.40}')
     return int(float(match[1]) * _UNITS[match[2].upper()])

@@ -54,7 +54,14 @@ def address(host: str | None = None) -> str:
     found = (host or os.environ.get("NDIF_HOST") or CONFIG.API.HOST).rstrip("/")
     if not found.startswith(("http://", "https://")):
         raise InputError(f"remote must be True or a server's address (http://...), not {found!r}")
-    if "@" in urlsplit(found).netloc:
+    try:
+        parts = urlsplit(found)
+        good = parts.hostname and parts.port != 0 and found.isprintable() and " " not in found
+    except ValueError:  # half an IPv6 address, or a port that is no number or too large
+        good = False
+    if not good:
+        raise InputError(f"remote must be True or a server's address (http://HOST:PORT), not {found!r:.200}")
+    if "@" in parts.netloc:
         raise InputError(
             "a server's address is kept with every result: expected one without a user or password, which go into the "
             "variable NDIF_API_KEY"

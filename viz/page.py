@@ -51,14 +51,18 @@ def report(
 
     Raises:
         InputError: The folder is no run, one of its results is damaged, the second run has no scores in common with
-            the first, `max_mb` is no positive number, or the file cannot be written.
+            the first, `max_mb` is no positive number, or the file cannot be written or is one of a run.
     """
-    if not max_mb > 0:
+    if not 0 < max_mb < 1e9:
         raise InputError(f"max_mb: expected a number of megabytes above 0, got {max_mb}")
     run, found = _opened(run)
     pair = None if against is None else set_against(run, found, *_opened(against), agreement)
     path = Path(output)
-    write_whole(path, with_attention("report.html", _page(run, found, pair), found, max_mb).encode())
+    if path.suffix in (".json", ".safetensors"):
+        raise InputError(f"{path}: a report is an HTML file, and a run's own files end like this; choose another name")
+    write_whole(
+        path, with_attention("report.html", _page(run, found, pair), found, max_mb).encode(errors="backslashreplace")
+    )
     return path
 
 
@@ -71,7 +75,7 @@ def with_attention(template: str, values: Mapping[str, Any], found: contents.Con
     """A page with the template's mark replaced by as much attention as its size allows."""
     prompts = kept.prompts_of(found.attention)
     page = render(template, **values, circuits=circuits() if prompts else "", prompts=prompts)
-    room = max_mb * 1e6 - len(page.encode())
+    room = max_mb * 1e6 - len(page.encode(errors="backslashreplace"))
     return page.replace(ATTENTION, kept.elements(prompts, facts.first_heads(found), room), 1)
 
 

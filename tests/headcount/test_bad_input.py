@@ -1,6 +1,7 @@
 """Bad input of every kind, one line of a table each: exit status 2, one line that helps, no traceback, no output."""
 
 import json
+import os
 import pickle
 import shlex
 import shutil
@@ -45,6 +46,9 @@ ROWS = {
     "no_gold": b'{"context": "one", "choices": [" two"]}',
     "mean": json.dumps(ROW).encode(),
     "good": json.dumps(ROW).encode(),
+    "twice_a_key": b'{"context": "one", "choices": [" two"], "gold": 0, "context": "three"}',
+    "a name": json.dumps(ROW).encode(),
+    "n" * 101: json.dumps(ROW).encode(),
 }
 TASKS = '[[tasks]]\nnames = ["plural"]\n'
 STUDIES = {
@@ -65,20 +69,42 @@ STUDIES = {
     "no_data": 'data = "nowhere/at/all"\n' + TASKS.replace("plural", "piqa"),
     "list_of_lists": "random_seeds = [[1]]\n" + TASKS,
     "text_as_number": 'examples = "ten"\n' + TASKS,
+    "twice_a_seed": "random_seeds = [1, 1]\n" + TASKS,
+    "deep": "a = " + "[" * 50_000,
+    "long_number": "seed = " + "9" * 5000 + "\n" + TASKS,
+    "large": "# " + "x" * 100_000 + "\n" + TASKS,
+    "no_model": 'model = ""\n' + TASKS,
+    "null_byte": 'data = "a\\u0000b"\n' + TASKS,
+    "many_sequences": "sequences = 1000000000000\n" + TASKS,
 }
 OTHERWISE = {
     "twice_a_task": "plural.0shot is asked for twice",
     "unknown_task": "no_such_task",
     "too_many_shots": "plural",
     "no_data": "nowhere/at/all",
+    "many_sequences": "expected 100,000 sequences at most",
     "foreign": "architecture 'mamba' is not supported",
 }
 """What is said where a file or folder is right in itself; else it is named."""
 
+DEVICE = {"flops_16": 1e14, "flops_32": 1e13, "memory": 1e11, "bandwidth": 1e12, "utilisation": 0.5}
 HARDWARE = {
     "empty": "",
     "no_toml": "name = ",
     "words": 'memory = "much"\nflops = "many"\n',
+    "deep": "a = " + "[" * 50_000,
+    **{
+        name: "".join(f"{key} = {value}\n" for key, value in (DEVICE | changed).items())
+        for name, changed in {
+            "nan": {"memory": "nan"},
+            "infinite": {"flops_32": "inf"},
+            "immense": {"memory": "9" * 400},
+            "part_of_one": {"devices": 1.5},
+            "no_device": {"devices": 0},
+            "two_lines": {"name": '"a\\nb"'},
+            "listed": {"name": "[1]"},
+        }.items()
+    },
 }
 CONFIGURATIONS = {
     "broken": '{"model_type": "op',
@@ -230,9 +256,33 @@ CASES = [
         for name in STUDIES
     ),
     *((f"plan --preset quick --hardware {{hardware}}/{name}.toml", f"{name}.toml") for name in HARDWARE),
+    ("study {pipe} --out {out}", "it is no file"),
+    ("plan --preset quick --hardware {tmp}/pipe.toml", "it is no file"),
+    ("plan --preset quick --hardware 00xA100-80GB", "00xA100"),
+    (f"plan --preset quick --hardware {'9' * 5000}xA100-80GB", "--hardware must be one of"),
+    ("plan --preset quick --hardware ~no_such_user/x.toml", "~no_such_user"),
+    ("study --preset quick --shard 1/999999999999 --out {out}", "--shard must be like 3/16"),
+    (f"study --preset quick --shard {'9' * 5000}/{'9' * 5000} --out {{out}}", "--shard must be like 3/16"),
+    ("study --preset quick --ray local --gpus-per-model nan --out {out}", "--gpus-per-model must be"),
+    # values that are empty, as where a script's variable is not set
+    ("study --preset quick --data '' --out {out}", "--data is empty"),
+    ("study --preset quick --shard= --out {out}", "--shard= is empty"),
+    ("induction --remote '' --out {out}", "--remote is empty"),
+    ("prune --task plural --strategy random --seeds --out {out}", "--seeds"),
+    ("prune --task plural --strategy random --seeds 0 0 --out {out}", "--seeds must be numbers, each once, not 0 0"),
+    # addresses and places
+    ("induction --out {out} --model {model} --remote http://[::1", "a server's address"),
+    ("induction --out {out} --model {model} --remote http://localhost:abc", "a server's address"),
+    ("induction --out {out} --model {model} --remote http://localhost:99999999", "a server's address"),
+    ("induction --out {out} --model ~no_such_user/x", "~no_such_user/x"),
+    (f"induction --out {{out}} --model {{model}} --stream --memory {'9' * 5000}", "memory must be"),
+    ("report {run} --max-mb 1e999 --output {out}.html", "max_mb"),
+    ("report {run} --output {pipe}", "expected a file or a new name"),
+    ("report {run} --output {run}/manifest.json", "a run's own files end like this"),
+    ("report {run} --output {run}/induction/copying.safetensors", "a run's own files end like this"),
     # rows, models
     *(
-        (f"importance --out {{out}} --task {name} --model {{model}} --data {{rows}}", name)
+        (f"importance --out {{out}} --task '{name}' --model {{model}} --data {{rows}}", name[:60])
         for name in ROWS
         if name != "good"
     ),
@@ -252,6 +302,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for folder in folders.values():
         folder.mkdir()
     (tmp / "file").write_text("x")
+    for name in ("pipe", "pipe.toml"):
+        os.mkfifo(tmp / name)
     (tmp / "full" / "thesis.tex").write_text("x")
     for name, data in ROWS.items():
         (tmp / "rows" / f"{name}.jsonl").write_bytes(data)
@@ -259,7 +311,15 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for name, text in texts.items():
             (tmp / folder / f"{name}.toml").write_text(text)
     runs = _runs(tmp)
-    return {"tmp": tmp, "file": tmp / "file", "long": tmp / ("x" * 300), "model": _models(tmp), **folders, **runs}
+    return {
+        "tmp": tmp,
+        "file": tmp / "file",
+        "pipe": tmp / "pipe",
+        "long": tmp / ("x" * 300),
+        "model": _models(tmp),
+        **folders,
+        **runs,
+    }
 
 
 def _runs(tmp: Path) -> dict[str, Path]:

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -160,6 +163,28 @@ def test_bad_input_is_one_line_that_helps_and_exit_status_2(tmp_path, folder, ca
         assert len(err.splitlines()) == 1, (arguments, err)
         assert out == "", arguments
         assert message in err, (arguments, err)
+
+
+def test_output_that_nobody_takes_is_no_traceback(measured):
+    command = [sys.executable, "-m", "headcount.cli", "show", measured, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reader_gone:
+        reader_gone.stdout.close()
+        assert reader_gone.stderr.read() == ""
+    assert reader_gone.returncode == 1
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "headcount: no space left where the output goes; free some, or send it elsewhere\n",
+    )
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_measured_shown_and_reported(measured, capsys, tmp_path):
+    folder = measured.rename(tmp_path / os.fsdecode(b"run\xff"))
+    assert run(capsys, "show", folder)[0] == 0
+    status, out, err = run(capsys, "report", folder, "--output", tmp_path / os.fsdecode(b"\xff.html"))
+    assert (status, err) == (0, "")
+    assert r"\udcff.html" in out
 
 
 def test_another_models_run_is_refused_before_anything_is_overwritten(measured, folder, capsys):

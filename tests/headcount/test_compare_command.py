@@ -113,6 +113,17 @@ def test_what_cannot_be_compared_is_said_in_one_line(tmp_path, capsys, monkeypat
     assert message in err
 
 
+def test_scores_of_too_few_parts_are_left_out_and_the_others_compared(tmp_path, capsys):
+    first, second = (make(tmp_path / name, seed, n_layers=2) for seed, name in enumerate(("a", "b")))
+    status, out, err = run(capsys, "compare", first.folder, second.folder, "--json")
+    assert status == 0
+    assert len(err.splitlines()) == 1
+    assert "note: importance/ffns/piqa.0shot is left out: expected at least 3 entries" in err
+    ((_, rows),) = json.loads(out).items()
+    assert len(rows) == 8
+    assert run(capsys, "report", first.folder, second.folder, "--output", tmp_path / "report.html")[0] == 0
+
+
 def test_tables_show_whole_names(tmp_path, capsys):
     status, out, _ = run(capsys, "compare", make(tmp_path / "run").folder)
     assert status == 0

@@ -77,6 +77,18 @@ def test_what_a_lost_worker_was_at_comes_next(folder):
     assert taken(schedule, 2) == "heads/a"
 
 
+def test_a_damaged_result_that_another_process_sets_aside_first_counts_as_missing(folder, monkeypatch):
+    path = folder.save("heads/a", HeadScores([[1.0]], provenance={}))
+    path.write_bytes(b"no")
+
+    def gone(name):
+        path.unlink()
+        raise KeyError(name)
+
+    monkeypatch.setattr(type(folder), "set_aside", lambda run, name: gone(name))
+    assert not STUDY[0].done(folder, {})
+
+
 def test_a_unit_waits_for_what_another_process_measures_now(folder, capsys):
     (heads, other), curve = STUDY[:2], replace(STUDY[5], needs=("heads/a", "heads/b"))
     assert measure_units([heads, curve], folder, [other]) == ["heads/a"]

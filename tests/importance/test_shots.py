@@ -131,6 +131,8 @@ def test_shots_come_from_the_shots_file_where_there_is_no_train_file(tmp_path):
     [
         ({"shots": -1}, "expected 0 shots or more, got -1"),
         ({"limit": -5}, "expected a limit of 1 or more, got -5"),
+        ({"shots": 1.5}, "expected 0 shots or more, got 1.5"),
+        ({"limit": True}, "expected a limit of 1 or more, got True"),
         ({"limit": 0}, "expected a limit of 1 or more, got 0"),
         ({"seed": -1}, "expected a seed of 0 or more, got -1"),
         ({"shots": 41}, "expected 41 or more rows to draw shots from, got 40"),

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results import HeadScores, InductionScores, InputError, LayerScores, RepeatLoss, files
+from results import HeadScores, InductionScores, InputError, LayerScores, RepeatLoss, Table, files
 
 nan, inf = float("nan"), float("inf")
 
@@ -277,6 +277,27 @@ def test_a_file_in_the_way_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot write .*folder: Is a directory"):
         HeadScores([[1]]).save(tmp_path / "folder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_only_a_file_is_replaced_and_a_link_is_followed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=r"cannot write .*pipe: expected a file or a new name, got something else"):
+        HeadScores([[1]]).save(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+    for name in ("", "a\0b"):
+        with pytest.raises(InputError, match=r"cannot write .*expected the name of a file"):
+            HeadScores([[1]]).save(name)
+    (tmp_path / "link").symlink_to("there")
+    HeadScores([[1]]).save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert HeadScores.load(tmp_path / "there").values.tolist() == [[1]]
+
+
+def test_a_key_that_is_there_twice_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "twice.json"
+    path.write_text('{"format": "headcount", "schema": 1, "kind": "Accuracy", "kind": "Table", "fields": {}}')
+    with pytest.raises(InputError, match=r"twice.json is damaged.*the key 'kind' is there twice"):
+        Table.load(path)
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

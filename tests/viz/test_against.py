@@ -203,6 +203,15 @@ def test_scores_of_one_run_are_compared_in_the_same_way(opened: Opened, report: 
     assert parts(page, "#compared")["difference"][2][1] == pytest.approx(100 * (ranks[1][2, 1] - ranks[0][2, 1]) / 40)
 
 
+def test_a_score_whose_map_was_drawn_before_can_be_compared(opened: Opened, report: Path, first: Run) -> None:
+    page = opened(report)
+    page.locator("#metric").select_option("heads/wic.5shot")
+    page.locator("#comparison").select_option("copying")
+    a, b = first["importance/heads/wic.5shot"], first["induction/copying"]
+    page.locator("#compared figcaption", has_text=f"Rank correlation: {compare.spearman(a, b).rho:.3f}.").wait_for()
+    torch.testing.assert_close(torch.tensor(parts(page, "#compared")["second"]), b.values, atol=1e-6, rtol=0)
+
+
 def test_ties_and_missing_scores_are_ranked_as_python_does(opened: Opened, tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", model={"name": HOSTILE})
     a = HeadScores([[1.0, 1.0, float("nan"), 0.0, 0.5, 0.0]], measure="copying")

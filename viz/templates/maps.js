@@ -58,7 +58,7 @@ function inLayers(all, { layers, heads }) {
 function unfolded(trace, scale = {}) {
   if (!trace.meta) return trace;
   const scores = scoresOf(trace.meta);
-  const extras = Object.entries(trace.meta.extras);
+  const extras = Object.entries(trace.meta.extras ?? {}); // plotly takes empty ones out of what it has drawn
   const says = scores.texts.map((text, place) => {
     const [layer, head] = headAt(place, scores);
     return [
