@@ -9,9 +9,10 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from results import checks, files
+from results import checks, fieldtypes, files
 from results.stored import Stored
 
+NUMBERS = ("value", "stderr", "chance", "majority")
 PER_DOCUMENT = ("correct", "choice", "gold_log_p", "margin")
 
 
@@ -44,7 +45,7 @@ class Accuracy(Stored):
         provenance: What is needed to measure it again, as JSON can hold it.
 
     Raises:
-        InputError: Shapes or counts do not fit.
+        InputError: A field is not what its annotation says, or shapes or counts do not fit.
     """
 
     suffix: ClassVar[str] = ".safetensors"
@@ -63,11 +64,12 @@ class Accuracy(Stored):
 
     def __post_init__(self) -> None:
         checks.check_count("n", self.n)
+        fieldtypes.check_fields(self)
         self._adopt("correct", ["unit"], [self.n])
         self._adopt("gold_log_p", ["document"], [None])
         for name in ("choice", "margin"):
             self._adopt(name, ["document"], list(self.gold_log_p.shape))
-        for name in ("value", "stderr", "chance", "majority"):
+        for name in NUMBERS:
             self._set(name, float(getattr(self, name)))
         self._set("provenance", checks.json_dict("provenance", self.provenance))
 
@@ -89,11 +91,12 @@ class Accuracy(Stored):
 
     def to_content(self) -> files.Content:
         """What a file holds of this: tensors by name, and all the rest as fields."""
-        numbers = {name: str(getattr(self, name)) for name in ("value", "stderr", "chance", "majority")}
+        numbers = {name: str(getattr(self, name)) for name in NUMBERS}
         rest = {"n": self.n, "cut": self.cut, "provenance": self.provenance}
         return files.Content(type(self).__name__, numbers | rest, {name: getattr(self, name) for name in PER_DOCUMENT})
 
     @classmethod
     def arguments(cls, content: files.Content) -> dict[str, Any]:
         """The arguments that make the same object again from a file's content."""
-        return {**content.fields, **content.tensors}
+        numbers = {name: checks.number(name, content.fields[name]) for name in NUMBERS}
+        return {**content.fields, **numbers, **content.tensors}

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from results.errors import InputError
+from results.fieldtypes import fits, is_whole, shown
 
 
 def plain_tensor(name: str, values: Any) -> Tensor:
@@ -22,16 +24,28 @@ def plain_tensor(name: str, values: Any) -> Tensor:
         A contiguous float32 tensor that shares no memory with `values`.
 
     Raises:
-        InputError: `values` are not real numbers in a rectangular arrangement.
+        InputError: `values` are not real numbers in a rectangular arrangement, or one that is finite is beyond what
+            float32 can hold.
     """
     try:
-        if values.is_complex() if isinstance(values, Tensor) else np.iscomplexobj(values):
+        source = values.detach() if isinstance(values, Tensor) else _from_array(np.array(values))
+        if source.is_complex():
             raise TypeError("complex numbers")
-        source = values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.array(values, np.float32))
-        return source.to("cpu", torch.float32, copy=True).contiguous()
-    except (TypeError, ValueError, NotImplementedError) as error:
+        plain = source.to("cpu", torch.float32, copy=True).contiguous()
+        lost = plain.isinf()
+        if bool(lost.any()) and bool(source.cpu()[lost].isfinite().any()):
+            raise ValueError("a number beyond 3.4e38, the largest of float32")
+    except (TypeError, ValueError, RuntimeError) as error:
         got = f"{type(values).__name__} ({error})"
         raise InputError(f"{name}: expected real numbers in a rectangular array, got {got}") from error
+    return plain
+
+
+def _from_array(array: NDArray[Any]) -> Tensor:
+    """A float64 tensor of an array; one of text or objects, such as integers beyond 64 bits, is refused."""
+    if array.dtype.kind not in "biuf":
+        raise TypeError("complex numbers" if array.dtype.kind == "c" else f"{array.dtype.name} in it")
+    return torch.from_numpy(array.astype(np.float64))
 
 
 def check_shape(name: str, tensor: Tensor, axes: Sequence[str], sizes: Sequence[int | None]) -> None:
@@ -47,10 +61,10 @@ def check_shape(name: str, tensor: Tensor, axes: Sequence[str], sizes: Sequence[
         InputError: The rank or a length differs, or an axis is empty.
     """
     wanted = [axis if size is None else f"{axis}={size}" for axis, size in zip(axes, sizes, strict=True)]
-    fits = tensor.ndim == len(sizes) and all(
-        got == size if size is not None else got > 0 for got, size in zip(tensor.shape, sizes, strict=True)
+    matches = tensor.ndim == len(sizes) and all(
+        got > 0 and size in (got, None) for got, size in zip(tensor.shape, sizes, strict=True)
     )
-    if not fits:
+    if not matches:
         raise InputError(f"{name}: expected shape [{', '.join(wanted)}], got {list(tensor.shape)}")
 
 
@@ -64,6 +78,24 @@ def check_variance(variance: Tensor | None) -> None:
         raise InputError(f"variance: expected numbers of at least 0, got {variance[variance < 0].min().item():g}")
 
 
+def number(name: str, kept: Any) -> float:
+    """A number as files keep it: itself or, since JSON lacks NaN and infinities, as text.
+
+    Args:
+        name: What it is, for the error message.
+        kept: A number below 1.8e308, or a text such as `"0.5"` or `"nan"`.
+
+    Raises:
+        InputError: It is neither.
+    """
+    try:
+        if isinstance(kept, float | str) or is_whole(kept):
+            return float(kept)
+    except ValueError:
+        pass
+    raise InputError(f"{name}: expected a real number, got {shown(kept)}")
+
+
 def texts(name: str, values: Any) -> tuple[str, ...]:
     """Copies a sequence of texts.
 
@@ -74,19 +106,29 @@ def texts(name: str, values: Any) -> tuple[str, ...]:
     Raises:
         InputError: It is something else, one string included.
     """
-    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
-        raise InputError(f"{name}: expected a list of texts, got {values!r:.80}")
+    if not fits(values, tuple[str, ...]):
+        raise InputError(f"{name}: expected a list of texts, got {shown(values)}")
     return tuple(values)
 
 
 def check_count(name: str, count: Any) -> None:
-    """Requires a whole number of at least one.
+    """Requires a whole number of at least one, and below 2^63.
 
     Raises:
         InputError: `count` is anything else.
     """
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise InputError(f"{name}: expected a whole number of at least 1, got {count!r}")
+    if not is_whole(count) or count < 1:
+        raise InputError(f"{name}: expected a whole number of at least 1, got {shown(count)}")
+
+
+def check_one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Requires one of some words.
+
+    Raises:
+        InputError: `value` is anything else.
+    """
+    if value not in allowed:
+        raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {shown(value)}")
 
 
 def json_dict(name: str, value: Any) -> dict[str, Any]:

@@ -6,11 +6,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from results import fieldtypes
+
 Rows = tuple[tuple[float, ...], ...]
 
 
+class Comparison:
+    """What all of these share: a field that is not what its annotation says is an `InputError`."""
+
+    def __post_init__(self) -> None:
+        fieldtypes.check_fields(self)
+
+
 @dataclass(frozen=True)
-class Correlation:
+class Correlation(Comparison):
     """How far two sets of scores rank the same heads (or layers) alike.
 
     Attributes:
@@ -47,7 +56,7 @@ class Correlation:
 
 
 @dataclass(frozen=True)
-class CorrelationMatrix:
+class CorrelationMatrix(Comparison):
     """`Correlation` of every pair of names; each table is a row and a column a name, symmetric.
 
     On the diagonal rho, `low` and `high` are 1, `p_value` is 0 and `ceiling` is the reliability.
@@ -82,7 +91,7 @@ class CorrelationMatrix:
 
 
 @dataclass(frozen=True)
-class Reliability:
+class Reliability(Comparison):
     """How well scores agree with themselves when measured on other examples.
 
     Attributes:
@@ -107,7 +116,7 @@ class Reliability:
 
 
 @dataclass(frozen=True)
-class Overlap:
+class Overlap(Comparison):
     """The share of the highest heads of one set of scores that are also the highest of another.
 
     Attributes:
@@ -146,7 +155,7 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class Merge:
+class Merge(Comparison):
     """One step of a clustering: `left` and `right`, counted as SciPy does, become one cluster of `size` names.
 
     Attributes:
@@ -163,7 +172,7 @@ class Merge:
 
 
 @dataclass(frozen=True)
-class Clusters:
+class Clusters(Comparison):
     """Which names rank heads alike, as a tree.
 
     Attributes:
@@ -178,7 +187,7 @@ class Clusters:
 
 
 @dataclass(frozen=True)
-class ShotPair:
+class ShotPair(Comparison):
     """How far scores at two numbers of shots rank heads alike, task by task.
 
     Attributes:
@@ -197,7 +206,7 @@ class ShotPair:
 
 
 @dataclass(frozen=True)
-class Capacity:
+class Capacity(Comparison):
     """What remains of a score as heads are removed: every tuple holds one number for 0, 1, .., all heads removed.
 
     Attributes:

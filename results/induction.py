@@ -5,6 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Self
 
+from results import fieldtypes
 from results.errors import InputError
 from results.scores import HeadScores
 
@@ -19,7 +20,7 @@ class InductionScores:
         copying_published: The same as the published code computes it, from the token's own value and output.
 
     Raises:
-        InputError: The three are not scores of the same number of layers and heads.
+        InputError: The three are not `HeadScores` of the same number of layers and heads.
     """
 
     prefix_matching: HeadScores
@@ -27,6 +28,7 @@ class InductionScores:
     copying_published: HeadScores
 
     def __post_init__(self) -> None:
+        fieldtypes.check_fields(self)
         shapes = {name: scores.shape for name, scores in self._parts().items()}
         if len(set(shapes.values())) > 1:
             listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())

@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from results import checks, files
+from results import checks, fieldtypes, files
 from results.stored import Stored
 
 
@@ -27,7 +27,8 @@ class RepeatLoss(Stored):
         provenance: What is needed to measure it again, as JSON can hold it.
 
     Raises:
-        InputError: Shapes do not fit each other, `n` is below 1, or `provenance` has no JSON form.
+        InputError: A field is not what its annotation says, shapes do not fit each other, `n` is below 1, or
+            `provenance` has no JSON form.
     """
 
     suffix: ClassVar[str] = ".json"
@@ -40,10 +41,11 @@ class RepeatLoss(Stored):
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        checks.check_count("n", self.n)
+        fieldtypes.check_fields(self)
         self._adopt("loss", ["repeat"], [None])
         self._adopt("variance", ["repeat"], list(self.loss.shape), optional=True)
         checks.check_variance(self.variance)
-        checks.check_count("n", self.n)
         self._set("late_minus_early", float(self.late_minus_early))
         self._set("late_minus_early_stderr", float(self.late_minus_early_stderr))
         self._set("provenance", checks.json_dict("provenance", self.provenance))
@@ -75,9 +77,11 @@ class RepeatLoss(Stored):
     def arguments(cls, content: files.Content) -> dict[str, Any]:
         """The arguments that make the same object again from a file's content."""
         kept = dict(content.fields)
-        kept["loss"] = [float(value) for value in kept["loss"]]
-        kept["variance"] = None if kept["variance"] is None else [float(value) for value in kept["variance"]]
-        return kept
+        for name in ("loss", "variance"):
+            fieldtypes.check_field(name, kept[name], tuple[float | str, ...] | None)
+            kept[name] = None if kept[name] is None else [checks.number(name, value) for value in kept[name]]
+        numbers = ("late_minus_early", "late_minus_early_stderr")
+        return kept | {name: checks.number(name, kept[name]) for name in numbers}
 
 
 def _to_json(tensor: Float[Tensor, " repeat"]) -> list[float | str]:

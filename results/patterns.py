@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from results import checks, files
+from results import checks, fieldtypes, files
 from results.errors import InputError
 from results.stored import Stored
 
@@ -32,8 +32,8 @@ class Patterns(Stored):
         provenance: What is needed to record them again, as JSON can hold it.
 
     Raises:
-        InputError: Shapes do not fit each other, a query attends to what comes after it, or `provenance` has no JSON
-            form.
+        InputError: A field is not what its annotation says, shapes do not fit each other, a query attends to what comes
+            after it, or `provenance` has no JSON form.
     """
 
     suffix: ClassVar[str] = ".safetensors"
@@ -44,6 +44,7 @@ class Patterns(Stored):
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        fieldtypes.check_fields(self)
         if not isinstance(self.weights, Tensor) or self.weights.dtype != torch.uint8:
             got = getattr(self.weights, "dtype", type(self.weights).__name__)
             raise InputError(f"weights: expected attention as whole numbers, uint8, got {got}; see Patterns.of")

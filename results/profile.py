@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from results import checks, files, notebook
+from results import checks, fieldtypes, files, notebook
 from results.errors import InputError
 from results.scores import HeadScores
 from results.stored import Stored
@@ -30,6 +30,9 @@ class Standing:
         among: How many heads were measured.
         n: Over how many sequences or examples.
         definition: Which definition of the measure was used.
+
+    Raises:
+        InputError: A field is not what its annotation says.
     """
 
     value: float
@@ -38,6 +41,9 @@ class Standing:
     among: int
     n: int
     definition: str
+
+    def __post_init__(self) -> None:
+        fieldtypes.check_fields(self)
 
     @classmethod
     def of(cls, scores: HeadScores, layer: int, head: int) -> "Standing":
@@ -77,7 +83,8 @@ class HeadProfile(Stored):
         provenance: What is needed to measure it again, as JSON can hold it.
 
     Raises:
-        InputError: Shapes do not fit each other, or a row of the pattern does not sum to 1.
+        InputError: A field is not what its annotation says, shapes do not fit each other, a row of the pattern does not
+            sum to 1, or a rank is not from 1 to `vocab`.
     """
 
     layer: int
@@ -103,6 +110,8 @@ class HeadProfile(Stored):
     suffix: ClassVar[str] = ".safetensors"
 
     def __post_init__(self) -> None:
+        checks.check_count("vocab", self.vocab)
+        fieldtypes.check_fields(self)
         for name in ("tokens", "sources"):
             self._set(name, tuple(getattr(self, name)))
         length, sources = len(self.tokens), len(self.sources)
@@ -115,11 +124,12 @@ class HeadProfile(Stored):
             self._set(name, _words(name, getattr(self, name), tuple(getattr(self, f"{name}_logits").shape)))
         for name in ("own_logit", "own_rank"):
             self._adopt(name, ["source"], [sources])
-        checks.check_count("vocab", self.vocab)
         self._set("sink", float(self.sink))
         self._set("standings", dict(self.standings))
         self._set("provenance", checks.json_dict("provenance", self.provenance))
-        if ((total := self.pattern.sum(-1)) - 1).abs().max() > ROUNDING:
+        if not bool(((self.own_rank >= 1) & (self.own_rank <= self.vocab)).all()):
+            raise InputError(f"own_rank: expected ranks from 1 to {self.vocab}, got {fieldtypes.shown(self.own_rank)}")
+        if not (((total := self.pattern.sum(-1)) - 1).abs() <= ROUNDING).all():  # nor is NaN
             raise InputError(f"pattern: expected rows that sum to 1, got {total.min().item():g} to {total.max():g}")
 
     @property
@@ -194,10 +204,11 @@ class HeadProfile(Stored):
     def arguments(cls, content: files.Content) -> dict[str, Any]:
         """The arguments that make the same profile again from a file's content."""
         standings = {
-            name: Standing(**(item | {"value": float(item["value"]), "stderr": float(item["stderr"])}))
+            name: Standing(**(item | {key: checks.number(key, item[key]) for key in ("value", "stderr")}))
             for name, item in content.fields["standings"]
         }
-        return {**content.fields, **content.tensors, "standings": standings}
+        sink = checks.number("sink", content.fields["sink"])
+        return {**content.fields, **content.tensors, "sink": sink, "standings": standings}
 
 
 def _words(name: str, rows: Sequence[Sequence[str]], shape: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:

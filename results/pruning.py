@@ -8,12 +8,14 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from results import checks, files
+from results import checks, fieldtypes, files
 from results.accuracy import beats_guessing
 from results.errors import InputError
 from results.stored import Stored
 
 NUMBERS = ("chance", "majority")
+COMPONENTS = ("heads", "ffns")
+STRATEGIES = ("static", "recomputed", "random")
 
 
 def mean_and_stderr(values: Float[Tensor, "*axes unit"]) -> tuple[Float[Tensor, "*axes"], Float[Tensor, "*axes"]]:
@@ -63,7 +65,8 @@ class Answered(Stored):
     @classmethod
     def arguments(cls, content: files.Content) -> dict[str, Any]:
         """The arguments that make the same object again from a file's content."""
-        return {**content.fields, **content.tensors}
+        numbers = {name: checks.number(name, content.fields[name]) for name in NUMBERS}
+        return {**content.fields, **numbers, **content.tensors}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -86,7 +89,7 @@ class PruningCurve(Answered):
         provenance: What is needed to measure it again, as JSON can hold it.
 
     Raises:
-        InputError: Shapes or counts do not fit.
+        InputError: A field is not what its annotation says, a word is unknown, or shapes or counts do not fit.
     """
 
     component: str
@@ -104,6 +107,9 @@ class PruningCurve(Answered):
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        fieldtypes.check_fields(self)
+        checks.check_one_of("component", self.component, COMPONENTS)
+        checks.check_one_of("strategy", self.strategy, STRATEGIES)
         for name in ("percents", "removed", "parameters", "seeds"):
             self._set(name, tuple(getattr(self, name)))
         seeds, steps = len(self.seeds), len(self.percents)
@@ -187,7 +193,7 @@ class PruningGrid(Answered):
         provenance: What is needed to measure it again, as JSON can hold it.
 
     Raises:
-        InputError: Shapes or counts do not fit.
+        InputError: A field is not what its annotation says, or shapes or counts do not fit.
     """
 
     ffn_percents: tuple[float, ...]
@@ -201,6 +207,7 @@ class PruningGrid(Answered):
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        fieldtypes.check_fields(self)
         for name in ("ffn_percents", "head_percents"):
             self._set(name, tuple(getattr(self, name)))
         self._set("parameters", tuple(tuple(row) for row in self.parameters))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from results import checks, files, notebook
+from results import checks, fieldtypes, files, notebook
 from results.errors import InputError
 from results.stored import Stored
 
@@ -34,11 +34,12 @@ class Scores(Stored):
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        checks.check_count("n", self.n)
+        fieldtypes.check_fields(self)
         self._adopt("values", self.axes, [None] * len(self.axes))
         self._adopt("variance", self.axes, self.shape, optional=True)
         self._adopt("folds", ["fold", *self.axes], [None, *self.shape], optional=True)
         checks.check_variance(self.variance)
-        checks.check_count("n", self.n)
         self._set("extras", {name: self._extra(name, extra) for name, extra in self.extras.items()})
         self._set("provenance", checks.json_dict("provenance", self.provenance))
 
@@ -149,7 +150,8 @@ class HeadScores(Scores):
         provenance: What is needed to measure it again, as JSON can hold it.
 
     Raises:
-        InputError: Shapes do not fit each other, `n` is below 1, or `provenance` has no JSON form.
+        InputError: A field is not what its annotation says, shapes do not fit each other, a number is beyond float32,
+            `n` is below 1, or `provenance` has no JSON form.
     """
 
     axes: ClassVar[tuple[str, ...]] = ("layer", "head")
@@ -169,7 +171,7 @@ class LayerScores(Scores):
     """One number per layer, such as the importance of its feed-forward network; else as `HeadScores`.
 
     Raises:
-        InputError: Shapes do not fit each other, `n` is below 1, or `provenance` has no JSON form.
+        InputError: As of `HeadScores`.
     """
 
     axes: ClassVar[tuple[str, ...]] = ("layer",)

@@ -59,7 +59,7 @@ class Stored(ABC):
             raise InputError(f"{path}: expected {cls.__name__}, got {content.kind}; check the path")
         try:
             return cls(**cls.arguments(content))
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise files.damaged(path, f"its parts do not fit ({error})") from error
 
     def _adopt(self, name: str, axes: Sequence[str], sizes: Sequence[int | None], optional: bool = False) -> None:

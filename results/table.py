@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from results import checks, files
+from results import checks, fieldtypes, files
 from results.errors import InputError
 from results.stored import Stored
 
 Value = str | int | float | bool | None
+Rows = tuple[tuple[Any, ...], ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -19,13 +20,14 @@ class Table(Stored):
     """Rows of named values.
 
     Attributes:
-        columns: The names of the columns.
+        columns: The names of the columns, no two of them alike.
         rows: One value for each column; numbers, text, truth values or None.
         definition: What the rows say and how they were computed, in a sentence.
         provenance: What is needed to compute it again, as JSON can hold it.
 
     Raises:
-        InputError: A row does not have one value for each column, or one that a table cannot hold.
+        InputError: A field is not what its annotation says, two columns have one name or one has none, a row does not
+            have one value for each column, or it has one that a table cannot hold, whole numbers from 2^63 included.
     """
 
     suffix: ClassVar[str] = ".json"
@@ -36,14 +38,20 @@ class Table(Stored):
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._set("columns", tuple(self.columns))
+        self._set("columns", checks.texts("columns", self.columns))
+        if len({*self.columns, ""}) <= len(self.columns):
+            raise InputError(f"columns: expected a different name for each, got {fieldtypes.shown(self.columns)}")
+        fieldtypes.check_field("definition", self.definition, str)
+        fieldtypes.check_field("rows", self.rows, Rows)
         self._set("rows", tuple(tuple(row) for row in self.rows))
         self._set("provenance", checks.json_dict("provenance", self.provenance))
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise InputError(f"expected one value for each of {', '.join(self.columns)}, got {len(row)}: {row}")
-            if not all(value is None or isinstance(value, str | int | float) for value in row):
-                raise InputError(f"expected numbers, text, truth values or None in a table, got {row}")
+            if not fieldtypes.fits(row, tuple[Value, ...]):
+                raise InputError(
+                    f"expected numbers, text, truth values or None in a table, got {fieldtypes.shown(row)}"
+                )
 
     @classmethod
     def of(cls, records: Iterable[Mapping[str, Value]], definition: str = "", **provenance: Any) -> "Table":
@@ -72,6 +80,7 @@ class Table(Stored):
     @classmethod
     def arguments(cls, content: files.Content) -> dict[str, Any]:
         """The arguments that make the same object again from a file's content."""
+        fieldtypes.check_field("rows", content.fields["rows"], Rows)
         rows = [[_restored(value) for value in row] for row in content.fields["rows"]]
         return {**content.fields, "rows": rows}
 
@@ -82,4 +91,8 @@ def _kept(value: Value) -> Any:
 
 
 def _restored(value: Any) -> Value:
-    return float(value[0]) if isinstance(value, list) else value
+    """What `_kept` has kept."""
+    if not isinstance(value, list):
+        return value
+    (word,) = value
+    return checks.number("rows", word)
