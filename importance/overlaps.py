@@ -39,7 +39,7 @@ def overlap(
 
     Source: Bansal et al. 2023, who report it for the top 30 %.
     """
-    if not 0 < top <= 1:
+    if isinstance(top, bool) or not 0 < top <= 1:
         raise InputError(f"top must be above 0 and at most 1 (0.3 for the highest 30 %), not {top}")
     check_resamples(resamples)
     aligned = align({"a": a, "b": b})

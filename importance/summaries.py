@@ -101,10 +101,10 @@ def at_depths(scores: Scores, n: int) -> LayerScores:
         A score a depth, with folds if the scores have them, and no variance. A layer of NaN is passed over.
 
     Raises:
-        InputError: `n` is below 1, or no layer has a score.
+        InputError: `n` is no whole number of 1 or more, or no layer has a score.
     """
     means = by_layer(scores)
-    if n < 1 or means.values.isnan().all():
+    if type(n) is not int or n < 1 or means.values.isnan().all():
         found = f"{n} depths, {int((~means.values.isnan()).sum())} layers with a score"
         raise InputError(f"expected 1 depth or more, and a layer or more that has a score; got {found}")
     layers, wanted = (np.arange(count) / count + 0.5 / count for count in (len(means.values), n))
