@@ -55,9 +55,17 @@ def family_of(config: Any) -> Family:
     """The entry of a configuration's architecture.
 
     Raises:
-        InputError: It has none.
+        InputError: It has none, or what a token gets depends on what is beside it in a batch.
     """
     kind = getattr(config, "model_type", None)
+    rotary = getattr(config, "rope_parameters", None)
+    rotary = rotary if isinstance(rotary, dict) else {}
+    for one in (rotary, *rotary.values()):  # those of the model, or of each kind of layer
+        if isinstance(one, dict) and one.get("rope_type", one.get("type")) == "longrope":
+            raise InputError(
+                "rope_type 'longrope' is not supported: its angles depend on the longest text of a batch; expected "
+                "one that leaves each text alone, such as yarn or llama3"
+            )
     for family in FAMILIES:
         if kind in family.model_types:
             return family

@@ -2,9 +2,12 @@
 
 import json
 import pickle
+import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,8 +18,33 @@ from tracing.stored import Stored
 
 _LISTS = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")
-_FORMATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""Those of weights; what has others are masks and positions that older checkpoints carry along."""
+_FORMATS = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "C64": torch.complex64,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_OF_WEIGHTS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""What has others are masks that older checkpoints carry along, or numbers that stand for weights: quantised ones."""
+_HARMLESS = (
+    r"(^|\.)rotary_emb\.inv_freq$",
+    r"(^|\.)position_ids$",
+    r"(^|\.)(attn|attention)\.(masked_)?bias$",
+    r"(^|\.)decoder\.version$",
+)
+"""What older checkpoints carry along and models now make themselves: frequencies, positions, causal masks."""
 _LONGEST_HEADER = 100_000_000
 """Bytes, by the definition of safetensors."""
 _DAMAGE = (
@@ -40,12 +68,16 @@ class Checkpoint:
         parameters: The names of the model's parameters, with their shapes.
         rename: Makes of a tensor's name in the files the name of the parameter that it is for.
         revision: The Hub's branch, tag or commit.
+        tied: Further names of parameters, and which those are; the files may hold a parameter by either name, or both.
+        unused: Patterns of names that the files may hold besides.
+        to_read: Whether the values are to be read from here, or the names, shapes and formats only checked.
 
     Attributes:
         bytes: The size of the model's tensors on disk.
 
     Raises:
-        InputError: There are no weights, they are damaged or not safe to read, or some are missing or of another shape.
+        InputError: There are no weights, they are damaged or not safe to read, some are missing, of another shape or no
+            floating-point numbers, or there are tensors that the model has no place for.
     """
 
     def __init__(
@@ -54,17 +86,45 @@ class Checkpoint:
         parameters: Mapping[str, torch.Size],
         rename: Callable[[str], str],
         revision: str | None = None,
+        *,
+        tied: Mapping[str, str] = MappingProxyType({}),
+        unused: Iterable[str] = (),
+        to_read: bool = True,
     ) -> None:
         self.where = where
-        stored = [_open(path) for path in _files(where, revision)]
-        self._tensors = {rename(name): one for file in stored for name, one in file.items()}
+        self._tensors: dict[str, Stored] = {}
+        for path in _files(where, revision):
+            for name, one in _open(path, to_read).items():
+                if (new := rename(name)) in self._tensors:
+                    raise InputError(f"{where} holds {new} twice: expected one tensor a parameter; save it again")
+                self._tensors[new] = one
+        for other, name in tied.items():
+            if name not in self._tensors and other in self._tensors:
+                self._tensors[name] = self._tensors.pop(other)
         if lacking := sorted(set(parameters) - set(self._tensors)):
             raise InputError(
                 f"the weights of {where} are incomplete: {len(lacking)} tensors are missing, first {lacking[0]}"
             )
+        known = re.compile("|".join((*_HARMLESS, *unused)))
+        if extra := sorted(name for name in {*self._tensors} - {*parameters, *tied} if not known.search(name)):
+            raise InputError(
+                f"the model has no place for {len(extra)} tensors of {where}, first {extra[0]}: expected weights that "
+                "go with its config.json"
+            )
         for name, shape in parameters.items():
             if (came := self._tensors[name].shape) != shape:
                 raise InputError(f"{name} of {where} should be {list(shape)}, but is {list(came)}")
+            if (dtype := self._tensors[name].dtype) not in _OF_WEIGHTS:
+                raise InputError(
+                    f"{name} of {where} is stored as {str(dtype).removeprefix('torch.')}: expected float32, bfloat16, "
+                    "float16 or float64; if the weights are quantised, their config.json must say how"
+                )
+        for other, name in tied.items():
+            if to_read and other in self._tensors and not self._tensors[other].equals(self._tensors[name]):
+                raise InputError(
+                    f"{other} of {where} differs from {name}, which config.json says it is: set tie_word_embeddings to "
+                    "false there"
+                )
         self.bytes = sum(self._tensors[name].nbytes for name in parameters)
 
     def __getitem__(self, name: str) -> Stored:
@@ -125,9 +185,9 @@ def _fetched(where: str, name: str, revision: str | None) -> Path | None:
     return None if found is None else Path(found)
 
 
-def _open(path: Path) -> dict[str, Stored]:
+def _open(path: Path, to_read: bool) -> dict[str, Stored]:
     try:
-        return _in_safetensors(path) if path.suffix == ".safetensors" else _in_bin(path)
+        return _in_safetensors(path) if path.suffix == ".safetensors" else _in_bin(path, to_read)
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
@@ -143,18 +203,24 @@ def _in_safetensors(path: Path) -> dict[str, Stored]:
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(min(length, _LONGEST_HEADER)))
-    size, found = path.stat().st_size, {}
+    size, found, places = path.stat().st_size, {}, [(0, 0)]
+    header.pop("__metadata__", None)
     for name, said in header.items():
-        if name != "__metadata__" and said["dtype"] in _FORMATS:
-            like = torch.empty(said["shape"], dtype=_FORMATS[said["dtype"]], device="meta")
-            begin, end = (8 + length + offset for offset in said["data_offsets"])
-            if not 8 + length <= begin <= end <= size or end - begin != like.nbytes:
-                raise ValueError(f"{name} does not lie in it whole")
-            found[name] = Stored(path, begin, like)
+        if said["dtype"] not in _FORMATS:
+            raise ValueError(f"{name} is stored as {said['dtype']}")
+        like = torch.empty(said["shape"], dtype=_FORMATS[said["dtype"]], device="meta")
+        begin, end = said["data_offsets"]
+        if not 0 <= begin <= end <= size - 8 - length or end - begin != like.nbytes:
+            raise ValueError(f"{name} does not lie in it whole")
+        places.append((begin, end))
+        found[name] = Stored(path, 8 + length + begin, like)
+    places = [*sorted(places), (size - 8 - length, 0)]
+    if any(type(begin) is not int or begin != end for (_, end), (begin, _) in pairwise(places)):
+        raise ValueError("its tensors do not lie one after the other")
     return found
 
 
-def _in_bin(path: Path) -> dict[str, Stored]:
+def _in_bin(path: Path, to_read: bool) -> dict[str, Stored]:
     """Names and tensors of a file of torch's own, which notes where they are if none is to have values."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -162,7 +228,7 @@ def _in_bin(path: Path) -> dict[str, Stored]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError("it holds something else than tensors by name")
-    return {name: Stored(path, _begins(tensor), tensor) for name, tensor in found.items()}
+    return {name: Stored(path, _begins(tensor) if to_read else 0, tensor) for name, tensor in found.items()}
 
 
 def _begins(tensor: Tensor) -> int:

@@ -40,14 +40,12 @@ def describe_model(source: str | Path | None = None, *, dtype: torch.dtype | str
     Raises:
         InputError: The configuration cannot be read, its architecture is not supported, or no tokenizer is to be had.
     """
-    import transformers
-
     config, name, assumed = _configuration(source)
     family_of(config)
     wanted = load.as_dtype(dtype)
     wanted = wanted if isinstance(wanted, torch.dtype) else getattr(config, "dtype", None) or torch.float32
     with torch.device("meta"):
-        hf = transformers.AutoModelForCausalLM.from_config(config, dtype=wanted)
+        hf = reading.built(name, config, dtype=wanted)
     # A Hub that does not answer for the configuration is not asked again.
     tokenizer, lack = _tokenizer(None, name) if assumed else _tokenizer(source, name)
     return Described(load.assembled(hf, tokenizer, name, None), (*assumed, *lack))
@@ -69,7 +67,7 @@ def published_configuration(name: str) -> Any:
 
 def _configuration(source: str | Path | None) -> tuple[Any, str, list[str]]:
     """The configuration, what to call the model, and what was assumed."""
-    path = None if source is None else Path(source).expanduser()
+    path = None if source is None else Path(os.path.expanduser(source))
     if path is not None and os.path.isfile(path):
         return reading.configuration(path), path.resolve().parent.name, []
     if source is None or source == default_model.NAME:
@@ -93,7 +91,7 @@ def _configuration(source: str | Path | None) -> tuple[Any, str, list[str]]:
 
 def _tokenizer(source: str | Path | None, name: str) -> tuple[Any, list[str]]:
     """The model's own tokenizer; or else the default model's, and that this was taken."""
-    path = Path(source or default_model.NAME).expanduser()
+    path = Path(os.path.expanduser(source or default_model.NAME))
     where = str(path.parent) if os.path.isfile(path) else load.resolve(source)[0]
     try:
         # From a folder without a tokenizer's files transformers makes one that knows no words.

@@ -19,7 +19,7 @@ from tracing.checkpoint import Checkpoint
 from tracing.hook_map import build
 from tracing.model import Model
 from tracing.placing import place_as
-from tracing.reading import NO_CODE, configuration, reading
+from tracing.reading import NO_CODE, built, configuration, reading
 from tracing.reading import tokenizer as read_tokenizer
 from tracing.room import as_bytes
 from tracing.server import Server
@@ -68,12 +68,14 @@ def load_model(
         raise InputError("memory is what a streamed model may hold: expected stream=True with it")
     if remote and stream:
         raise InputError("remote and stream exclude each other: a model runs on a server, or from this machine's disk")
+    if str(device_map) == "meta":
+        raise InputError("the device meta holds no weights to measure: describe_model opens a model without any")
     if remote:
         return _on_server(source, revision, dtype, device_map, remote, tokenizer)
     if stream:
         return _streamed(source, revision, dtype, device_map, as_bytes(memory), tokenizer)
     if isinstance(source, str | Path) and pruned_files.is_one(source):
-        hf, name, commit, found = _read_pruned(Path(source).expanduser(), revision, dtype, device_map)
+        hf, name, commit, found = _read_pruned(Path(os.path.expanduser(source)), revision, dtype, device_map)
         return opened(hf, tokenizer or found, name, commit)
     if source is None or isinstance(source, str | Path):
         hf, name, commit, found = _read(source, revision, dtype, device_map, with_tokenizer=tokenizer is None)
@@ -131,7 +133,6 @@ def _on_server(
 def _streamed(source: Any, revision: str | None, dtype: Any, device_map: Any, memory: int, tokenizer: Any) -> Model:
     """A model whose blocks stay on disk."""
     import accelerate
-    import transformers
 
     if not (source is None or isinstance(source, str | Path)) or device_map not in (None, "cpu"):
         raise InputError("stream=True takes a folder or a name on the Hub, and computes on the CPU")
@@ -140,18 +141,52 @@ def _streamed(source: Any, revision: str | None, dtype: Any, device_map: Any, me
     family = family_of(config)
     wanted = as_dtype(dtype)
     wanted = wanted if isinstance(wanted, torch.dtype) else config.dtype or torch.float32
-    with accelerate.init_empty_weights(include_buffers=False):  # what is made of the configuration is kept
-        hf = transformers.AutoModelForCausalLM.from_config(config, dtype=wanted)
-    hf.tie_weights()
-    shape = empty_copy(hf)
+    if getattr(config, "quantization_config", None) is not None:
+        raise InputError(f"the weights of {where} are quantised, which cannot be streamed: leave stream=True out")
+    shape = _empty(where, config, dtype=wanted)
+    checkpoint = _checkpoint(where, shape, revision, to_read=True)  # before memory is taken for what may not be there
     shape.config.pad_token_id = None  # some models look for it among the tokens, and on meta there are none
     opened(shape, None, name, None)
+    with accelerate.init_empty_weights(include_buffers=False):  # what is made of the configuration is kept
+        hf = built(where, config, dtype=wanted)
+    hf.tie_weights()
     model = assembled(hf, tokenizer or read_tokenizer(where, revision), name, getattr(config, "_commit_hash", None))
-    shapes = {key: value.shape for key, value in hf.named_parameters()}
-    rename = _renaming(hf, shapes)
-    checkpoint = reading(where, "weights", lambda: Checkpoint(where, shapes, rename, revision))
     model.stream = Streaming(Blocks(hf, family.layers, checkpoint, wanted), model.family, model.sizes, memory)
     return model
+
+
+def _empty(where: str, config: Any, **options: Any) -> Any:
+    """A model of this configuration on meta, its own copy in it."""
+    with torch.device("meta"):
+        return built(where, copy.deepcopy(config), **options)
+
+
+def _checkpoint(where: str, hf: Any, revision: str | None, *, to_read: bool) -> Checkpoint:
+    """The tensors on disk of a model that may be on meta.
+
+    Raises:
+        InputError: They do not fit it, or cannot be read.
+    """
+    if (chosen := getattr(hf.config, "transformers_weights", None)) is not None:
+        raise InputError(
+            f"config.json of {where} names its weights, transformers_weights = {chosen!r:.80}: take that out, and call "
+            "them model.safetensors"
+        )
+    shapes = {key: value.shape for key, value in hf.named_parameters()}
+    checkpoint: Checkpoint = reading(
+        where,
+        "weights",
+        lambda: Checkpoint(
+            where,
+            shapes,
+            _renaming(hf, shapes),
+            revision,
+            tied=hf.all_tied_weights_keys,
+            unused=hf._keys_to_ignore_on_load_unexpected or (),
+            to_read=to_read,
+        ),
+    )
+    return checkpoint
 
 
 def _renaming(hf: Any, parameters: dict[str, torch.Size]) -> Callable[[str], str]:
@@ -170,15 +205,13 @@ def randomised(model: Model, seed: int = 0) -> Model:
         model: The model; it is left as it is.
         seed: Seed of the initialisation.
     """
-    import transformers
-
     if not model.in_memory:
         raise InputError(f"{model.name} is not in memory: random weights can be drawn for a model that is")
     if model.pruned is not None:
         raise InputError(f"{model.name} is structurally pruned: draw random weights for the whole model, then prune it")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        hf = transformers.AutoModelForCausalLM.from_config(copy.deepcopy(model.hf.config), dtype=model.dtype)
+        hf = built(model.name, copy.deepcopy(model.hf.config), dtype=model.dtype)
     hf.requires_grad_(False)
     place_as(hf, model.hf)
     return opened(hf, model.tokenizer, f"{model.name}, random weights (seed {seed})", None)
@@ -197,17 +230,12 @@ def _read(
     placing = {"device_map": device_map} if device_map is not None else {}
     safely = {"weights_only": True, "output_loading_info": True, **NO_CODE}
 
-    def weights() -> tuple[Any, dict[str, Any]]:
-        try:
-            loaded: tuple[Any, dict[str, Any]] = transformers.AutoModelForCausalLM.from_pretrained(
-                where, config=config, dtype=dtype, **safely, **options, **placing
-            )
-        except RuntimeError:
-            _check_shapes(where, config, revision)
-            raise
-        return loaded
-
-    hf, report = reading(where, "weights", weights)
+    if getattr(config, "quantization_config", None) is None:  # else transformers alone knows what the files hold
+        _checkpoint(where, _empty(where, config), revision, to_read=False)
+    read = transformers.AutoModelForCausalLM.from_pretrained
+    hf, report = reading(
+        where, "weights", lambda: read(where, config=config, dtype=dtype, **safely, **options, **placing)
+    )
     lacking = sorted(report["missing_keys"])
     if lacking:
         raise InputError(
@@ -218,32 +246,15 @@ def _read(
     return hf, name, getattr(config, "_commit_hash", None), tokenizer
 
 
-def _check_shapes(where: str, config: Any, revision: str | None) -> None:
-    """Say which of the weights does not fit, where transformers says that some do not.
-
-    Raises:
-        InputError: With the tensor's name, and both shapes.
-    """
-    import transformers
-
-    with torch.device("meta"):
-        hf = transformers.AutoModelForCausalLM.from_config(copy.deepcopy(config))
-    shapes = {key: value.shape for key, value in hf.named_parameters()}
-    Checkpoint(where, shapes, _renaming(hf, shapes), revision)
-
-
 def _read_pruned(
     folder: Path, revision: str | None, dtype: Any, device_map: Any
 ) -> tuple[nn.Module, str, str | None, Any]:
     """Model, name, commit and tokenizer of a folder that `save_pruned` has written."""
-    import transformers
-
     devices = list(device_map.values()) if isinstance(device_map, dict) else [device_map or "cpu"]
     if revision is not None or len(devices) != 1 or devices[0] in ("auto", "balanced", "sequential"):
         raise InputError(f"{folder} holds a pruned model: expected no revision, and one device as device_map")
     config = configuration(folder)
-    with torch.device("meta"):
-        hf = transformers.AutoModelForCausalLM.from_config(config)
+    hf = _empty(str(folder), config)
     saved = pruned_files.read(folder, hf, wanted if isinstance(wanted := as_dtype(dtype), torch.dtype) else None)
     tokenizer = read_tokenizer(folder) if (folder / "tokenizer_config.json").is_file() else None
     return hf.to(devices[0]), saved.name, saved.revision, tokenizer
@@ -272,7 +283,7 @@ def resolve(source: str | Path | None) -> tuple[str, str]:
         return str(folder), title
     if source == "tiny-opt":
         return str(TINY_OPT), "tiny-opt"
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if os.path.isdir(path):
         if not (path / "config.json").is_file():
             raise InputError(f"{path} holds no model: expected a folder with config.json and weights")

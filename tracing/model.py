@@ -147,12 +147,16 @@ class Model:
             prepend_bos: Whether the sequence begins with the BOS token; None does what the tokenizer does by default.
 
         Raises:
-            InputError: There is no tokenizer or no BOS token, these are no texts, or they differ in length.
+            InputError: There is no tokenizer or no BOS token, these are no texts, or no valid ones, or they differ in
+                length.
         """
         tokenizer = self._need_tokenizer()
         if not _is_text(text):
             raise InputError(f"expected a text, or a list of texts, got {text!r:.80}")
         rows = [text] if isinstance(text, str) else list(text)
+        for row in rows:
+            if any("\ud800" <= letter <= "\udfff" for letter in row):  # what tokenizers cannot write in UTF-8
+                raise InputError(f"expected a text of valid Unicode, got half of a surrogate pair in {row!a:.80}")
         encoded = [tokenizer.encode(row, add_special_tokens=prepend_bos is None) for row in rows]
         if prepend_bos:
             if self.bos is None:

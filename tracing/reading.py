@@ -19,7 +19,7 @@ NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 """Left out, transformers would ask at the terminal whether to run a model's own code."""
 
 MOST_LAYERS = 10_000
-"""More than any model has: a configuration that says so would be built for hours."""
+"""More than any model has, also of labels: a configuration that says so would be built for hours."""
 
 
 def reading(where: str, what: str, read: Callable[[], Any]) -> Any:
@@ -55,17 +55,20 @@ def configuration(where: str | Path, revision: str | None = None) -> Any:
 
     def read() -> Any:
         said, _ = transformers.PreTrainedConfig.get_config_dict(where, **options)
-        _check_layers(where, said)
+        _check_lists(where, said)
         return transformers.AutoConfig.from_pretrained(where, **options, **NO_CODE)
 
     config = reading(str(where), "configuration", read)
     family_of(config)
     attention = getattr(config, "_attn_implementation", None)
+    if attention is not None and not isinstance(attention, str):
+        raise InputError(f"the configuration of {where} gives attn_implementation = {attention!r:.80}: expected a name")
     if attention and "/" in attention:
         raise InputError(
             f"the configuration of {where} asks for attention code from the Hub, {attention}, which is not run: take "
             "it out of config.json"
         )
+    config.return_dict = True  # what comes of a module is looked up by name
     if attention is None and getattr(config.get_text_config(), "attn_logit_softcapping", None):
         config._attn_implementation = "eager"  # transformers before 5.24 chooses one that leaves the cap out
     for name, size in asdict(reading(str(where), "sizes", lambda: Sizes.of(config))).items():
@@ -74,9 +77,21 @@ def configuration(where: str | Path, revision: str | None = None) -> Any:
     return config
 
 
-def _check_layers(where: str | Path, said: dict[str, Any]) -> None:
-    """Before the configuration is made, which may already list all layers."""
-    for name in ("num_hidden_layers", "n_layer"):
+def built(where: str, config: Any, **options: Any) -> Any:
+    """A model made of a configuration, on the device that is the default.
+
+    Raises:
+        InputError: The configuration asks for what cannot be made.
+    """
+    import transformers
+
+    make = transformers.AutoModelForCausalLM.from_config
+    return reading(where, "configuration", lambda: make(config, **options))
+
+
+def _check_lists(where: str | Path, said: dict[str, Any]) -> None:
+    """Before the configuration is made, which may already list all layers and labels."""
+    for name in ("num_hidden_layers", "n_layer", "num_labels"):
         layers = said.get(name, 1)
         if isinstance(layers, int) and not 1 <= layers <= MOST_LAYERS:
             raise InputError(f"the configuration of {where} says {name} = {layers}: expected 1 to {MOST_LAYERS:,}")

@@ -275,6 +275,7 @@ CASES = [
     ("induction --out {out} --model {model} --remote http://localhost:abc", "a server's address"),
     ("induction --out {out} --model {model} --remote http://localhost:99999999", "a server's address"),
     ("induction --out {out} --model ~no_such_user/x", "~no_such_user/x"),
+    ("induction --out {out} --model {model} --device meta", "the device meta holds no weights"),
     (f"induction --out {{out}} --model {{model}} --stream --memory {'9' * 5000}", "memory must be"),
     ("report {run} --max-mb 1e999 --output {out}.html", "max_mb"),
     ("report {run} --output {pipe}", "expected a file or a new name"),
