@@ -5,6 +5,7 @@ import gzip
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,11 @@ ONE_OPEN = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("made", "scheme"),
+    [*product(sorted(MAKERS), ["light"]), *product(sorted(MAKERS.keys() - {"large"}), ["dark"])],
+    indirect=["made"],
+)
 def test_axe_finds_nothing(made: Made, opened: Opened, scheme: str) -> None:
     page = opened(made.path)
     page.emulate_media(color_scheme=scheme)
