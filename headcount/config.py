@@ -17,8 +17,6 @@ PRESETS = ("quick", "paper", "smollm2")
 Percent = Annotated[float, Field(gt=0, le=100, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]  # what random generators take as a seed
-
-
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 

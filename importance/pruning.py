@@ -12,6 +12,7 @@ from importance.measure import ffn_importance, head_importance
 from importance.sweep import Component, Parts, Removal, Sweep, n_parts
 from importance.task import Task
 from results import HeadScores, InputError, LayerScores, PruningCurve, PruningGrid
+from results.fieldtypes import is_whole
 from tracing import BatchSize, Model, Progress, masked
 
 Strategy = Literal["static", "recomputed", "random"]
@@ -190,7 +191,7 @@ def _check(component: str, strategy: str, order: Scores | None) -> None:
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:
-    if not seeds or len(set(seeds)) < len(seeds) or not all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds):
+    if not seeds or len(set(seeds)) < len(seeds) or not all(is_whole(seed) and seed >= 0 for seed in seeds):
         raise InputError(f"seeds must be whole numbers of 0 or more, each once, not {seeds!r:.80}")
 
 

@@ -11,6 +11,7 @@ from importance.rows import Rows
 from importance.schema import Row
 from importance.shots import Shots
 from results import InputError
+from results.fieldtypes import is_whole
 
 Profile = Literal["harness", "paper"]
 Encoding = Literal["joint", "apart"]
@@ -189,14 +190,9 @@ def question(row: Row) -> str | None:
 
 
 def _check(shots: int, limit: int | None, seed: int) -> None:
-    if not _whole(shots, 0):
+    if not is_whole(shots) or shots < 0:
         raise InputError(f"expected 0 shots or more, got {shots!r:.40}")
-    if limit is not None and not _whole(limit, 1):
+    if limit is not None and (not is_whole(limit) or limit < 1):
         raise InputError(f"expected a limit of 1 or more, got {limit!r:.40}: leave it out to take everything")
-    if not _whole(seed, 0):
+    if not is_whole(seed) or seed < 0:
         raise InputError(f"expected a seed of 0 or more, got {seed!r:.40}")
-
-
-def _whole(number: Any, least: int) -> bool:
-    """Whether it is a whole number, not True and not 1.0, of so much at least."""
-    return type(number) is int and number >= least

@@ -52,20 +52,18 @@ def address(host: str | None = None) -> str:
     from nnsight.schema.config import CONFIG
 
     found = (host or os.environ.get("NDIF_HOST") or CONFIG.API.HOST).rstrip("/")
-    if not found.startswith(("http://", "https://")):
-        raise InputError(f"remote must be True or a server's address (http://...), not {found!r}")
-    try:
-        parts = urlsplit(found)
-        good = parts.hostname and parts.port != 0 and found.isprintable() and " " not in found
-    except ValueError:  # half an IPv6 address, or a port that is no number or too large
-        good = False
-    if not good:
-        raise InputError(f"remote must be True or a server's address (http://HOST:PORT), not {found!r:.200}")
-    if "@" in parts.netloc:
+    if "@" in found:  # before anything is said of it: what stands there may be secret
         raise InputError(
             "a server's address is kept with every result: expected one without a user or password, which go into the "
             "variable NDIF_API_KEY"
         )
+    try:
+        parts = urlsplit(found)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # half an IPv6 address, or a port that is no number or too large
+        good = False
+    if not good or not found.isprintable() or " " in found:
+        raise InputError(f"remote must be True or a server's address (http://HOST:PORT), not {found!r:.200}")
     return found
 
 

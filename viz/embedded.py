@@ -37,7 +37,7 @@ class Embedded:
         Raises:
             InputError: The file cannot be written.
         """
-        write_whole(Path(path), self.page.encode(errors="backslashreplace"))
+        write_whole(Path(path), self.page.encode())
         return Path(path)
 
     def _repr_html_(self) -> str:

@@ -38,7 +38,10 @@ def circuits() -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fills one of the templates; whatever is put into it is escaped, since names in a run may come from anyone."""
+    """Fills one of the templates; whatever is put into it is escaped, since names in a run may come from anyone.
+
+    Half a letter, as in the name of a file that is not UTF-8, is written as its number: a page must be UTF-8.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -47,4 +50,5 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["packed"] = packed
-    return environment.get_template(template).render(values)
+    page = environment.get_template(template).render(values)
+    return page.encode(errors="backslashreplace").decode()

@@ -60,9 +60,7 @@ def report(
     path = Path(output)
     if path.suffix in (".json", ".safetensors"):
         raise InputError(f"{path}: a report is an HTML file, and a run's own files end like this; choose another name")
-    write_whole(
-        path, with_attention("report.html", _page(run, found, pair), found, max_mb).encode(errors="backslashreplace")
-    )
+    write_whole(path, with_attention("report.html", _page(run, found, pair), found, max_mb).encode())
     return path
 
 
@@ -75,7 +73,7 @@ def with_attention(template: str, values: Mapping[str, Any], found: contents.Con
     """A page with the template's mark replaced by as much attention as its size allows."""
     prompts = kept.prompts_of(found.attention)
     page = render(template, **values, circuits=circuits() if prompts else "", prompts=prompts)
-    room = max_mb * 1e6 - len(page.encode(errors="backslashreplace"))
+    room = max_mb * 1e6 - len(page.encode())
     return page.replace(ATTENTION, kept.elements(prompts, facts.first_heads(found), room), 1)
 
 

@@ -272,6 +272,7 @@ CASES = [
     ("prune --task plural --strategy random --seeds 0 0 --out {out}", "--seeds must be numbers, each once, not 0 0"),
     # addresses and places
     ("induction --out {out} --model {model} --remote http://[::1", "a server's address"),
+    ("induction --out {out} --model {model} --remote http://me:secret@host:abc", "without a user or password"),
     ("induction --out {out} --model {model} --remote http://localhost:abc", "a server's address"),
     ("induction --out {out} --model {model} --remote http://localhost:99999999", "a server's address"),
     ("induction --out {out} --model ~no_such_user/x", "~no_such_user/x"),
@@ -367,6 +368,7 @@ def test_bad_input_is_one_line_and_exit_status_2(
     assert len(err.splitlines()) == 1, err
     assert out == ""
     assert message in err
+    assert "secret" not in err
     assert not (tmp_path / "new").exists() or not [*(tmp_path / "new").rglob("*.safetensors")]
 
 
