@@ -9,13 +9,17 @@ import torch
 import transformers
 
 from tracing import Model, load_model
+from tracing.configurations import published_configuration
 
 
-def opt_125m_shape(context: int = 2048) -> Model:
-    """A model of OPT-125m's shape with random weights; timing needs no trained ones."""
-    config = transformers.OPTConfig(max_position_embeddings=context)
+def published_shape(
+    name: str = "facebook/opt-125m", device: str = "cpu", dtype: torch.dtype = torch.float32, tokenizer: Any = None
+) -> Model:
+    """A model of a published shape with random weights, made where it is to be; timing needs no trained ones."""
     torch.manual_seed(0)
-    return load_model(transformers.OPTForCausalLM(config).requires_grad_(False))
+    with torch.device(device):
+        hf = transformers.AutoModelForCausalLM.from_config(published_configuration(name), dtype=dtype)
+    return load_model(hf.requires_grad_(False), tokenizer=tokenizer)
 
 
 def ratios(ours: Callable[[], Any], theirs: Callable[[], Any], pairs: int) -> list[float]:
@@ -31,9 +35,12 @@ def ratios(ours: Callable[[], Any], theirs: Callable[[], Any], pairs: int) -> li
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """How long one call takes."""
+    """How long one call takes, on a GPU until it is done."""
+    finish = torch.cuda.synchronize if torch.cuda.is_initialized() else int
+    finish()
     start = time.perf_counter()
     work()
+    finish()
     return time.perf_counter() - start
 
 

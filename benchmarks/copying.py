@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
-from common import opt_125m_shape, seconds
+from common import published_shape, seconds
 
 from induction import copying
 
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
     pairs = parser.parse_args().pairs
-    model = opt_125m_shape()
+    model = published_shape()
     pick = torch.Generator().manual_seed(0)
     tokens = torch.cat([torch.tensor([2]), torch.randperm(50000, generator=pick)[:100] + 5])[None]
     copying(model, tokens, "published")

@@ -1,8 +1,9 @@
-"""The plan of costs against measured runs: peak memory and time of each part, for models of three published sizes.
+"""The plan of costs against measured runs: peak memory and time of each part, for models of published sizes.
 
-Random weights in float32. Each model is measured in a process of its own, so that peaks do not add up: the peak is that
-of the resident set during a part, less what the process held before there was a model. Times are predicted for this
-machine as `--hardware this` measures it, just before the run.
+Random weights. Each model is measured in a process of its own, so that peaks do not add up: the peak is that of the
+resident set during a part, less what the process held before there was a model; on a GPU, of what its allocator gave.
+Times are predicted for this machine as `--hardware this` measures it, just before the run. A part that would not fit,
+by the plan, is not run.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from common import published_shape
 
 from headcount.config import Study, Tasks
 from headcount.costs import costs
@@ -25,17 +27,16 @@ from headcount.schedule import measure_units
 from headcount.study import asked_settings, study_units
 from results import create_run
 from tracing import default_model, load_model
-from tracing.configurations import published_configuration
 
 MODELS = ("facebook/opt-125m", "facebook/opt-350m", "facebook/opt-1.3b")
 PAGE = 4096
 
 
-def study(documents: int) -> Study:
+def study(documents: int, sequences: int) -> Study:
     """One task at 5 shots, every kind of pass once."""
     return Study(
         tasks=[Tasks(names=["country_capital"], shots=[5], limit=documents)],
-        sequences=10,
+        sequences=sequences,
         examples=documents,
         control=False,
         head_percents=[50],
@@ -44,16 +45,21 @@ def study(documents: int) -> Study:
     )
 
 
-def resident() -> int:
-    """Bytes of memory that this process holds."""
+def held() -> int:
+    """Bytes of memory that this process holds, on the GPU if it uses one."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
 class Peak:
-    """The largest resident set while a block runs, looked at every few milliseconds."""
+    """The most memory held while a block runs; on a CPU looked at every few milliseconds."""
 
     def __enter__(self) -> "Peak":
-        self.bytes, self._running = resident(), True
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        self.bytes, self._running = held(), True
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
         return self
@@ -61,34 +67,38 @@ class Peak:
     def __exit__(self, *_: object) -> None:
         self._running = False
         self._thread.join()
+        self.bytes = max(self.bytes, held())
 
     def _watch(self) -> None:
         while self._running:
-            self.bytes = max(self.bytes, resident())
+            self.bytes = max(self.bytes, held())
             time.sleep(0.005)
 
 
-def one(name: str, documents: int, folder: Path) -> None:
+def one(name: str, asked: argparse.Namespace, folder: Path) -> None:
     """Measure every part of one model and print it as JSON, a line each."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(default_model.fetch()[0])
-    load_model("tiny-opt")("what is loaded once only")
-    before = resident()
-    torch.manual_seed(0)
-    config = published_configuration(name)
-    hf = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).requires_grad_(False)
-    model = load_model(hf, tokenizer=tokenizer)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(asked.tokenizer or default_model.fetch()[0])
+    load_model("tiny-opt", device_map=asked.device)("what is loaded once only")
+    before = 0 if torch.cuda.is_initialized() else held()
+    start = time.perf_counter()
+    model = published_shape(name, asked.device, getattr(torch, asked.dtype), tokenizer)
+    print(f"{name}: made and checked in {time.perf_counter() - start:.1f} s", file=sys.stderr)
     run = create_run(folder / name.replace("/", "-"), model={"name": name})
-    asked = study(documents)
-    units = [unit for unit in study_units(model, run, asked, asked_settings(asked)) if unit.work()]
+    config = study(asked.documents, asked.sequences)
+    units = [unit for unit in study_units(model, run, config, asked_settings(config)) if unit.work()]
     shape = Shape.of(model)
-    on = measured(shape, model.dtype)
+    on = measured(shape, model.dtype, asked.device)
+    print(f"{name}: {on.flops:.3g} FLOP/s, {on.bandwidth:.3g} B/s, {on.memory:.3g} B", file=sys.stderr, flush=True)
     for unit, cost in zip(units, costs(units, shape, on), strict=True):
+        if not cost.fits:
+            print(f"{name}, {unit.title}: {cost.memory.total / 1e9:.1f} GB would not fit", file=sys.stderr, flush=True)
+            continue
         start = time.perf_counter()
         with Peak() as peak:
             measure_units([unit], run)
         taken = time.perf_counter() - start
         predicted = {"predicted_seconds": cost.seconds, "predicted_bytes": cost.memory.total}
-        found = {"unit": unit.title, "seconds": taken, "bytes": peak.bytes - before, **predicted}
+        found = {"unit": unit.title, "seconds": taken, "bytes": peak.bytes - before, "flops": cost.flops, **predicted}
         print(json.dumps(found), flush=True)
 
 
@@ -96,15 +106,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--documents", type=int, default=20)
+    parser.add_argument("--sequences", type=int, default=10)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--tokenizer", help="a folder; without it, the default model's")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
         with tempfile.TemporaryDirectory() as folder:
-            one(asked.one, asked.documents, Path(folder))
+            one(asked.one, asked, Path(folder))
         return
     for name in asked.models:
-        command = [sys.executable, __file__, "--one", name, "--documents", str(asked.documents)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        command = [sys.executable, __file__, "--one", name, *sys.argv[1:]]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         show(name, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")])
 
 
@@ -114,7 +128,7 @@ def show(name: str, parts: list[dict[str, float]]) -> None:
     for part in parts:
         seconds = f"time {part['predicted_seconds'] / part['seconds']:.2f} ({part['seconds']:.1f} s)"
         peak = f"memory {part['predicted_bytes'] / part['bytes']:.2f} ({part['bytes'] / 1e6:.0f} MB)"
-        print(f"    {part['unit']}: {seconds}, {peak}", flush=True)
+        print(f"    {part['unit']}: {seconds}, {peak}, {part['flops'] / part['seconds']:.2g} FLOP/s", flush=True)
     taken, predicted = (sum(part[key] for part in parts) for key in ("seconds", "predicted_seconds"))
     held, foreseen = (max(part[key] for part in parts) for key in ("bytes", "predicted_bytes"))
     print(f"    in all: time {predicted / taken:.2f}, memory {foreseen / held:.2f}", flush=True)

@@ -1,12 +1,13 @@
 """Prefix matching of all heads, against the least that any method can do: one plain forward pass.
 
-Shape of OPT-125m, random weights, 401 tokens (period 100, 4 repeats, BOS), one sequence.
+A published shape, OPT-125m's if no other is named, with random weights; sequences of 401 tokens (period 100, 4 repeats,
+BOS), one if not more are asked for.
 """
 
 import argparse
 
 import torch
-from common import opt_125m_shape, ratios, say
+from common import published_shape, ratios, say
 
 from induction import prefix_matching
 from tracing import Model
@@ -15,18 +16,23 @@ from tracing import Model
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=40)
-    pairs = parser.parse_args().pairs
-    model = opt_125m_shape()
-    tokens = repeated(100)
+    parser.add_argument("--model", default="facebook/opt-125m")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--sequences", type=int, default=1)
+    asked = parser.parse_args()
+    model = published_shape(asked.model, asked.device, getattr(torch, asked.dtype))
+    tokens = repeated(100).repeat(asked.sequences, 1)
+    there = tokens.to(model.device)
 
     def ours() -> None:
         prefix_matching(model, tokens, 100)
 
     def plain() -> None:
         with torch.no_grad():
-            model.hf.model(input_ids=tokens, use_cache=False)
+            model.hf.model(input_ids=there, use_cache=False)
 
-    say("prefix matching / plain SDPA forward without unembedding, 401 tokens", ratios(ours, plain, pairs))
+    say("prefix matching / plain SDPA forward without unembedding, 401 tokens", ratios(ours, plain, asked.pairs))
     small, large = extra_bytes(model, 100), extra_bytes(model, 400)
     megabytes = f"{large / 1e6:.1f} MB / {small / 1e6:.1f} MB"
     print(f"extra allocations at 1601 tokens / at 401: {large / small:.2f} ({megabytes})")
@@ -40,7 +46,7 @@ def repeated(period: int) -> torch.Tensor:
 
 def extra_bytes(model: Model, period: int) -> int:
     """Bytes that the measurement allocates beyond what the plain forward pass does, freed or not."""
-    tokens = repeated(period)
+    tokens = repeated(period).to(model.device)
 
     def plain() -> None:
         with torch.no_grad():
@@ -50,8 +56,12 @@ def extra_bytes(model: Model, period: int) -> int:
 
 
 def allocated(work) -> int:  # type: ignore[no-untyped-def]
-    """All bytes allocated during a call, by torch's profiler."""
+    """All bytes allocated during a call: as torch's profiler counts them, on a GPU as its allocator does."""
     work()
+    if torch.cuda.is_initialized():
+        before = torch.cuda.memory_stats()["allocated_bytes.all.allocated"]
+        work()
+        return int(torch.cuda.memory_stats()["allocated_bytes.all.allocated"] - before)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         work()
     return sum(max(0, event.self_cpu_memory_usage) for event in profile.events())

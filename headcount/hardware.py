@@ -15,6 +15,7 @@ import torch
 from headcount import toml
 from headcount.flops import Shape
 from results import InputError
+from tracing.batches import TOKENS
 
 KEYS = {
     "flops_16": "operations a second at 16 bits",
@@ -24,8 +25,6 @@ KEYS = {
     "utilisation": "the share of the operations a second that is reached, above 0 and at most 1",
 }
 OPTIONAL = {"name": "what it is called", "devices": "how many there are", "kind": "cuda or cpu"}
-TOKENS = 1024
-"""Rows of the products that are timed: what a batch has on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def measured(shape: Shape, dtype: torch.dtype, device: str | None = None) -> Har
         flops=flops,
         memory=memory,
         bandwidth=bandwidth,
-        source=f"the products of a layer with {TOKENS} tokens in {dtype}, and copies, timed now",
+        source=f"the products of a layer with {TOKENS[place.type]} tokens in {dtype}, and copies, timed now",
     )
 
 
@@ -154,7 +153,7 @@ def _product_rate(shape: Shape, dtype: torch.dtype, place: torch.device) -> floa
     products = [(s.d_model, heads), (s.d_model, groups), (s.d_model, groups), (heads, s.d_model)]
     products += [(s.d_model, s.d_mlp)] * (2 if shape.gated else 1) + [(s.d_mlp, s.d_model)]
     seconds = sum(number * _product(*size, dtype, place) for size, number in Counter(products).items())
-    return 2.0 * TOKENS * sum(d_in * d_out for d_in, d_out in products) / seconds
+    return 2.0 * TOKENS[place.type] * sum(d_in * d_out for d_in, d_out in products) / seconds
 
 
 def _product(d_in: int, d_out: int, dtype: torch.dtype, place: torch.device) -> float:
@@ -162,7 +161,7 @@ def _product(d_in: int, d_out: int, dtype: torch.dtype, place: torch.device) -> 
 
     Half precision on a CPU, or a matrix of the largest models, would take minutes.
     """
-    tokens = torch.randn(TOKENS, d_in, dtype=dtype, device=place)
+    tokens = torch.randn(TOKENS[place.type], d_in, dtype=dtype, device=place)
 
     def seconds(columns: int, budget: float) -> float:
         weights = torch.randn(columns, d_in, dtype=dtype, device=place)

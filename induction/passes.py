@@ -13,6 +13,7 @@ import torch
 from induction import prefix
 from induction.copies import Unembedding, copying_score, eigenvalue_score, project
 from tracing import Keeper, pad, run_batches
+from tracing.visits import to
 from tracing.weights import output_heads, unembed_embed, unembedding, value_heads
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class PrefixReading(Keeper):
         output, log_sum_exp = call.attend()
         here = output.device
         attention = call.entries(self.query.to(here), self.key.to(here), log_sum_exp) * self.real.to(here)[:, None]
-        self.kept.append((attention.sum(-1) / self.divisor.to(here)).cpu())
+        self.kept.append(attention.sum(-1) / self.divisor.to(here))
         return output
 
 
@@ -63,7 +64,7 @@ def prefix_pass(
         reading = PrefixReading(query, key, real, divisor)
         hooks = [(f"blocks.{layer}.attn.call", reading) for layer in range(model.sizes.n_layers)]
         one = model.pass_until_last(pad([rows[item] for item in batch], model.device), hooks)
-        return [one], lambda _: list(torch.stack(reading.kept, dim=1))
+        return [one], lambda _: list(torch.stack(to("cpu", reading.kept), dim=1))
 
     return torch.stack(run_batches(model, prepare, [len(row) for row in rows], batch_size, progress))
 
@@ -93,7 +94,8 @@ def copying_pass(
 
 def _by_sequence(reading: CopyingReading) -> list[dict[str, Tensor]]:
     """What was read in every layer, sequence by sequence: [layer, head] of each kind."""
-    stacked = {name: torch.stack([layer[name] for layer in reading.kept], dim=1) for name in reading.kept[0]}
+    kept = to("cpu", reading.kept)  # only now: a layer that waits for its numbers keeps a GPU from going on
+    stacked = {name: torch.stack([layer[name] for layer in kept], dim=1) for name in kept[0]}
     return [dict(zip(stacked, values, strict=True)) for values in zip(*stacked.values(), strict=True)]
 
 
@@ -138,7 +140,7 @@ class CopyingReading(Keeper):
         written = project(rows.to(here), bias.to(here), w_o, b_o)
         scored = _score_call(call, written, self.valid.to(here), self.definitions)
         scored["bos_attention"] = scored["bos_attention"] * self.begins_with_bos.to(here)
-        self.kept.append({name: values.cpu() for name, values in scored.items()})
+        self.kept.append(scored)
         return call.query  # never used: the next layer reads the embeddings again
 
 

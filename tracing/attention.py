@@ -128,16 +128,17 @@ class AttentionCall:
         if self.soft_cap is None:
             if self.query.device.type == "cpu":
                 return AttentionOutput(*self._flash_cpu())
-            if self.query.device.type == "cuda" and self.mask is None:  # with a mask, the kernel wants it aligned
+            # With a mask, the kernel wants that aligned; numbers of 64 bits it does not know.
+            if self.query.device.type == "cuda" and self.mask is None and self.query.dtype != torch.float64:
                 return self._efficient_cuda()
         return self._in_blocks()
 
     def entries(
         self, query: Int[Tensor, "batch pair"], key: Int[Tensor, "batch pair"], log_sum_exp: Tensor
     ) -> Float[Tensor, "batch head pair"]:
-        """The pattern's entries A[query, key] = exp(score - log_sum_exp), in float32, and no others."""
+        """The pattern's entries A[query, key] = exp(score - log_sum_exp), in float32 at least, and no others."""
         q, k = _rows(self.query, query), self._per_query_head(_rows(self.key, key))
-        scores = self._cap(torch.einsum("bhpd,bhpd->bhp", q.float(), k.float()) * self.scale)
+        scores = self._cap(_dot(q.to(self._exact), k.to(self._exact)) * self.scale)
         scores = scores - log_sum_exp.gather(2, query[:, None].expand(-1, scores.shape[1], -1))
         if self.mask is None:
             return scores.masked_fill((key > query)[:, None], -torch.inf).exp()
@@ -157,28 +158,31 @@ class AttentionCall:
         return output, log_sum_exp
 
     def _efficient_cuda(self) -> AttentionOutput:
-        output, log_sum_exp, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
-            self.query,
-            self._per_query_head(self.key),
-            self._per_query_head(self.value),
-            None,
-            True,
-            0.0,
-            True,
-            scale=self.scale,
+        pos, d_head = self.query.shape[2:]
+        query, key, value = (
+            _to_multiple_of_8(one)
+            for one in (self.query, self._per_query_head(self.key), self._per_query_head(self.value))
         )
-        return AttentionOutput(output, log_sum_exp[..., : self.query.shape[2]])  # the kernel pads rows to 32
+        output, log_sum_exp, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
+            query, key, value, None, True, 0.0, True, scale=self.scale
+        )
+        return AttentionOutput(output[..., :d_head], log_sum_exp[..., :pos])  # the kernel pads rows to 32
 
     def _in_blocks(self, rows: int = 128) -> AttentionOutput:
-        """The same in plain operations, a block of queries at a time: any device, any option; scores in float32."""
-        key, value = self._per_query_head(self.key).float(), self._per_query_head(self.value)
+        """The same in plain operations, a block of queries at a time: any device, any option; float32 at least."""
+        key, value = self._per_query_head(self.key).to(self._exact), self._per_query_head(self.value)
         outputs, normalisers = [], []
         for start in range(0, self.query.shape[2], rows):
             block = slice(start, start + rows)
-            scores = self._mask(self._cap(self.query[:, :, block].float() @ key.mT * self.scale), block)
+            scores = self._mask(self._cap(self.query[:, :, block].to(self._exact) @ key.mT * self.scale), block)
             normalisers.append(scores.logsumexp(-1))
             outputs.append(scores.softmax(-1).to(value.dtype) @ value)
         return AttentionOutput(torch.cat(outputs, 2), torch.cat(normalisers, 2))
+
+    @property
+    def _exact(self) -> torch.dtype:
+        """What scores are computed in: float32, or float64 where the model is."""
+        return torch.promote_types(self.query.dtype, torch.float32)
 
     def _cap(self, scores: Tensor) -> Tensor:
         return scores if self.soft_cap is None else self.soft_cap * (scores / self.soft_cap).tanh()
@@ -190,6 +194,17 @@ class AttentionCall:
     def _per_query_head(self, grouped: Tensor) -> Tensor:
         group = self.query.shape[1] // grouped.shape[1]
         return grouped if group == 1 else grouped.repeat_interleave(group, dim=1)
+
+
+def _dot(q: Tensor, k: Tensor) -> Tensor:
+    """The products of rows with rows; on a GPU an einsum would make of each a product of matrices, one by one."""
+    return torch.einsum("bhpd,bhpd->bhp", q, k) if q.device.type == "cpu" else (q * k).sum(-1)
+
+
+def _to_multiple_of_8(states: Tensor) -> Tensor:
+    """The same with zeros behind each head's numbers, which change no score: the kernel wants rows of 16 bytes."""
+    missing = -states.shape[-1] % 8
+    return torch.nn.functional.pad(states, (0, missing)) if missing else states
 
 
 def _rows(states: Tensor, positions: Int[Tensor, "batch pair"]) -> Tensor:

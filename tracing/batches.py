@@ -23,7 +23,7 @@ Prepared = tuple[Sequence["Pass"], Callable[[list[Any]], Sequence[T]]]
 
 # Tokens that keep a device busy, or are worth a request. More gains nothing; what does not fit into memory is halved
 # until it does.
-_TOKENS = {"cpu": 1024, "cuda": 16384, "server": 16384}
+TOKENS = {"cpu": 1024, "cuda": 16384, "server": 16384}
 
 
 def map_batches(
@@ -52,7 +52,7 @@ def map_batches(
     results: dict[int, T] = {}
     limit = len(waiting) if batch_size == "auto" else int(batch_size)
     while waiting:
-        fitting = _TOKENS.get(device, _TOKENS["cpu"]) // max(1, lengths[waiting[0]]) if batch_size == "auto" else limit
+        fitting = TOKENS.get(device, TOKENS["cpu"]) // max(1, lengths[waiting[0]]) if batch_size == "auto" else limit
         batch = waiting[: max(1, min(limit, fitting))]
         fits = True
         try:

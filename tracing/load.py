@@ -49,7 +49,7 @@ def load_model(
             weights, its attention implementation and its `requires_grad`, and is put in evaluation mode.
         revision: The Hub's branch, tag or commit.
         dtype: Number format of the weights; None keeps the checkpoint's.
-        device_map: Where the layers go, as transformers takes it ("auto", "cuda", ...).
+        device_map: Where the layers go, as transformers takes it ("auto", "cuda", ...); None is the CPU.
         remote: Run it on a server that has it: True for NDIF (the variables NDIF_API_KEY and NDIF_HOST are read), a
             server's address, or a `Server`. Only its configuration and tokenizer are read here, no weights.
         stream: Leave the weights on disk and read them block by block in every run: for models larger than memory.
@@ -368,4 +368,6 @@ def wrap(hf: Any, tokenizer: Any) -> Any:
 
     if tokenizer is None or next(hf.parameters()).is_meta:  # TransformersModel moves weights, and there are none
         return nnsight.NNsight(hf)
-    return TransformersModel(hf, tokenizer=tokenizer)
+    # Left alone it moves a model to the first GPU there is; one that accelerate has placed stays, and takes no device.
+    stay = {} if hasattr(hf, "hf_device_map") else {"device": hf.device}
+    return TransformersModel(hf, tokenizer=tokenizer, **stay)

@@ -75,7 +75,8 @@ def piece(name: str, weight: torch.Tensor) -> bytes:
     said = f"{name} {list(weight.shape)} {weight.dtype}".encode()
     if weight.is_meta:
         return said
-    return said + str(int(_integers(weight)[0].sum())).encode() + _sample(weight)  # the sum wraps around, in any order
+    sample = b"".join(part.cpu().numpy().tobytes() for part in _sample(weight))
+    return said + str(int(_integers(weight)[0].sum())).encode() + sample  # the sum wraps around, in any order
 
 
 def state(module: nn.Module) -> tuple[Any, ...]:
@@ -85,17 +86,26 @@ def state(module: nn.Module) -> tuple[Any, ...]:
     (through `.data` or NumPy) shows if it touches one of the sampled elements, as any but a very small one does.
     """
     weights = list(module.state_dict().values())
-    digest = hashlib.blake2b()
-    for weight in weights:
-        if not weight.is_meta:
-            digest.update(_sample(weight))
     versions = (0 if weight.is_inference() else weight._version for weight in weights)
-    return (*zip((weight.data_ptr() for weight in weights), versions, strict=True), digest.digest())
+    return (*zip((weight.data_ptr() for weight in weights), versions, strict=True), _digest_of_samples(weights))
 
 
-def _sample(weights: torch.Tensor) -> bytes:
+def _digest_of_samples(weights: Iterable[torch.Tensor]) -> bytes:
+    """A digest of what is sampled of all weights, fetched once from each device: a GPU makes wait each time."""
+    parts: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = {}
+    for weight in weights:
+        for part in () if weight.is_meta else _sample(weight):
+            parts.setdefault((part.device, part.dtype), []).append(part)
+    digest = hashlib.blake2b()
+    for some in parts.values():
+        digest.update(torch.cat(some).cpu().numpy().data)
+    return digest.digest()
+
+
+def _sample(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Some of a tensor's 64-bit integers, and the bytes that are left over, where the tensor is."""
     whole, rest = _integers(weights)
-    return rest.cpu().numpy().tobytes() + whole[:: max(1, len(whole) // _SAMPLE)].cpu().numpy().tobytes()
+    return rest, whole[:: max(1, len(whole) // _SAMPLE)]
 
 
 def _integers(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -137,6 +137,15 @@ class TestModelsInHand:
             assert torch.equal(model(TOKENS), logits)
             assert all(parameter.grad is None for parameter in hf.parameters())
 
+    @pytest.mark.parametrize("tokenizer", [None, bpe_tokenizer()], ids=["no tokenizer", "a tokenizer"])
+    def test_where_it_is_it_stays(self, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also where there is a GPU, to which a pipeline of transformers would take it."""
+        monkeypatch.setattr("transformers.pipelines.base.is_torch_cuda_available", lambda: True)
+        hf = BUILDERS["llama"]()
+        assert str(load_model(hf, tokenizer=tokenizer).device) == "cpu"
+        hf.hf_device_map = {"": torch.device("cpu")}  # as accelerate leaves it
+        assert str(load_model(hf, tokenizer=tokenizer).device) == "cpu"
+
     def test_the_tokenizer_stays_as_it_was(self) -> None:
         tokenizer = bpe_tokenizer()
         tokenizer.padding_side, tokenizer.pad_token = "right", "<unk>"
