@@ -193,9 +193,10 @@ def load_settings(
     Raises:
         InputError: A task is unknown, or its rows cannot be had or are too few.
     """
-    tasks = [importance.load_task(name, profile, data) for name in names]
-    found = [Setting(task, count, limit, seed) for task, count in product(tasks, shots)]
-    for setting, split in product(found, splits):
+    names = list(names)
+    tasks = {name: importance.load_task(name, profile, data) for name in dict.fromkeys(names)}
+    found = [Setting(tasks[name], count, limit, seed) for name, count in product(names, shots)]
+    for setting, split in product({setting.name: setting for setting in found}.values(), splits):
         setting.task.examples(setting.shots, 1, split, seed)
     return found
 

@@ -1,5 +1,6 @@
 """A study: everything that is measured on one model, as units in an order that gives a first report early."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -59,8 +60,8 @@ def check_once(settings: Sequence[Asked]) -> None:
         InputError: A task is there twice with one number of shots.
     """
     names = [asked.setting.name for asked in settings]
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(names).items():
+        if times > 1:
             raise InputError(f"{name} is asked for twice: name every task once for each number of shots")
 
 

@@ -29,9 +29,7 @@ def read_folder(folder: Path, name: str, check: Check) -> Rows:
     Raises:
         InputError: The folder or the task's file is not there, or a file or line is not what it should be.
     """
-    if not os.path.isdir(folder):
-        state = "is a file" if os.path.exists(folder) else "is not there"
-        raise InputError(f"expected a folder of task rows, but {folder} {state}")
+    check_folder(folder)
     scored = folder / f"{name}.jsonl"
     if not os.path.isfile(scored):
         raise InputError(f"{folder} has no {scored.name}: it holds the rows of {tasks_in(folder)}")
@@ -47,6 +45,13 @@ def read_folder(folder: Path, name: str, check: Check) -> Rows:
         "split": "as the files are",
     }
     return Rows(rows[scored], [row for path in others for row in rows[path]], source)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises `InputError` if there is no such folder."""
+    if not os.path.isdir(folder):
+        state = "is a file" if os.path.exists(folder) else "is not there"
+        raise InputError(f"expected a folder of task rows, but {folder} {state}")
 
 
 def tasks_in(folder: Path) -> str:

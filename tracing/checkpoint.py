@@ -1,6 +1,7 @@
 """The tensors of a checkpoint on disk, by the names of a model's parameters: read when they are asked for."""
 
 import json
+import os
 import pickle
 import re
 import struct
@@ -161,9 +162,13 @@ def _files(where: str, revision: str | None) -> list[Path]:
 
 def _listed(path: Path) -> list[str]:
     try:
-        return sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+        outside = [name for name in names if os.path.isabs(name) or ".." in Path(name).parts]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} does not list the files of a checkpoint ({error}): fetch it again") from error
+    if outside:
+        raise InputError(f"{path} lists {outside[0]!r:.80}: expected files of the model's own folder")
+    return names
 
 
 def _shard(where: str, name: str, revision: str | None) -> Path:

@@ -136,7 +136,7 @@ def _streamed(source: Any, revision: str | None, dtype: Any, device_map: Any, me
 
     if not (source is None or isinstance(source, str | Path)) or device_map not in (None, "cpu"):
         raise InputError("stream=True takes a folder or a name on the Hub, and computes on the CPU")
-    where, name = resolve(source)
+    where, name = _resolved(source, revision)
     config = configuration(where, revision)
     family = family_of(config)
     wanted = as_dtype(dtype)
@@ -224,7 +224,7 @@ def _read(
     import transformers
 
     dtype = as_dtype(dtype)
-    where, name = resolve(source)
+    where, name = _resolved(source, revision)
     options = {"revision": revision} if revision else {}
     config = configuration(where, revision)
     placing = {"device_map": device_map} if device_map is not None else {}
@@ -270,6 +270,18 @@ def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | str:
     if found != "auto" and not (isinstance(found, torch.dtype) and found.is_floating_point):
         raise InputError(f"dtype must be float32, bfloat16, float16 or float64, not {dtype!r}")
     return found
+
+
+def _resolved(source: str | Path | None, revision: str | None) -> tuple[str, str]:
+    """What `resolve` says of a source, which only on the Hub has revisions.
+
+    Raises:
+        InputError: There is no such model, or no such revision of it.
+    """
+    where, name = resolve(source)
+    if revision is not None and os.path.isdir(where):
+        raise InputError(f"{name} is in a folder, which has no revision {revision!r:.80}: leave revision out")
+    return where, name
 
 
 def resolve(source: str | Path | None) -> tuple[str, str]:

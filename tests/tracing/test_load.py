@@ -515,6 +515,11 @@ class TestBadInput:
         for source in (hf, nnsight.NNsight(hf)):
             self.fails(source, "a model in hand stays as it is", **option)
 
+    @pytest.mark.parametrize("stream", [True, False])
+    def test_a_revision_of_a_folder(self, folder: Path, stream: bool) -> None:
+        for source in (folder, "tiny-opt"):
+            self.fails(source, "is in a folder, which has no revision 'v2'", revision="v2", stream=stream)
+
     @pytest.mark.parametrize("dtype", ["floaty", "int8", torch.int32, 3, "Tensor", "complex64"])
     def test_a_dtype_that_is_none(self, folder: Path, dtype: object) -> None:
         self.fails(folder, "dtype must be float32, bfloat16, float16 or float64, not", dtype=dtype)

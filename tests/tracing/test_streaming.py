@@ -342,6 +342,17 @@ class TestCheckpoints:
         (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": None}))
         refused(folder, "does not list the files of a checkpoint")
 
+    @pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "a/../../other.safetensors"])
+    @pytest.mark.parametrize("stream", [True, False])
+    def test_a_list_of_files_elsewhere(self, tmp_path, name, stream):
+        folder = saved(opt, tmp_path / "shards", max_shard_size="20KB")
+        path = folder / "model.safetensors.index.json"
+        listed = json.loads(path.read_text())
+        listed["weight_map"]["model.decoder.layers.1.fc1.bias"] = name
+        path.write_text(json.dumps(listed))
+        with pytest.raises(InputError, match=f"lists '{name}': expected files of the model's own folder"):
+            load_model(folder, stream=stream)
+
     def test_no_weights(self, small):
         (small / "model.safetensors").unlink()
         refused(small, r"holds no weights: expected model\.safetensors or pytorch_model\.bin")
