@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -20,12 +21,13 @@ import transformers
 from common import published_shape
 
 from headcount.config import Study, Tasks
-from headcount.costs import costs
+from headcount.costs import Cost, costs
 from headcount.flops import Shape
 from headcount.hardware import measured
 from headcount.schedule import measure_units
 from headcount.study import asked_settings, study_units
-from results import create_run
+from headcount.units import Unit
+from results import Run, create_run
 from tracing import default_model, load_model
 
 MODELS = ("facebook/opt-125m", "facebook/opt-350m", "facebook/opt-1.3b")
@@ -83,13 +85,22 @@ def one(name: str, asked: argparse.Namespace, folder: Path) -> None:
     start = time.perf_counter()
     model = published_shape(name, asked.device, getattr(torch, asked.dtype), tokenizer)
     print(f"{name}: made and checked in {time.perf_counter() - start:.1f} s", file=sys.stderr)
-    run = create_run(folder / name.replace("/", "-"), model={"name": name})
-    config = study(asked.documents, asked.sequences)
-    units = [unit for unit in study_units(model, run, config, asked_settings(config)) if unit.work()]
-    shape = Shape.of(model)
+    config, shape = study(asked.documents, asked.sequences), Shape.of(model)
     on = measured(shape, model.dtype, asked.device)
     print(f"{name}: {on.flops:.3g} FLOP/s, {on.bandwidth:.3g} B/s, {on.memory:.3g} B", file=sys.stderr, flush=True)
-    for unit, cost in zip(units, costs(units, shape, on), strict=True):
+    for number in range(asked.rounds):
+        run = create_run(folder / str(number), model={"name": name})
+        units = [unit for unit in study_units(model, run, config, asked_settings(config)) if unit.work()]
+        found = list(measurements(name, units, costs(units, shape, on), run, before))
+    for one in found:  # the last round's
+        print(json.dumps(one), flush=True)
+
+
+def measurements(
+    name: str, units: list[Unit], foreseen: list[Cost], run: Run, before: int
+) -> Iterator[dict[str, float | str]]:
+    """What every unit that fits took, and what was foreseen."""
+    for unit, cost in zip(units, foreseen, strict=True):
         if not cost.fits:
             print(f"{name}, {unit.title}: {cost.memory.total / 1e9:.1f} GB would not fit", file=sys.stderr, flush=True)
             continue
@@ -98,8 +109,7 @@ def one(name: str, asked: argparse.Namespace, folder: Path) -> None:
             measure_units([unit], run)
         taken = time.perf_counter() - start
         predicted = {"predicted_seconds": cost.seconds, "predicted_bytes": cost.memory.total}
-        found = {"unit": unit.title, "seconds": taken, "bytes": peak.bytes - before, "flops": cost.flops, **predicted}
-        print(json.dumps(found), flush=True)
+        yield {"unit": unit.title, "seconds": taken, "bytes": peak.bytes - before, "flops": cost.flops, **predicted}
 
 
 def main() -> None:
@@ -107,6 +117,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--documents", type=int, default=20)
     parser.add_argument("--sequences", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=1, help="the last one counts: on a GPU the first one warms up")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--tokenizer", help="a folder; without it, the default model's")

@@ -13,9 +13,9 @@ from induction import copying, prefix_matching, repeated_tokens
 from tracing import load_model
 
 
-def everything(name: str, dtype: str, sequences: int, examples: int) -> dict[str, Any]:
+def everything(name: str, dtype: str, device: str, sequences: int, examples: int) -> dict[str, Any]:
     """Every score of a model in a format."""
-    model = load_model(name, dtype=dtype)
+    model = load_model(name, dtype=dtype, device_map=device)
     tokens = repeated_tokens(model, period=25, n_sequences=sequences)
     found: dict[str, Any] = {
         "prefix matching": prefix_matching(model, tokens, period=25),
@@ -43,12 +43,13 @@ def row(what: str, exact: Any, rounded: Any) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--sequences", type=int, default=10)
     parser.add_argument("--examples", type=int, default=20)
     given = parser.parse_args()
-    exact = everything(given.model, "float32", given.sequences, given.examples)
+    exact = everything(given.model, "float32", given.device, given.sequences, given.examples)
     for dtype in ("bfloat16", "float16"):
-        rounded = everything(given.model, dtype, given.sequences, given.examples)
+        rounded = everything(given.model, dtype, given.device, given.sequences, given.examples)
         print(f"\n{given.model}, {dtype} against float32\n")
         print(
             "| score | highest, float32 | highest, rounded | largest difference | mean difference | rank correlation |"

@@ -11,6 +11,7 @@ from headcount.measure import AGGREGATES
 from headcount.units import Unit
 from importance import compare
 from results import Correlation, HeadScores, InputError, LayerScores, Result, Run, Table
+from results.table import checked
 
 COMPARED = re.compile(r"(induction|importance)/.+")
 HEADS = re.compile(r"importance/heads/(?P<task>.+)\.(?P<shots>\d+)shot")
@@ -43,6 +44,9 @@ def summary(analyses: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[dict
 
     Args:
         analyses: The records of tables by their names in a run; those that are not summarised are passed over.
+
+    Raises:
+        InputError: One has other columns than it should, or text where numbers are expected.
     """
     said: dict[str, list[dict[str, Any]]] = {}
     for found in filter(None, map(ANALYSES.fullmatch, analyses)):
@@ -61,21 +65,25 @@ TITLES = {
     "agreement": "rank correlation of induction scores and head importance",
     "capacity": "percent of an induction score that remains without so many percent of heads",
 }
+CORRELATION = ("rho", "low", "high", "null_low", "null_high")
+COLUMNS = {"capacity": ("removed", "retained"), "heads/overlaps": ("a", "b", "fraction", "chance", "low", "high")}
+"""What of a kind of analysis is shown; of the others, correlations."""
 RETAINED_AT = (10, 20, 50, 70, 90)
 
 
 def _short(found: re.Match[str], rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Title and row of everything that one analysis says; of correlations only Spearman's over all heads."""
     kind, shots = found["kind"], found["shots"]
+    checked(found.string, rows, COLUMNS.get(kind, ("variant", "within", *CORRELATION)))
     title = TITLES[kind] + (f", {shots} shot{'' if shots == '1' else 's'}" if shots else "")
     if kind == "capacity":
         yield title, {"score": found["what"], "ranking": found["task"], **_retained(rows)}
     for row in rows:
         if kind == "heads/overlaps":
-            yield title, _of(row, "a", "b", "fraction", "chance", "low", "high")
+            yield title, _of(row, *COLUMNS[kind])
         elif kind != "capacity" and (row["variant"], row["within"]) == ("spearman", None):
             names = [key for key in ("a", "b", "task", "score", "shots_a", "shots_b") if key in row]
-            yield title, _of(row, *names, "rho", "low", "high", "null_low", "null_high")
+            yield title, _of(row, *names, *CORRELATION)
 
 
 def _of(row: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -94,6 +94,7 @@ def head_importance(
         normalise: Divide by the L2 norm of each layer (Michel et al. 2019).
         encoding: How text becomes tokens; `task.encoding` for a task's examples.
         loss_scale: What the loss is multiplied by before the backward pass; None takes 1,024 for float16, else 1.
+            Examples whose gradients become infinite are run again with less.
         batch_size: Examples run together; "auto" fits it to the machine. It does not change the scores.
         progress: Told of every batch that is done, in examples.
 

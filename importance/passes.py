@@ -27,6 +27,9 @@ from importance.trees import Tokens, Tree, grow
 from tracing import BatchSize, Hook, Keeper, Model, Pass, Prepared, Progress, run_batches
 from tracing.visits import Differentiable, Give
 
+LESS = 32.0
+"""What the scale of the loss is divided by where it was too much."""
+
 
 def gradient_pass(
     model: Model,
@@ -44,13 +47,34 @@ def gradient_pass(
         model: The model.
         requests: One example each.
         loss_scale: The loss is multiplied by this before the backward pass and the gradients divided by it, so that
-            small ones survive half precision.
+            small ones survive half precision. Examples whose gradients become infinite are run again with less.
         batch_size: Examples run together.
         progress: Told of every batch that is done.
 
     Returns:
         [example, layer, head] of each kind.
     """
+    found = _of_examples(model, requests, loss_scale, batch_size, progress)
+    while loss_scale > 1 and (infinite := [place for place, one in enumerate(found) if not _is_finite(one)]):
+        loss_scale = max(1.0, loss_scale / LESS)
+        again = _of_examples(model, [requests[place] for place in infinite], loss_scale, batch_size)
+        for place, one in zip(infinite, again, strict=True):
+            found[place] = one
+    return Contributions(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+
+
+def _is_finite(one: Contributions) -> bool:
+    return all(bool(values.isfinite().all()) for values in one)
+
+
+def _of_examples(
+    model: Model,
+    requests: Sequence[Tokens],
+    loss_scale: float,
+    batch_size: BatchSize,
+    progress: Progress | None = None,
+) -> list[Contributions]:
+    """[layer, head] of each kind, for each example."""
 
     def prepare(chosen: list[int]) -> Prepared[Contributions]:
         reading = Differentiable(Contribute(loss_scale))
@@ -58,8 +82,7 @@ def gradient_pass(
         return [one], lambda _: _by_example(reading)
 
     lengths = [len(request.ids) - 1 for request in requests]
-    found = run_batches(model, prepare, lengths, batch_size, progress)
-    return Contributions(*(torch.stack(parts) for parts in zip(*found, strict=True)))
+    return run_batches(model, prepare, lengths, batch_size, progress)
 
 
 class Begin:

@@ -51,8 +51,9 @@ def token_loss(
     """
     if tokens.shape[1] < 2:
         raise InputError(f"expected sequences of 2 tokens or more, got shape {tuple(tokens.shape)}: pass longer ones")
-    predicted = logits[:, :-1].float().transpose(1, 2)  # [batch, vocab, pos]
-    return cross_entropy(predicted, tokens[:, 1:].long(), reduction="none")
+    predicted, wanted = logits[:, :-1].float(), tokens[:, 1:].long()
+    # The vocabulary last, as it lies in memory: a softmax over it is many times as fast as over a middle axis.
+    return cross_entropy(predicted.flatten(0, 1), wanted.flatten(), reduction="none").view(wanted.shape)
 
 
 def loss_by_repeat(loss: Float[Tensor, "batch predicted"], period: int, bos: bool) -> Float32[Tensor, "batch repeat"]:

@@ -13,6 +13,10 @@ from results.stored import Stored
 
 Value = str | int | float | bool | None
 Rows = tuple[tuple[Any, ...], ...]
+_OF_SCORES = ("a", "b", "by", "measure", "score", "setting", "task", "variant", "within")
+_OF_CLAIMS = ("claim", "criterion", "evidence", "published", "source", "verdict")
+TEXTS = frozenset((*_OF_SCORES, *_OF_CLAIMS))
+"""Columns of analyses that hold text; the others hold numbers."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -83,6 +87,23 @@ class Table(Stored):
         fieldtypes.check_field("rows", content.fields["rows"], Rows)
         rows = [[_restored(value) for value in row] for row in content.fields["rows"]]
         return {**content.fields, "rows": rows}
+
+
+def checked(name: str, records: list[dict[str, Any]], columns: Iterable[str]) -> list[dict[str, Any]]:
+    """The same records, if those of an analysis have these columns, and hold text in `TEXTS` and numbers in the others.
+
+    Raises:
+        InputError: A column is missing, or a value is of the other kind; None may stand anywhere.
+    """
+    if lacking := [column for column in columns if records and column not in records[0]]:
+        reason = f"expected columns {', '.join(columns)}, got none of the name {lacking[0]}"
+        raise InputError(f"{name}: {reason}; run the study again")
+    for record in records:
+        for column, value in record.items():
+            if not (value is None or isinstance(value, str if column in TEXTS else int | float)):
+                reason = f"expected {'text' if column in TEXTS else 'numbers'} in column {column}"
+                raise InputError(f"{name}: {reason}, got {fieldtypes.shown(value)}; run the study again")
+    return records
 
 
 def _kept(value: Value) -> Any:

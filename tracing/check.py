@@ -58,7 +58,7 @@ def self_check(model: "Model") -> None:
     """
     tokens = torch.arange(min(6, model.sizes.vocab, model.sizes.context), device=model.device)[None]
     with torch.no_grad():
-        plain = model(tokens)
+        plain = _run(model, tokens)
         logits, cache = model.run_with_cache(tokens)
         _check_shapes(model, cache, tokens.shape[1])
         if logits.is_meta or plain.min() == plain.max():
@@ -76,6 +76,14 @@ def self_check(model: "Model") -> None:
         if whole := _whole_layers(model):
             _check_projections(model, tokens, whole[-1])
             _check_edits(model, tokens, plain, cache, whole[-1])
+
+
+def _run(model: "Model", tokens: Tensor) -> Tensor:
+    try:
+        return model(tokens)
+    except RuntimeError as error:  # parts of one layer on several devices, say
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{model.name} does not run where it was put ({reason:.200}): change device_map") from error
 
 
 def _not_finite(model: "Model") -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from results import InputError, Result, Table
+from results import Result, Table
+from results.table import checked
 
 KINDS = {
     ("spearman", None): "",
@@ -87,16 +88,9 @@ def records(name: str, table: Result | None, columns: Iterable[str]) -> list[dic
     """The rows of a table; none where there is no table.
 
     Raises:
-        InputError: It lacks one of the columns.
+        InputError: It lacks one of the columns, or one holds text in place of numbers.
     """
-    if not isinstance(table, Table) or not table.rows:
-        return []
-    lacking = [column for column in columns if column not in table.columns]
-    if lacking:
-        raise InputError(
-            f"{name}: expected columns {', '.join(columns)}, got none of the name {lacking[0]}; run the study again"
-        )
-    return table.records()
+    return checked(name, table.records(), columns) if isinstance(table, Table) else []
 
 
 def of_kind(rows: Iterable[Mapping[str, Any]], kind: tuple[str, str | None]) -> list[Mapping[str, Any]]:

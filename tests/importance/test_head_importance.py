@@ -5,7 +5,7 @@ import torch
 from reference.importance import head_sums, log_likelihood
 from reference.models import BUILDERS, bpe_tokenizer, opt
 
-from importance import Example, head_importance
+from importance import Example, head_importance, passes
 from importance.encoding import encode
 from importance.gradient import contributions
 from importance.passes import gradient_pass
@@ -29,8 +29,9 @@ def encoded():
 @models
 @pytest.mark.parametrize("reduction", ["token", "example", "signed"])
 def test_it_equals_full_autograd_one_example_at_a_time(build, reduction):
-    hf = build()
-    absolute, signed = zip(*(head_sums(build(), list(one.ids), one.start) for one in encoded()), strict=True)
+    """In float64: single sums of these models nearly cancel, and float32 leaves 1e-4 of them on some processors."""
+    hf = build().double()
+    absolute, signed = zip(*(head_sums(build().double(), list(one.ids), one.start) for one in encoded()), strict=True)
     absolute, signed = torch.stack(absolute), torch.stack(signed)
     if reduction == "token":
         read = sum(len(one.ids) - 1 for one in encoded())
@@ -96,6 +97,22 @@ def test_half_precision_agrees_with_float32(dtype):
     half = head_importance(load_model(opt().to(dtype), tokenizer=TOKENIZER), EXAMPLES)
     assert torch.corrcoef(torch.stack([exact.values.flatten(), half.values.flatten()]))[0, 1] > 0.99
     assert half.provenance["loss_scale"] == (1024 if dtype == torch.float16 else 1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_gradients_that_become_infinite_are_computed_again_with_less(batch_size):
+    model = load_model(opt().half(), tokenizer=TOKENIZER)
+    requests = [*encoded(), encode(TOKENIZER, "yes", " yes", longest=256)]
+    expected = gradient_pass(model, requests, 1024.0)
+    for scale in (2.0**21, 2.0**40):
+        _, finite = (
+            torch.stack([one.signed.isfinite().all() for one in passes._of_examples(model, requests, scale / by, 4)])
+            for by in (32, 1)
+        )
+        assert not finite.all()
+        came = gradient_pass(model, requests, scale, batch_size)
+        assert torch.allclose(came.signed, expected.signed, rtol=0.05, atol=2e-3 * float(expected.signed.abs().max()))
+        assert torch.allclose(came.absolute, expected.absolute, rtol=0.05, atol=2e-3 * float(expected.absolute.max()))
 
 
 def test_the_oracle_is_the_drop_of_the_log_probability():

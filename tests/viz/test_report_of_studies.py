@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from headcount_runs import run as commanded
 from made_runs import HOSTILE, add_attention, add_importance, make_run
 from made_studies import add_study
 from pages import text_of
@@ -17,7 +19,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 import viz
 from results import HeadScores, InputError, PruningCurve, Run, Table
-from viz import facts, kept, removed, study
+from viz import facts, kept, removed, study, views
 from viz.contents import Contents
 
 SECTIONS = [
@@ -106,6 +108,27 @@ def test_a_table_without_its_columns_is_refused_by_name(tmp_path: Path, name: st
         viz.report(run, tmp_path / "report.html")
     run.save(name, Table.of([]))
     assert viz.report(run, tmp_path / "report.html").exists()
+
+
+def test_text_in_place_of_numbers_is_refused_by_name(run: Run, tmp_path: Path, capsys: Any) -> None:
+    tables = {name: table for name, table in run.items() if isinstance(table, Table)}
+    assert len(tables) > 10
+    for name, table in tables.items():
+        for column, value in table.records()[0].items():
+            if value is None:
+                continue
+            wrong, kind = (0.5, "text") if isinstance(value, str) else ("high", "numbers")
+            rows = Table.of([record | {column: wrong} for record in table.records()])
+            with pytest.raises(InputError, match=f"{name}: expected {kind} in column {column}, got .*{wrong}"):
+                views.records(name, rows, ())
+    other = add_study(make_run(tmp_path / "run", 3, 2), 3, 2, ("piqa", "wic"), (0,))
+    name = "analyses/capacity/copying.piqa.0shot"
+    other.save(name, Table.of([record | {"retained": "much"} for record in other[name].records()]))
+    with pytest.raises(InputError, match=f"{name}: expected numbers in column retained"):
+        viz.report(other, tmp_path / "report.html")
+    status, _, err = commanded(capsys, "show", other.folder)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "expected numbers in column retained, got 'much'" in err
 
 
 def test_a_ranking_that_is_unknown_is_left_out(run: Run, tmp_path: Path) -> None:
