@@ -66,7 +66,7 @@ def _at_shots(tasks: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     kinds = [RHO | {"variant": variant, "within": within} for variant, within in KINDS]
     shared = {"fraction": 0.7, "low": 0.6, "high": 0.8, "chance": 0.3, "null_mean": 0.5, "n_top": 81, "p_value": 1e-9}
     halves = {"rho": 0.975, "corrected": 0.987, "lowest": 0.97, "highest": 0.98, "halvings": 20}
-    agreement = RHO | {"overlap": 0.28, "overlap_chance": 0.3}
+    agreement = RHO | {"variant": "spearman", "within": None, "overlap": 0.28, "overlap_chance": 0.3}
     unknown = RHO | {"variant": "spearman", "within": None, "null_low": nan, "null_high": nan}
     return {
         "heads/correlations": [pair | kind for kind in kinds for pair in pairs],

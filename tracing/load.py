@@ -370,9 +370,8 @@ def _readable(hf: Any) -> None:
         raise InputError(f"{type(hf).__name__} has no unembedding: expected what AutoModelForCausalLM loads")
     absent = [name for name, parameter in hf.named_parameters() if parameter.is_meta]
     if absent and len(absent) < len(list(hf.parameters())):
-        raise InputError(
-            f"{len(absent)} weights are not in memory, first {absent[0]}: leave disk out of device_map, and cpu beside GPUs"
-        )
+        what = f"{len(absent)} weights are not in memory, first {absent[0]}"
+        raise InputError(f"{what}: leave disk out of device_map, and cpu beside GPUs")
 
 
 def wrap(hf: Any, tokenizer: Any) -> Any:
