@@ -89,10 +89,10 @@ def copying_score(
     Returns:
         0 to 1; for `olsson` -1 to 1.
     """
-    logits = through @ unembedding.per_head.mT + unembedding.constant[:, None, None]
-    length = logits.shape[-1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=logits.device).tril()
-    rise = _rise(logits, causal, definition)
+    length = through.shape[2]
+    causal = torch.ones(length, length, dtype=torch.bool, device=through.device).tril()
+    masked = unembedding.constant[:, None, None].masked_fill(~causal, -torch.inf)
+    rise = _rise((through @ unembedding.per_head.mT).add_(masked), causal, definition)
     total = rise.sum(-1)
     share = rise.gather(-1, attended[..., None])[..., 0] / total.where(total > 0, 1.0)
     score = 2 * share - 1 if definition == "olsson" else share
@@ -100,16 +100,15 @@ def copying_score(
 
 
 def _rise(logits: Tensor, causal: Bool[Tensor, "query key"], definition: str) -> Float[Tensor, "batch head query key"]:
-    """How far each attendable token lies above the mean of the attendable ones; 0 below it."""
+    """How far each attendable token lies above the mean of the attendable ones; 0 below it. In place of the logits."""
     count = causal.sum(-1, keepdim=True)
-    if definition != "olsson":
-        # Divided by the row's largest probability rather than by its sum: the score is a ratio, and nothing underflows.
-        logits = logits.masked_fill(~causal, -torch.inf)
-        logits = (logits - logits.amax(-1, keepdim=True)).exp()
-    else:
-        logits = logits.masked_fill(~causal, 0.0)
-    mean = logits.sum(-1, keepdim=True) / count
-    return (logits - mean).relu_().masked_fill_(~causal, 0.0)
+    if definition == "olsson":
+        logits.masked_fill_(~causal, 0.0)
+        return logits.sub_(logits.sum(-1, keepdim=True) / count).relu_().masked_fill_(~causal, 0.0)
+    # Divided by the row's largest probability rather than by its sum: the score is a ratio, and nothing underflows.
+    # What is not attendable is -inf in the logits, 0 here, and so below the mean.
+    logits.sub_(logits.amax(-1, keepdim=True)).exp_()
+    return logits.sub_(logits.sum(-1, keepdim=True) / count).relu_()
 
 
 def effects(
