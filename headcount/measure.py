@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal
 
 import importance
@@ -13,6 +14,8 @@ from headcount.progress import Progress, say
 from headcount.units import ImpossibleError, Unit
 from headcount.work import Kind, Pass, Work, documents_of, examples_of, sequences_of
 from importance import Task, compare
+from importance.folder import check_folder
+from importance.hub import HUB
 from importance.measure import RankSplit
 from importance.task import Profile
 from induction import drawing, prefix, prompts, sequences
@@ -193,6 +196,8 @@ def load_settings(
     Raises:
         InputError: A task is unknown, or its rows cannot be had or are too few.
     """
+    if data is not None and data != HUB:  # also for word lists, which need no rows: whoever names a folder means it
+        check_folder(Path(data))
     names = list(names)
     tasks = {name: importance.load_task(name, profile, data) for name in dict.fromkeys(names)}
     found = [Setting(tasks[name], count, limit, seed) for name, count in product(names, shots)]

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from importance.catalogue import LISTS, Definition, resolve, sixteen
-from importance.folder import check_folder, read_folder
+from importance.folder import read_folder
 from importance.hub import HUB, read_hub
 from importance.lists import FIELDS, Lists, read_list
 from importance.others import load_other
@@ -47,8 +47,6 @@ def load_task(name: str, profile: Profile = "harness", data: str | Path | None =
     if profile not in ENCODING:
         raise InputError(f"expected the profile {' or '.join(map(repr, ENCODING))}, got {profile!r}")
     known = resolve(name)
-    if data not in (None, HUB):  # also for those that need no rows: whoever names one means it
-        check_folder(Path(data))
     if known in LISTS:
         rows = read_list(known)
         return Task(known, profile, "acc", rows, Lists(rows), tuple(FIELDS))
