@@ -11,7 +11,7 @@ from headcount.config import Study
 from headcount.measure import Setting
 from headcount.study import Asked, asked_settings, check_once
 from importance import Task
-from importance.catalogue import resolve, sixteen
+from importance.catalogue import LISTS, resolve, sixteen
 from importance.own import Own
 from importance.rows import Rows
 from importance.schema import Row
@@ -63,8 +63,11 @@ def asked_or_standing_in(config: Study) -> tuple[list[Asked], list[str]]:
     lacking: dict[str, str] = {}
     for group in config.tasks:
         for name in group.names:
-            alone = config.model_copy(update={"tasks": [group.model_copy(update={"names": [name]})]})
             known = resolve(name)
+            no_rows = {"data": None} if known in LISTS else {}  # a folder that is not there does not matter to them
+            alone = config.model_copy(
+                update={"tasks": [group.model_copy(update={"names": [name], **no_rows})], **no_rows}
+            )
             remote = known in sixteen() and sixteen()[known].wheel is None and (group.data or config.data) is None
             try:
                 if remote and lacking:
