@@ -100,10 +100,8 @@ def _sums_of_samples(weights: Iterable[torch.Tensor]) -> Iterator[int]:
             parts.setdefault((part.device, part.dtype), []).append(part)
     for (device, _), some in parts.items():
         sampled = torch.cat(some).long()
-        factors = (
-            torch.arange(len(sampled), device=device).mul_(_FACTOR).bitwise_or_(1)
-        )  # odd: no bit of a number is lost
-        yield int(sampled.mul_(factors).sum())  # all of it wraps around
+        factors = torch.arange(len(sampled), device=device).mul_(_FACTOR).bitwise_or_(1)
+        yield int(sampled.mul_(factors).sum())  # it wraps around; factors are odd, so that no bit of a number is lost
 
 
 def _sample(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
