@@ -17,10 +17,11 @@ from common import seconds
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from importance.catalogue import sixteen
-from importance.lm import HarnessModel
-from importance.loading import lm_eval_task
-from tracing import default_model, load_model
+from headcount.importance.lm_eval_adapter import HarnessModel
+from headcount.importance.tasks.catalogue import sixteen
+from headcount.importance.tasks.loading import lm_eval_task
+from headcount.tracing import load_model
+from headcount.tracing.loading import default_model
 
 BATCH_SIZES = (1, 2, 4, 8, 16)
 

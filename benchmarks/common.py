@@ -8,8 +8,8 @@ from typing import Any
 import torch
 import transformers
 
-from tracing import Model, load_model
-from tracing.configurations import published_configuration
+from headcount.tracing import Model, load_model
+from headcount.tracing.loading.describe import published_configuration
 
 
 def published_shape(

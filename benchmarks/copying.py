@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from common import published_shape, seconds
 
-from induction import copying
+from headcount.induction import copying
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 from reference.published_copying import published_copying

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from common import say, seconds
 
-from importance import accuracy, ffn_importance, head_importance, load_task
-from importance.encoding import encode
-from tracing import Model, load_model
+from headcount.importance import accuracy, ffn_importance, head_importance, load_task
+from headcount.importance.likelihoods.encoding import encode
+from headcount.tracing import Model, load_model
 
 
 def forward(model: Model, rows: list[torch.Tensor]) -> None:

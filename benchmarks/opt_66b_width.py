@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM
 
-from induction import copying, prefix_matching
-from tracing import Model, load_model
+from headcount.induction import copying, prefix_matching
+from headcount.tracing import Model, load_model
 
 PERIOD = 8
 SHAPE = {"hidden_size": 9216, "word_embed_proj_dim": 9216, "num_attention_heads": 72, "ffn_dim": 36864}

@@ -20,15 +20,16 @@ import torch
 import transformers
 from common import published_shape
 
-from headcount.config import Study, Tasks
-from headcount.costs import Cost, costs
-from headcount.flops import Shape
-from headcount.hardware import measured
-from headcount.schedule import measure_units
-from headcount.study import asked_settings, study_units
-from headcount.units import Unit
-from results import Run, create_run
-from tracing import default_model, load_model
+from headcount.planning.costs import Cost, costs
+from headcount.planning.flops import Shape
+from headcount.planning.hardware import measured
+from headcount.results import Run, create_run
+from headcount.study.config import Study, Tasks
+from headcount.study.schedule import measure_units
+from headcount.study.study import asked_settings, study_units
+from headcount.study.units import Unit
+from headcount.tracing import load_model
+from headcount.tracing.loading import default_model
 
 MODELS = ("facebook/opt-125m", "facebook/opt-350m", "facebook/opt-1.3b")
 PAGE = 4096

@@ -7,10 +7,10 @@ Weights are rounded to the format and everything is computed in it, apart from w
 import argparse
 from typing import Any
 
-from importance import accuracy, ffn_importance, head_importance, load_task
-from importance.compare import spearman
-from induction import copying, prefix_matching, repeated_tokens
-from tracing import load_model
+from headcount.importance import accuracy, ffn_importance, head_importance, load_task
+from headcount.induction import copying, prefix_matching, repeated_tokens
+from headcount.stats.compare import spearman
+from headcount.tracing import load_model
 
 
 def everything(name: str, dtype: str, device: str, sequences: int, examples: int) -> dict[str, Any]:

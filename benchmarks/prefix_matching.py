@@ -9,8 +9,8 @@ import argparse
 import torch
 from common import published_shape, ratios, say
 
-from induction import prefix_matching
-from tracing import Model
+from headcount.induction import prefix_matching
+from headcount.tracing import Model
 
 
 def main() -> None:

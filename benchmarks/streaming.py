@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tracing import load_model
-from tracing.load import TINY_OPT
-from tracing.room import held_memory
+from headcount.tracing import load_model
+from headcount.tracing.loading.load import TINY_OPT
+from headcount.tracing.streaming.memory import held_memory
 
 SEQUENCES, LENGTH, LAYERS = 16, 33, 32
 SHAPE = {"hidden_size": 4096, "word_embed_proj_dim": 4096, "num_attention_heads": 32, "ffn_dim": 16384}
@@ -109,7 +109,7 @@ def ours(folder: Path, memory: str) -> dict[str, float]:
 
 def scores(folder: Path, memory: str) -> dict[str, float]:
     """Prefix matching and copying of every head."""
-    from induction import copying, prefix_matching
+    from headcount.induction import copying, prefix_matching
 
     with Watch() as watch:
         model = load_model(folder, stream=True, memory=memory, dtype="float32")

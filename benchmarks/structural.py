@@ -10,11 +10,11 @@ import torch
 import transformers
 from common import ratios, say, seconds
 
-from importance import load_task, prune_grid
-from importance.evaluate import ask
-from importance.scoring import forest, likelihoods
-from results import HeadScores, LayerScores
-from tracing import Model, load_model, pruned
+from headcount.importance import load_task, prune_grid
+from headcount.importance.likelihoods.evaluation import ask
+from headcount.importance.likelihoods.score import forest, likelihoods
+from headcount.results import HeadScores, LayerScores
+from headcount.tracing import Model, load_model, pruned
 
 TINY = load_model("tiny-opt").tokenizer
 

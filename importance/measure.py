@@ -8,16 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from importance import gradient
-from importance.encoding import Encoding
-from importance.evaluate import Asked, ask, encoded, judge
-from importance.example import Example
-from importance.passes import gradient_pass, without_each_ffn, without_each_head
-from importance.scoring import Likelihood, forest, likelihoods
-from importance.task import Task
-from importance.trees import Tokens, grow
-from results import Accuracy, HeadScores, InputError, LayerScores
-from tracing import BatchSize, Model, Prepared, Progress, provenance, run_batches
+from headcount.importance.attribution import gradients
+from headcount.importance.attribution.passes import gradient_pass, without_each_ffn, without_each_head
+from headcount.importance.likelihoods.encoding import Encoding
+from headcount.importance.likelihoods.evaluation import Asked, ask, encoded, judge
+from headcount.importance.likelihoods.prefix_tree import Tokens, grow
+from headcount.importance.likelihoods.score import Likelihood, forest, likelihoods
+from headcount.importance.tasks.documents import Example
+from headcount.importance.tasks.task import Task
+from headcount.results import Accuracy, HeadScores, InputError, LayerScores
+from headcount.tracing import BatchSize, Model, Progress, provenance
+from headcount.tracing.internal import Prepared, run_batches
 
 RankSplit = Literal["train"] | None
 
@@ -38,7 +39,7 @@ def accuracy(
     """How many documents of a task a model gets right.
 
     Args:
-        model: The model; parts that are removed at present (`tracing.masked`) stay removed.
+        model: The model; parts that are removed at present (`masked`) stay removed.
         task: From `load_task`.
         shots: Solved examples in front of each document.
         limit: Documents at most.
@@ -83,8 +84,9 @@ def head_importance(
     """How much a model's predictions need each head.
 
     `gradient`: the first-order change of the loss on the gold continuations as a head's output goes to zero (see
-    `importance.gradient.estimate` for the reductions); one forward and one backward pass, weights frozen. `oracle`: the
-    mean drop of the gold log-probability, in nats, when the head is really removed, one at a time.
+    `headcount.importance.attribution.gradients.estimate` for the reductions); one forward and one backward pass,
+    weights frozen. `oracle`: the mean drop of the gold log-probability, in nats, when the head is really removed, one
+    at a time.
 
     Args:
         model: The model; removed parts stay removed.
@@ -117,10 +119,10 @@ def head_importance(
         found = gradient_pass(model, requests, scale, batch_size, progress)
         reads = torch.tensor([len(request.ids) - 1 for request in requests])
         predicted = torch.tensor([len(request.ids) - request.start for request in requests])
-        result = gradient.estimate(found, reads, predicted, reduction)
+        result = gradients.estimate(found, reads, predicted, reduction)
     else:
         drops = _head_drops(model, requests, batch_size, progress)
-        result = gradient.estimate(gradient.Contributions(drops, drops), *_ones(len(drops)), "signed")
+        result = gradients.estimate(gradients.Contributions(drops, drops), *_ones(len(drops)), "signed")
         reduction = "log-probability"
     settings = {
         "method": method,
@@ -132,10 +134,10 @@ def head_importance(
         "cut": sum(request.cut > 0 for request in requests),
     }
     return HeadScores(
-        gradient.normalised(result.values) if normalise else result.values,
+        gradients.normalised(result.values) if normalise else result.values,
         variance=None if normalise else result.variance,
         n=len(examples),
-        folds=gradient.normalised(result.folds) if normalise else result.folds,
+        folds=gradients.normalised(result.folds) if normalise else result.folds,
         measure="head_importance",
         definition=f"{method}, {reduction}",
         provenance=provenance(model, **settings),
@@ -187,7 +189,7 @@ def ffn_importance(
         variance=drops.var(1) if drops.shape[1] > 1 else None,
         n=drops.shape[1],
         folds=torch.stack(
-            [drops[:, fold :: gradient.FOLDS].mean(1) for fold in range(min(gradient.FOLDS, drops.shape[1]))]
+            [drops[:, fold :: gradients.FOLDS].mean(1) for fold in range(min(gradients.FOLDS, drops.shape[1]))]
         ),
         measure="ffn_importance",
         definition="oracle, accuracy",

@@ -9,13 +9,15 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from induction import copies, learning, prefix, sequences
-from induction.drawing import check_counts, distinct_of, fitting, pool_of, repeated_tokens, repeats_of
-from induction.learning import token_loss
-from induction.passes import copying_pass, eigenvalues, prefix_pass
-from results import HeadScores, InductionScores, InputError, Patterns, RepeatLoss
-from results.patterns import levels
-from tracing import BatchSize, Hook, Keeper, Model, Prepared, Progress, provenance, run_batches
+from headcount.induction import copying_score, loss_by_repeat, prefix_score, sequences
+from headcount.induction.loss_by_repeat import token_loss
+from headcount.induction.passes import copying_pass, eigenvalues, prefix_pass
+from headcount.induction.sampling import check_counts, distinct_of, fitting, pool_of, repeated_tokens, repeats_of
+from headcount.results import HeadScores, InductionScores, InputError, Patterns, RepeatLoss
+from headcount.results.kinds.patterns import levels
+from headcount.tracing import BatchSize, Hook, Model, Progress, provenance
+from headcount.tracing.internal import Prepared, Recorder, run_batches
+from headcount.travel import travels
 
 LOSS_PERIOD = 50
 """Length of what is repeated where the loss is taken by repeat."""
@@ -32,7 +34,8 @@ def prefix_matching(
     """The prefix-matching score of every head: attention to what followed the current token before.
 
     The default, `successor`, is the mean over queries of the summed attention to the successors of all earlier
-    occurrences; see `induction.prefix.entries` for the others. Only these entries of the patterns are computed.
+    occurrences; see `headcount.induction.prefix_score.entries` for the others. Only these entries of the patterns are
+    computed.
 
     Args:
         model: The model.
@@ -50,8 +53,8 @@ def prefix_matching(
     Source: Bansal et al. 2023, Algorithm 1; Olsson et al. 2022.
     """
     ids = model.check_tokens(tokens)
-    body = ids[:, prefix.has_bos(ids.shape[1], period) :]
-    if not torch.equal(body, body[:, :period].repeat(1, prefix.REPEATS)):
+    body = ids[:, prefix_score.has_bos(ids.shape[1], period) :]
+    if not torch.equal(body, body[:, :period].repeat(1, prefix_score.REPEATS)):
         warnings.warn(
             f"tokens do not repeat with period {period}: the scores are a control, not induction", stacklevel=2
         )
@@ -71,9 +74,10 @@ def copying(
     """The copying score of every head: does it raise the token that it attends to most?
 
     Each head works alone, on the embeddings: layer l reads LN_l(embedding + position), whatever its depth. See
-    `induction.copies.copying_score` for `head-output` (the default), `published` (each token's own value in place of
-    the head's output, as in the published code) and `olsson`, and `induction.copies.eigenvalue_score` for `eigenvalue`,
-    which depends on the weights alone. Removed parts (`tracing.masked`) play no role.
+    `headcount.induction.copying_score.copying_score` for `head-output` (the default), `published` (each token's own
+    value in place of the head's output, as in the published code) and `olsson`, and
+    `headcount.induction.copying_score.eigenvalue_score` for `eigenvalue`, which depends on the weights alone. Removed
+    parts (`masked`) play no role.
 
     Args:
         model: The model.
@@ -90,7 +94,7 @@ def copying(
 
     Source: Bansal et al. 2023, Algorithm 2; Olsson et al. 2022 (`olsson`); Elhage et al. 2021 (`eigenvalue`).
     """
-    copies.check_definition(definition)
+    copying_score.check_definition(definition)
     rows = list(model.check_tokens(tokens))
     if len(rows[0]) < 2:
         raise InputError("copying needs 2 tokens or more in a sequence")
@@ -150,7 +154,7 @@ def score_heads(
     repeats = [repeats_of(model, pool, period, seed, index) for index, period in zip(used, periods, strict=True)]
     prefixes = prefix_pass(model, repeats, periods, prefix_definition, batch_size, progress)
     distinct = [
-        distinct_of(model, pool, prefix.REPEATS * period, seed, index)
+        distinct_of(model, pool, prefix_score.REPEATS * period, seed, index)
         for index, period in zip(used, periods, strict=True)
     ]
     found = copying_pass(model, distinct, ["head-output", "published"], batch_size, progress)
@@ -189,17 +193,17 @@ def repeat_loss(
     Source: Olsson et al. 2022; Bansal et al. 2023, section 2.2.
     """
     rows = repeated_tokens(model, period, n_sequences, seed)
-    bos = prefix.has_bos(rows.shape[1], period)
+    bos = prefix_score.has_bos(rows.shape[1], period)
 
     def prepare(batch: list[int]) -> Prepared[Tensor]:
         # Logits over the vocabulary outweigh everything else: a sequence at a time is as fast and takes least memory.
         parts = rows[batch].split(1 if batch_size == "auto" else len(batch))
         with torch.no_grad():
             passes = [model.pass_with(part, finish=TokenLoss(part)) for part in parts]
-        return passes, lambda losses: list(learning.loss_by_repeat(torch.cat(losses), period, bos))
+        return passes, lambda losses: list(loss_by_repeat.loss_by_repeat(torch.cat(losses), period, bos))
 
     by_repeat = run_batches(model, prepare, [rows.shape[1]] * len(rows), batch_size, progress)
-    found = learning.repeat_statistics(torch.stack(by_repeat))
+    found = loss_by_repeat.repeat_statistics(torch.stack(by_repeat))
     return RepeatLoss(
         loss=found.loss,
         variance=found.variance,
@@ -240,19 +244,21 @@ def record_patterns(
     model.run_until_last(ids, [(f"blocks.{layer}.attn.hook_pattern", reading) for layer in layers])
     texts = [str(token) for token in ids[0].tolist()] if model.tokenizer is None else model.to_str_tokens(ids)
     about = provenance(model, tokens=ids[0].tolist(), **settings)
-    return Patterns(torch.stack(reading.kept), tuple(texts), definition, about)
+    return Patterns(torch.stack(reading.records), tuple(texts), definition, about)
 
 
-class LevelsReading(Keeper):
-    """Keeps every layer's patterns of one sequence in 256 levels; plain, since it travels (see `tracing.visits`)."""
+@travels
+class LevelsReading(Recorder):
+    """Keeps every layer's patterns of one sequence in 256 levels."""
 
     def __call__(self, pattern: Tensor, hook: Hook) -> None:
         """Keep them."""
-        self.kept.append(levels(pattern[0].detach().float()).cpu())
+        self.records.append(levels(pattern[0].detach().float()).cpu())
 
 
+@travels
 class TokenLoss:
-    """Makes of logits the loss of every token but the first; plain, since it travels (see `tracing.visits`)."""
+    """Makes of logits the loss of every token but the first."""
 
     def __init__(self, tokens: Int[Tensor, "batch pos"]) -> None:
         self.tokens = tokens

@@ -1,6 +1,6 @@
 """The forward passes behind the scores: what is read from a running model, and computed on the spot.
 
-The hooks are plain classes, which travel to wherever the model is (see `tracing.visits`); what they keep comes back.
+The hooks travel to wherever the model is (see `headcount.travel`); their records come back.
 """
 
 from __future__ import annotations
@@ -10,23 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from induction import prefix
-from induction.copies import Unembedding, copying_score, eigenvalue_score, project
-from tracing import Keeper, pad, run_batches
-from tracing.visits import to
-from tracing.weights import output_heads, unembed_embed, unembedding, value_heads
+from headcount.induction import prefix_score
+from headcount.induction.copying_score import Unembedding, copying_score, eigenvalue_score, project
+from headcount.tracing.internal import (
+    Recorder,
+    output_heads,
+    pad,
+    pass_through,
+    run_batches,
+    to_device,
+    unembed_embed,
+    unembedding,
+    value_heads,
+)
+from headcount.travel import travels
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from tracing import AttentionCall, BatchSize, Hook, Model, Prepared, Progress
+    from headcount.tracing import AttentionCall, BatchSize, Hook, Model, Progress
+    from headcount.tracing.internal import Prepared
 
 _LOGITS_AT_ONCE = 1 << 24
 """Logits [batch, head, query, key] held at a time, 64 MiB of them: heads are taken in groups."""
 
 
-class PrefixReading(Keeper):
+@travels
+class PrefixReading(Recorder):
     """Keeps the prefix matching of every head of a layer, [batch, head], and puts attention's output in its place."""
 
     def __init__(self, query: Tensor, key: Tensor, real: Tensor, divisor: Tensor) -> None:
@@ -38,7 +49,7 @@ class PrefixReading(Keeper):
         output, log_sum_exp = call.attend()
         here = output.device
         attention = call.entries(self.query.to(here), self.key.to(here), log_sum_exp) * self.real.to(here)[:, None]
-        self.kept.append(attention.sum(-1) / self.divisor.to(here))
+        self.records.append(attention.sum(-1) / self.divisor.to(here))
         return output
 
 
@@ -52,7 +63,7 @@ def prefix_pass(
 ) -> Float[Tensor, "sequence layer head"]:
     """Prefix matching of each sequence, their periods as they may be."""
     wanted = [
-        prefix.entries(period, prefix.has_bos(len(row), period), definition)
+        prefix_score.entries(period, prefix_score.has_bos(len(row), period), definition)
         for row, period in zip(rows, periods, strict=True)
     ]
 
@@ -64,12 +75,12 @@ def prefix_pass(
         reading = PrefixReading(query, key, real, divisor)
         hooks = [(f"blocks.{layer}.attn.call", reading) for layer in range(model.sizes.n_layers)]
         one = model.pass_until_last(pad([rows[item] for item in batch], model.device), hooks)
-        return [one], lambda _: list(torch.stack(to("cpu", reading.kept), dim=1))
+        return [one], lambda _: list(torch.stack(to_device("cpu", reading.records), dim=1))
 
     return torch.stack(run_batches(model, prepare, [len(row) for row in rows], batch_size, progress))
 
 
-def _with_mask(entries: prefix.Entries) -> tuple[Tensor, Tensor, Tensor]:
+def _with_mask(entries: prefix_score.Entries) -> tuple[Tensor, Tensor, Tensor]:
     """Queries and keys, and True for each: padding will be False."""
     return entries.query, entries.key, torch.ones_like(entries.query, dtype=torch.bool)
 
@@ -94,11 +105,12 @@ def copying_pass(
 
 def _by_sequence(reading: CopyingReading) -> list[dict[str, Tensor]]:
     """What was read in every layer, sequence by sequence: [layer, head] of each kind."""
-    kept = to("cpu", reading.kept)  # only now: a layer that waits for its numbers keeps a GPU from going on
+    kept = to_device("cpu", reading.records)  # only now: a layer that waits for its numbers keeps a GPU from going on
     stacked = {name: torch.stack([layer[name] for layer in kept], dim=1) for name in kept[0]}
     return [dict(zip(stacked, values, strict=True)) for values in zip(*stacked.values(), strict=True)]
 
 
+@travels
 class Embeddings:
     """Gives every layer the embeddings to read, which the first one has."""
 
@@ -113,7 +125,8 @@ class Embeddings:
         return self.embedded.to(resid_pre.device)
 
 
-class CopyingReading(Keeper):
+@travels
+class CopyingReading(Recorder):
     """Keeps the copying scores of a layer's heads: a dictionary of [batch, head] by definition."""
 
     def __init__(
@@ -140,7 +153,7 @@ class CopyingReading(Keeper):
         written = project(rows.to(here), bias.to(here), w_o, b_o)
         scored = _score_call(call, written, self.valid.to(here), self.definitions)
         scored["bos_attention"] = scored["bos_attention"] * self.begins_with_bos.to(here)
-        self.kept.append(scored)
+        self.records.append(scored)
         return call.query  # never used: the next layer reads the embeddings again
 
 
@@ -152,10 +165,11 @@ def _on_embeddings(model: Model, reading: CopyingReading) -> list[tuple[str, Any
         block = f"blocks.{layer}."
         hooks += [(block + "hook_resid_pre", embeddings), (block + "attn.call", reading)]
         if layer < model.sizes.n_layers - 1:
-            hooks += [(f"{block}mlp.skip_{number}", _nothing) for number in range(len(model.family.mlp))]
+            hooks += [(f"{block}mlp.skip_{number}", pass_through) for number in range(len(model.family.mlp))]
     return hooks
 
 
+@travels
 def _score_call(
     call: AttentionCall, unembed: Unembedding, valid: Tensor, definitions: Sequence[str]
 ) -> dict[str, Float[Tensor, "batch head"]]:
@@ -178,12 +192,9 @@ def _score_call(
     return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
 
 
+@travels
 def _share(where: Tensor, valid: Tensor) -> Float[Tensor, "batch head"]:
     return (where & valid[:, None]).sum(-1) / valid.sum(-1)[:, None]
-
-
-def _nothing(value: Any, hook: Hook) -> None:
-    return None
 
 
 def eigenvalues(model: Model) -> Float[Tensor, "layer head"]:

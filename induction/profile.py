@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from induction import pattern
-from induction.copies import Effects, Unembedding, effects, project
-from induction.drawing import check_counts
-from results import HeadProfile, HeadScores, InductionScores, InputError, Standing
-from tracing import AttentionCall, Hook, Keeper, Model, provenance
-from tracing.weights import output_heads, unembedding
+from headcount.induction import attention_statistics
+from headcount.induction.copying_score import Effects, Unembedding, effects, project
+from headcount.induction.sampling import check_counts
+from headcount.results import HeadProfile, HeadScores, InductionScores, InputError, Standing
+from headcount.tracing import AttentionCall, Hook, Model, provenance
+from headcount.tracing.internal import Recorder, output_heads, pass_through, unembedding
+from headcount.travel import travels
 
 _ROWS_AT_ONCE = 1 << 13
 """Rows of the unembedding held in float32 at a time."""
@@ -62,8 +63,8 @@ def head_profile(
     ids = _read(model, text)
     looking = Looking(head)
     model.run_until_last(ids, [(f"blocks.{layer}.attn.call", looking)])
-    (attention,) = looking.kept
-    entropy = pattern.row_entropy(attention)
+    (attention,) = looking.records
+    entropy = attention_statistics.row_entropy(attention)
     places = _first_places(ids[0])
     sources = ids[0, places]
     written = _written(model, ids, layer, head, places, min(top, model.sizes.vocab))
@@ -73,10 +74,10 @@ def head_profile(
         text=text,
         tokens=_texts(model, ids[0]),
         pattern=attention,
-        by_lag=pattern.mean_by_lag(attention),
-        sink=pattern.sink_share(attention).item(),
+        by_lag=attention_statistics.mean_by_lag(attention),
+        sink=attention_statistics.sink_share(attention).item(),
         entropy=entropy,
-        relative_entropy=pattern.relative_entropy(entropy),
+        relative_entropy=attention_statistics.relative_entropy(entropy),
         sources=_texts(model, sources),
         raised=tuple(_texts(model, row) for row in written.raised),
         raised_logits=written.raised_logits,
@@ -149,16 +150,13 @@ def _written(
 ) -> Effects:
     """What the head writes for the tokens at these places; alone, on the embeddings: earlier blocks are left out."""
     writing = Writing(head, places, ids[0, places], k)
-    before = [(f"blocks.{earlier}.skip", _nothing) for earlier in range(layer)]
+    before = [(f"blocks.{earlier}.skip", pass_through) for earlier in range(layer)]
     model.run_until_last(ids, [*before, (f"blocks.{layer}.attn.call", writing)])
-    return Effects(*writing.kept[0])
+    return Effects(*writing.records[0])
 
 
-def _nothing(value: Tensor, hook: Hook) -> None:
-    return None
-
-
-class Looking(Keeper):
+@travels
+class Looking(Recorder):
     """Keeps one head's pattern, [query, key] in float32."""
 
     def __init__(self, head: int) -> None:
@@ -168,11 +166,12 @@ class Looking(Keeper):
     def __call__(self, call: AttentionCall, hook: Hook) -> Tensor:
         """Keep it."""
         scores = call.of_heads(torch.tensor([self.head])).scores()
-        self.kept.append(scores[0, 0].float().softmax(-1).cpu())
+        self.records.append(scores[0, 0].float().softmax(-1).cpu())
         return call.query  # never used: the pass ends here
 
 
-class Writing(Keeper):
+@travels
+class Writing(Recorder):
     """Keeps what one head writes for some tokens, as `copies.effects` gives it."""
 
     def __init__(self, head: int, places: Int[Tensor, " source"], own: Int[Tensor, " source"], k: int) -> None:
@@ -189,10 +188,11 @@ class Writing(Keeper):
             effects(some, tokens, whole, self.k)
             for some, tokens in zip(values.split(size), own.split(size), strict=True)
         ]
-        self.kept.append([torch.cat(part).cpu() for part in zip(*parts, strict=True)])
+        self.records.append([torch.cat(part).cpu() for part in zip(*parts, strict=True)])
         return call.query  # never used: the pass ends here
 
 
+@travels
 def whole_unembedding(model: Any, layer: int, head: int, device: torch.device) -> Unembedding:
     """The unembedding of the whole vocabulary in one head's own space, formed a few thousand rows at a time."""
     w_o, b_o = output_heads(model, layer)

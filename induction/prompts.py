@@ -6,10 +6,10 @@ from types import MappingProxyType
 from jaxtyping import Int
 from torch import Tensor
 
-from induction import sequences
-from induction.drawing import pool_of
-from results import InputError
-from tracing import Model
+from headcount.induction import sequences
+from headcount.induction.sampling import pool_of
+from headcount.results import InputError
+from headcount.tracing import Model
 
 LONGEST = 48
 """Tokens at most: patterns grow with their square."""

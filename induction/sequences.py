@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int, Int64
 from torch import Tensor
 
-from results import InputError
+from headcount.results import InputError
 
 
 class Purpose(IntEnum):

@@ -9,18 +9,17 @@ from itertools import product
 
 import pytest
 import torch
-from equals_local import EXAMPLES, TEXT, EqualsLocal, close
-from headcount_runs import SMALL_STUDY, run
 from reference.models import BUILDERS, bpe_tokenizer, build
+from support.equals_local import EXAMPLES, TEXT, EqualsLocal, close
+from support.headcount_runs import SMALL_STUDY, run
 from transformers import Gemma2Config
 
 import headcount as hc
-import importance
-import induction
-from headcount.flops import Shape
-from headcount.hardware import measured
-from results import HeadScores, open_run
-from tracing import AttentionCall, load_model, masked, pruned, randomised, save_pruned
+from headcount import importance, induction
+from headcount.planning.flops import Shape
+from headcount.planning.hardware import measured
+from headcount.results import HeadScores, open_run
+from headcount.tracing import AttentionCall, load_model, masked, pruned, randomised, save_pruned
 
 SIZES = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 3, "num_key_value_heads": 2, "head_dim": 12}
 

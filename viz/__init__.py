@@ -10,18 +10,18 @@ A notebook saved as a page keeps the attention views as they are, and plotly's f
 `PLOTLY_RENDERER=plotly_mimetype+notebook`.
 """
 
-from viz.circuits import attention, tokens
-from viz.comparison import compare
-from viz.correlations import rank_correlation, shots
-from viz.curves import loss_by_repeat
-from viz.depth import at_depths, by_layer
-from viz.explorer import explorer
-from viz.layers import ffn_importance
-from viz.page import report
-from viz.profile import head
-from viz.pruning import pruning_curve, pruning_grid
-from viz.retained import capacity_retained
-from viz.scoremap import heads
+from headcount.viz.attention_views.circuits import attention, tokens
+from headcount.viz.figures.capacity import capacity_retained
+from headcount.viz.figures.comparison import compare
+from headcount.viz.figures.correlations import rank_correlation, shots
+from headcount.viz.figures.depth import at_depths, by_layer
+from headcount.viz.figures.head_card import head
+from headcount.viz.figures.layers import ffn_importance
+from headcount.viz.figures.loss_curve import loss_by_repeat
+from headcount.viz.figures.pruning import pruning_curve, pruning_grid
+from headcount.viz.figures.score_map import heads
+from headcount.viz.html_report.explorer import explorer
+from headcount.viz.html_report.page import report
 
 __all__ = [
     "at_depths",

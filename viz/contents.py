@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from results import Accuracy, HeadScores, InputError, LayerScores, Patterns, RepeatLoss, Result, Run
+from headcount.results import Accuracy, HeadScores, InputError, LayerScores, Patterns, RepeatLoss, Result, Run
 
 MEASURES = ("prefix_matching", "copying", "copying_published")
 MEANS: Mapping[str, str] = {"mean": "mean over tasks", "rank-mean": "mean rank over tasks"}

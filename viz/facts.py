@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from results import HeadScores, LayerScores, RepeatLoss
-from viz import words
-from viz.contents import Contents, Setting
+from headcount.results import HeadScores, LayerScores, RepeatLoss
+from headcount.viz import wording
+from headcount.viz.contents import Contents, Setting
 
 THRESHOLD = 0.5
 FIRST = 10  # how many heads count as the most important
@@ -60,20 +60,20 @@ def strongest(maps: Mapping[str, HeadScores]) -> dict[str, Strongest]:
     for measure, scores in maps.items():
         for layer, head, value in scores.top(1):
             others = {
-                words.title_of(other): str(order.get((layer, head), words.MISSING))
+                wording.title_of(other): str(order.get((layer, head), wording.MISSING))
                 for other, order in orders.items()
                 if other != measure
             }
             error = nan if scores.stderr is None else float(scores.stderr[layer, head])
-            text = words.writer(scores)(value, error)
+            text = wording.writer(scores)(value, error)
             found[measure] = Strongest(scores.label(layer, head), text, scores.n, others)
     return found
 
 
 def head_titles(found: Contents) -> dict[str, str]:
     """The maps of all heads by their figures' names, and what people call them."""
-    importance = words.title_of("head_importance")
-    named = {measure: words.title_of(measure) for measure in found.maps}
+    importance = wording.title_of("head_importance")
+    named = {measure: wording.title_of(measure) for measure in found.maps}
     return named | {f"heads/{setting.name}": f"{importance}: {setting.title}" for setting in found.heads}
 
 
@@ -138,7 +138,7 @@ def controls(maps: Mapping[str, HeadScores], random: Mapping[str, HeadScores]) -
 def _control(measure: str, scores: HeadScores, random: HeadScores) -> Control:
     highest = max((value for *_, value in random.top(1)), default=nan)
     beyond = int((scores.values > highest).sum())
-    return Control(words.title_of(measure), _spread(scores), _spread(random), beyond, scores.values.numel())
+    return Control(wording.title_of(measure), _spread(scores), _spread(random), beyond, scores.values.numel())
 
 
 def learns(loss: RepeatLoss) -> bool:
@@ -147,8 +147,8 @@ def learns(loss: RepeatLoss) -> bool:
 
 
 def _spread(scores: HeadScores) -> tuple[str, str, str]:
-    best = "".join(f"{words.number(value)} ({scores.label(*position)})" for *position, value in scores.top(1))
-    return best or words.MISSING, words.number(scores.values.nanmean().item()), str(above(scores))
+    best = "".join(f"{wording.number(value)} ({scores.label(*position)})" for *position, value in scores.top(1))
+    return best or wording.MISSING, wording.number(scores.values.nanmean().item()), str(above(scores))
 
 
 def without_verdict(found: Contents, setting: Setting, scores: HeadScores | LayerScores) -> list[str]:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from reference.importance import log_likelihood
 
-from importance import accuracy, ffn_importance, load_task
-from importance.encoding import encode
-from results import InputError
-from tracing import load_model, masked
+from headcount.importance import accuracy, ffn_importance, load_task
+from headcount.importance.likelihoods.encoding import encode
+from headcount.results import InputError
+from headcount.tracing import load_model, masked
 
 ROWS = [
     {

@@ -2,9 +2,9 @@
 
 import pytest
 
-from importance import load_task
-from importance.catalogue import LISTS, names, resolve
-from results import InputError
+from headcount.importance import load_task
+from headcount.importance.tasks.catalogue import LISTS, names, resolve
+from headcount.results import InputError
 
 
 def test_there_are_six_lists_and_sixteen_tasks():

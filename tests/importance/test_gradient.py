@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from importance.gradient import Contributions, contributions, estimate, normalised
-from results import InputError
+from headcount.importance.attribution.gradients import Contributions, contributions, estimate, normalised
+from headcount.results import InputError
 
 read, predicted = torch.tensor([4, 6]), torch.tensor([1, 3])
 found = Contributions(

@@ -7,13 +7,13 @@ import datasets
 import numpy as np
 import pytest
 
-from importance import load_task
-from importance.catalogue import sixteen
-from importance.harness import build, configuration, lm_eval_tasks
-from importance.loading import lm_eval_task
-from importance.shots import Shots
-from importance.task import question
-from results import InputError
+from headcount.importance import load_task
+from headcount.importance.prompts.harness import build, configuration, lm_eval_tasks
+from headcount.importance.tasks.catalogue import sixteen
+from headcount.importance.tasks.loading import lm_eval_task
+from headcount.importance.tasks.shots import Shots
+from headcount.importance.tasks.task import question
+from headcount.results import InputError
 
 SIXTEEN = sorted(sixteen())
 DOCUMENTS = 12

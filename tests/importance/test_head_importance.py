@@ -5,12 +5,13 @@ import torch
 from reference.importance import head_sums, log_likelihood
 from reference.models import BUILDERS, bpe_tokenizer, opt
 
-from importance import Example, head_importance, passes
-from importance.encoding import encode
-from importance.gradient import contributions
-from importance.passes import gradient_pass
-from results import InputError
-from tracing import load_model
+from headcount.importance import Example, head_importance
+from headcount.importance.attribution import passes
+from headcount.importance.attribution.gradients import contributions
+from headcount.importance.attribution.passes import gradient_pass
+from headcount.importance.likelihoods.encoding import encode
+from headcount.results import InputError
+from headcount.tracing import load_model
 
 TOKENIZER = bpe_tokenizer()
 EXAMPLES = [

@@ -2,9 +2,9 @@
 
 import pytest
 
-from importance import load_task
-from importance.catalogue import LISTS
-from importance.lists import read_list
+from headcount.importance import load_task
+from headcount.importance.prompts.word_lists import read_list
+from headcount.importance.tasks.catalogue import LISTS
 
 
 @pytest.mark.parametrize("name", LISTS)

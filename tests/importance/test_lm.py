@@ -8,12 +8,12 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from importance import accuracy, load_task
-from importance.catalogue import sixteen
-from importance.lm import HarnessModel
-from importance.loading import lm_eval_task
-from results import InputError
-from tracing import load_model
+from headcount.importance import accuracy, load_task
+from headcount.importance.lm_eval_adapter import HarnessModel
+from headcount.importance.tasks.catalogue import sixteen
+from headcount.importance.tasks.loading import lm_eval_task
+from headcount.results import InputError
+from headcount.tracing import load_model
 
 LIMIT = 3
 

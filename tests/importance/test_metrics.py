@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from importance import Document, Example, metrics
+from headcount.importance import Document, Example
+from headcount.importance.likelihoods import metrics
 
 
 def documents(*golds, choices=2, groups=None):
@@ -47,7 +48,7 @@ def test_majority_is_the_best_constant():
 
 
 def test_tasks_without_common_answers_have_no_majority(real_rows):
-    from importance import load_task
+    from headcount.importance import load_task
 
     task = load_task("arc_easy", "paper", real_rows)
     assert math.isnan(task.majority(task.documents(limit=5)))

@@ -5,11 +5,11 @@ import json
 import pytest
 from reference.models import bpe_tokenizer, opt
 
-from importance import accuracy, head_importance, load_task
-from importance.catalogue import names
-from importance.origins import origins
-from results import InputError
-from tracing import load_model
+from headcount.importance import accuracy, head_importance, load_task
+from headcount.importance.tasks.catalogue import names
+from headcount.importance.tasks.origins import origins
+from headcount.results import InputError
+from headcount.tracing import load_model
 
 ROWS = [
     {"context": "a b c a b", "choices": [" c", " d"], "gold": 0},

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from importance import Example, load_task
-from importance.catalogue import sixteen
-from importance.paper import Paper
+from headcount.importance import Example, load_task
+from headcount.importance.prompts.paper import Paper
+from headcount.importance.tasks.catalogue import sixteen
 
 OPTIONS = {"text": ["a stone", "a cloud"], "label": ["A", "B"]}
 

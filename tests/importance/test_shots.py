@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from importance import load_task
-from importance.catalogue import names, sixteen
-from importance.rows import content
-from importance.shots import Shots
-from results import InputError
+from headcount.importance import load_task
+from headcount.importance.rows.rows import content
+from headcount.importance.tasks.catalogue import names, sixteen
+from headcount.importance.tasks.shots import Shots
+from headcount.results import InputError
 
 FIELDS = ("goal", "sol1", "sol2", "label")
 

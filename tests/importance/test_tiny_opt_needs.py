@@ -3,11 +3,11 @@
 from itertools import combinations, pairwise
 
 import pytest
-from synthetic_tasks import write_tasks
+from support.synthetic_tasks import write_tasks
 
-from importance import accuracy, head_importance, load_task, prune
-from importance.evaluate import encoded
-from tracing import load_model, masked
+from headcount.importance import accuracy, head_importance, load_task, prune
+from headcount.importance.likelihoods.evaluation import encoded
+from headcount.tracing import load_model, masked
 
 PREVIOUS_TOKEN, INDUCTION = (0, 0), ((1, 2), (1, 3))
 NEEDED = {PREVIOUS_TOKEN, *INDUCTION}

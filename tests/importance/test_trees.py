@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from importance.trees import Tokens, batch, common_prefix, grow
+from headcount.importance.likelihoods.prefix_tree import Tokens, batch, common_prefix, grow
 
 requests = st.lists(
     st.lists(st.integers(0, 2), min_size=2, max_size=7).flatmap(
@@ -26,7 +26,7 @@ def test_every_place_that_is_read_sees_exactly_its_requests_tokens_in_order(docu
             assert targets == request.ids[request.start :]
             assert len(read) == len(targets)
             for place, position in zip(read, range(request.start - 1, len(request.ids) - 1), strict=True):
-                seen = (causal if rows.seen is None else rows.seen[row])[place].nonzero().flatten().tolist()
+                seen = (causal if rows.visible is None else rows.visible[row])[place].nonzero().flatten().tolist()
                 positions = range(length) if rows.positions is None else rows.positions[row].tolist()
                 assert [rows.ids[row, index].item() for index in seen] == list(request.ids[: position + 1])
                 assert [positions[index] for index in seen] == list(range(position + 1))
@@ -44,4 +44,4 @@ def test_one_token_choices_need_no_branches_at_all():
     tree = grow([Tokens((5, 6, 7, choice), 3) for choice in (1, 2, 3)])
     assert tree.ids == (5, 6, 7)
     assert tree.read == ((2,), (2,), (2,))
-    assert batch([tree]).seen is None
+    assert batch([tree]).visible is None

@@ -3,15 +3,17 @@
 import pytest
 import torch
 
-from induction import copies
-from results import InputError
+from headcount.induction import copying_score
+from headcount.results import InputError
 
 
 def score(through, attended, per_head, constant=None, definition="head-output", valid=None):
     length = attended.shape[-1]
     constant = torch.zeros(1, length) if constant is None else constant
     valid = torch.arange(length)[None] >= 1 if valid is None else valid
-    return copies.copying_score(through, attended, copies.Unembedding(per_head, constant), valid, definition)
+    return copying_score.copying_score(
+        through, attended, copying_score.Unembedding(per_head, constant), valid, definition
+    )
 
 
 def identity(length: int, attended: torch.Tensor):
@@ -73,9 +75,9 @@ def test_eigenvalues_of_the_small_product_are_those_of_the_full_circuit():
     w_v, w_o = torch.randn(2, 8, 3, generator=draw).double(), torch.randn(2, 3, 8, generator=draw).double()
     full = torch.linalg.eigvals(w_e @ w_v @ w_o @ w_u)
     expected = full.real.sum(-1) / full.abs().sum(-1)
-    assert torch.allclose(copies.eigenvalue_score(w_v, w_o, w_u @ w_e), expected, atol=1e-6)
+    assert torch.allclose(copying_score.eigenvalue_score(w_v, w_o, w_u @ w_e), expected, atol=1e-6)
 
 
 def test_an_unknown_definition_is_refused():
     with pytest.raises(InputError, match="head-output, published, olsson, eigenvalue, not 'ov'"):
-        copies.check_definition("ov")
+        copying_score.check_definition("ov")

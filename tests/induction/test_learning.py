@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from induction.learning import loss_by_repeat, repeat_statistics, token_loss
-from results import InputError
+from headcount.induction.loss_by_repeat import loss_by_repeat, repeat_statistics, token_loss
+from headcount.results import InputError
 
 
 def test_token_loss_is_minus_the_log_probability_of_the_next_token() -> None:

@@ -6,10 +6,10 @@ from reference import copying as reference_copying
 from reference import prefix as reference_prefix
 from reference.models import BOS, BUILDERS, VOCAB, bpe_tokenizer, opt
 
-import induction
-from induction.drawing import distinct_of, pool_of, repeats_of
-from results import InputError
-from tracing import load_model, masked, randomised
+from headcount import induction
+from headcount.induction.sampling import distinct_of, pool_of, repeats_of
+from headcount.results import InputError
+from headcount.tracing import load_model, masked, randomised
 
 PERIOD = 9
 models = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS.keys())

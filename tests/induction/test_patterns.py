@@ -5,10 +5,10 @@ import torch
 from reference import patterns as reference
 from reference.models import BUILDERS, opt
 
-import induction
-from induction import prompts
-from results import InputError
-from tracing import load_model
+from headcount import induction
+from headcount.induction import prompts
+from headcount.results import InputError
+from headcount.tracing import load_model
 
 
 @pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS.keys())

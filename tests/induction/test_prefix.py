@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import prefix as reference
 
-from induction.prefix import entries, has_bos, prefix_score
-from results import InputError
+from headcount.induction.prefix_score import entries, has_bos, prefix_score
+from headcount.results import InputError
 
 periods = st.integers(2, 7)
 definitions = st.sampled_from(reference.DEFINITIONS)

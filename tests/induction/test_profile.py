@@ -11,10 +11,10 @@ from reference import profile as reference
 from reference.models import BUILDERS, bpe_tokenizer, llama, opt
 from transformers import PreTrainedModel
 
-from induction import head_profile
-from induction.pattern import mean_by_lag, relative_entropy, row_entropy, sink_share
-from results import HeadProfile, HeadScores, InductionScores, InputError
-from tracing import Model, load_model, masked, pruned
+from headcount.induction import head_profile
+from headcount.induction.attention_statistics import mean_by_lag, relative_entropy, row_entropy, sink_share
+from headcount.results import HeadProfile, HeadScores, InductionScores, InputError
+from headcount.tracing import Model, load_model, masked, pruned
 
 TEXT = "ba ba bo ce du ba bo ce fa zi ba bo"
 LAYER, HEAD = 2, 3
@@ -77,8 +77,8 @@ def names(model: Model, tokens: list[int]) -> tuple[str, ...]:
 
 def test_a_group_of_tokens_at_a_time_gives_the_same(model, monkeypatch):
     whole = head_profile(model, LAYER, HEAD, TEXT)
-    monkeypatch.setattr("induction.profile._ROWS_AT_ONCE", 50)
-    monkeypatch.setattr("induction.profile._LOGITS_AT_ONCE", 2 * model.sizes.vocab)
+    monkeypatch.setattr("headcount.induction.profile._ROWS_AT_ONCE", 50)
+    monkeypatch.setattr("headcount.induction.profile._LOGITS_AT_ONCE", 2 * model.sizes.vocab)
     parted = head_profile(model, LAYER, HEAD, TEXT)
     assert (parted.raised, parted.lowered) == (whole.raised, whole.lowered)
     close(parted.raised_logits, whole.raised_logits.tolist())

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from induction.sequences import Purpose, distinct_sequence, draw, period, repeat_sequence
-from results import InputError
+from headcount.induction.sequences import Purpose, distinct_sequence, draw, period, repeat_sequence
+from headcount.results import InputError
 
 POOL = torch.arange(1_000, 2_000)
 BOS = 2

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_runs import add_importance, make_run
-from made_studies import add_study
 from reference.models import bpe_tokenizer
+from support.made_runs import add_importance, make_run
+from support.made_studies import add_study
 from transformers import OPTConfig, OPTForCausalLM
 
-import viz
-from headcount.config import parse_config
-from headcount.study import asked_settings, study_units
-from importance import compare
-from results import create_run
-from tracing import load_model, removed_parameters
+from headcount import viz
+from headcount.results import create_run
+from headcount.stats import compare
+from headcount.study.config import parse_config
+from headcount.study.study import asked_settings, study_units
+from headcount.tracing import load_model, removed_parameters
 
 TEXT = Path("docs/paper.md").read_text(encoding="utf-8")
 ROWS = [line.strip("|").split("|") for line in TEXT.splitlines() if re.match(r"\|.*\|.*\|.*\|", line)][2:]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headcount.cli import main
+from headcount.cli.app import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from results import Accuracy, InputError, create_run
+from headcount.results import Accuracy, InputError, create_run
 
 
 def made(**changes):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from results import (
+from headcount.results import (
     Accuracy,
     Correlation,
     HeadProfile,
@@ -27,8 +27,8 @@ from results import (
     Standing,
     Table,
     create_run,
-    files,
 )
+from headcount.results.storage import files
 
 HUGE = 10**400
 STANDING = {"value": "0.5", "stderr": "nan", "rank": 1, "among": 2, "n": 3, "definition": "d"}

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_runs import add_importance, make_run
+from support.made_runs import add_importance, make_run
 
-from results import InputError, Run, files, manifests, open_run
+from headcount.results import InputError, Run, manifest, open_run
+from headcount.results.storage import files
 
 LITTLE = 16
 """Bits flipped in each file, spread over it."""
@@ -58,7 +59,7 @@ def contents(run: Run) -> dict[str, bytes]:
 def said(folder: Path, relative: str) -> str:
     """Everything that one file of a run says, to whom opens the run; of the manifest, with a result of its own."""
     run = open_run(folder)
-    if relative != manifests.MANIFEST:
+    if relative != manifest.MANIFEST:
         return run[relative.rsplit(".", 1)[0]].to_content().header()
     return f"{run.manifest} {run['induction/copying'].to_content().header()}"
 
@@ -84,7 +85,7 @@ def refused(run: Run, relative: str, damage: bytes) -> bool:
         path.write_bytes(whole)
     if found is None:
         return False
-    assert str(path if relative != manifests.MANIFEST else run.folder) in found
+    assert str(path if relative != manifest.MANIFEST else run.folder) in found
     assert len(found.splitlines()) == 1
     return True
 

@@ -13,7 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results import HeadScores, InductionScores, InputError, LayerScores, RepeatLoss, Table, files
+from headcount.results import HeadScores, InductionScores, InputError, LayerScores, RepeatLoss, Table
+from headcount.results.storage import files
 
 nan, inf = float("nan"), float("inf")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from results import InputError, Patterns, create_run, open_run
+from headcount.results import InputError, Patterns, create_run, open_run
 
 TOKENS = ("</script>", "\n", "名前", "🙂")
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from results import HeadProfile, HeadScores, InputError, Standing, create_run, open_run
+from headcount.results import HeadProfile, HeadScores, InputError, Standing, create_run, open_run
 
 HOSTILE = "</td><script>alert(1)</script>"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from results import HeadScores, InputError, LayerScores, RepeatLoss, Run, check_folder, create_run, files, open_run
+from headcount.results import HeadScores, InputError, LayerScores, RepeatLoss, Run, check_folder, create_run, open_run
+from headcount.results.storage import files
 
 MODEL = {"name": "tiny", "revision": "abc", "fingerprint": "f00"}
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from results import HeadScores, InputError, LayerScores
+from headcount.results import HeadScores, InputError, LayerScores
 
 floats = st.floats(-1, 1, width=32) | st.sampled_from([0.0, -0.0, 0.5, nan])
 maps = npst.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=floats)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from results import InputError, Table, create_run, open_run
+from headcount.results import InputError, Table, create_run, open_run
 
 
 def test_a_run_gives_back_what_was_saved(tmp_path):

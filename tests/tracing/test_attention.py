@@ -10,8 +10,8 @@ from reference import raw_hooks
 from reference.models import BUILDERS, VOCAB
 from torch import Tensor, nn
 
-from results import InputError
-from tracing import AttentionCall, load_model
+from headcount.results import InputError
+from headcount.tracing import AttentionCall, load_model
 
 BATCH, POS, D_HEAD, WINDOW = 2, 37, 8, 9
 

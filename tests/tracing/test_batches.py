@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from reference.models import BUILDERS, VOCAB
 from torch import Tensor
 
-from results import InputError
-from tracing import Model, load_model, map_batches, pad
+from headcount.results import InputError
+from headcount.tracing import Model, load_model, map_batches, pad
 
 
 def recorded(batches: list[list[int]], fits: int = 10**6) -> Callable[[list[int]], list[str]]:
@@ -42,7 +42,7 @@ class TestOrder:
         batches: list[list[int]] = []
         done: list[int] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tracing.batches._release_memory", lambda: None)  # which takes its time
+            patch.setattr("headcount.tracing.batches._release_memory", lambda: None)  # which takes its time
             came = map_batches(recorded(batches, fits), lengths, size, device, done.append)
         assert came == [f"item {item}" for item in range(len(lengths))]
         finished = [batch for batch in batches if len(batch) <= fits]
@@ -96,7 +96,7 @@ class TestMemory:
         ids=lambda error: f"{type(error).__name__} {error}"[:40],
     )
     def test_a_batch_that_does_not_fit_is_halved(self, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("tracing.batches._release_memory", lambda: None)
+        monkeypatch.setattr("headcount.tracing.batches._release_memory", lambda: None)
         batches: list[list[int]] = []
 
         def compute(batch: list[int]) -> list[int]:

@@ -6,8 +6,8 @@ from reference.models import BUILDERS
 from torch import Tensor
 from transformer_lens.utilities import get_act_name
 
-from results import InputError
-from tracing import Cache, load_model
+from headcount.results import InputError
+from headcount.tracing import Cache, load_model
 
 
 @pytest.fixture(scope="module")

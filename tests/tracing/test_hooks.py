@@ -21,8 +21,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from results import InputError
-from tracing import Hook, Model, load_model, masked
+from headcount.results import InputError
+from headcount.tracing import Hook, Model, load_model, masked
 
 
 def sequential_gpt_neox() -> PreTrainedModel:

@@ -29,8 +29,9 @@ from transformers import (
     PreTrainedModel,
 )
 
-from results import InputError
-from tracing import Model, families, load_model, randomised
+from headcount.results import InputError
+from headcount.tracing import Model, load_model, randomised
+from headcount.tracing.architectures import families
 
 TOKENS = torch.randint(VOCAB, (2, 12), generator=torch.Generator().manual_seed(2))
 
@@ -394,7 +395,9 @@ class TestSelfCheck:
     ) -> None:
         hf = BUILDERS[name]()
         load_model(hf)
-        monkeypatch.setattr("tracing.anatomy.FAMILIES", (replace(getattr(families, entry), **wrong),))
+        monkeypatch.setattr(
+            "headcount.tracing.architectures.anatomy.FAMILIES", (replace(getattr(families, entry), **wrong),)
+        )
         with pytest.raises(InputError, match=hook) as error:
             load_model(hf)
         assert type(hf).__name__ in str(error.value)

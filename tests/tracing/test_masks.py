@@ -13,8 +13,8 @@ from reference.models import BUILDERS, VOCAB
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from results import InputError
-from tracing import Model, load_model, masked, provenance
+from headcount.results import InputError
+from headcount.tracing import Model, load_model, masked, provenance
 
 TOKENS = torch.randint(VOCAB, (2, 45), generator=torch.Generator().manual_seed(3))
 FFN_MODULES = {"opt": "fc2", "gemma3_text": "post_feedforward_layernorm"}

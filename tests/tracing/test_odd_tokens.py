@@ -4,9 +4,9 @@ import pytest
 import torch
 from reference.models import BOS, VOCAB, bpe_tokenizer, llama, word_tokenizer
 
-from induction import repeated_tokens
-from results import InputError
-from tracing import Model, load_model
+from headcount.induction import repeated_tokens
+from headcount.results import InputError
+from headcount.tracing import Model, load_model
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from reference.models import BUILDERS, bpe_tokenizer
 from torch import nn
 from transformers import PreTrainedModel
 
-from tracing import identity, load_model, masked, provenance
-from tracing.provenance import fingerprint
+from headcount.tracing import identity, load_model, masked, provenance
+from headcount.tracing.fingerprint import fingerprint
 
 
 def holding(**tensors: torch.Tensor) -> nn.Module:

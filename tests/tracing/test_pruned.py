@@ -23,9 +23,9 @@ from transformers import (
     Qwen3Config,
 )
 
-from results import InputError
-from tracing import Model, load_model, masked, provenance, pruned, randomised, removed_parameters, save_pruned
-from tracing.weights import output_heads, value_heads
+from headcount.results import InputError
+from headcount.tracing import Model, load_model, masked, provenance, pruned, randomised, removed_parameters, save_pruned
+from headcount.tracing.weights import output_heads, value_heads
 
 TOKENS = torch.randint(VOCAB, (2, 45), generator=torch.Generator().manual_seed(3))
 NO_HEADS, NO_FFNS = torch.zeros(3, 4, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
@@ -146,16 +146,16 @@ class TestLogits:
         """A context padded on the left, and two branches that share one."""
         heads, ffns = random_masks(2, model)
         positions = (torch.arange(45) - torch.tensor([[5], [0]])).clamp(min=0)
-        seen = torch.ones(45, 45, dtype=torch.bool).tril().repeat(2, 1, 1)
-        seen[0, 5:, :5] = False
-        seen[1, 30:, 20:30] = False
+        visible = torch.ones(45, 45, dtype=torch.bool).tril().repeat(2, 1, 1)
+        visible[0, 5:, :5] = False
+        visible[1, 30:, 20:30] = False
         arguments = (TOKENS, torch.tensor([0, 0, 1, 1]), torch.tensor([5, 44, 29, 44]))
-        places: dict[str, Any] = {"positions": positions, "seen": seen}
+        places: dict[str, Any] = {"positions": positions, "visible": visible}
         small = pruned(model, heads, ffns)
         for given in ({}, places):
             with masked(model, heads, ffns):
-                expected = model.logits_at(*arguments, **given)
-            close(small.logits_at(*arguments, **given), expected)
+                (expected,) = model.run_passes([model.pass_at(*arguments, **given)])
+            close(small.run_passes([small.pass_at(*arguments, **given)])[0], expected)
 
     def test_with_a_padding_mask_of_transformers(self, model: Model) -> None:
         heads, ffns = random_masks(4, model)
@@ -264,7 +264,7 @@ class TestTheSmallerModel:
     @pytest.mark.parametrize("hook", ["q", "k", "v", "rot_q", "pattern", "z", "result"])
     def test_hooks_with_a_head_axis(self, llama: Model, hook: str) -> None:
         small = pruned(llama, heads=[(1, 0)])
-        message = rf"blocks.1.attn.hook_{hook} is not there: layer 1 was pruned to 3 of 4 heads; use tracing.masked"
+        message = rf"blocks.1.attn.hook_{hook} is not there: layer 1 was pruned to 3 of 4 heads; use masked"
         with pytest.raises(InputError, match=message):
             small.run_with_cache(TOKENS, f"blocks.1.attn.hook_{hook}")
 
@@ -484,7 +484,7 @@ def differing(monkeypatch):
     def differs(*_: object) -> None:
         raise InputError("other logits")
 
-    monkeypatch.setattr("tracing.check._require", differs)
+    monkeypatch.setattr("headcount.tracing.loading.self_check._require", differs)
 
 
 @pytest.mark.parametrize(("dtype", "refused"), [(torch.float32, True), (torch.bfloat16, False)])

@@ -9,8 +9,8 @@ from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE, Unigram
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-from results import InputError
-from tracing.ranking import token_pool
+from headcount.results import InputError
+from headcount.tracing.token_pool import token_pool
 
 MERGES = list(product("abcdefgh", repeat=2))  # 64 of them
 PAIRS = [left + right for left, right in MERGES]

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig
 
-from results import InputError
-from tracing import describe_model, load_model
+from headcount.results import InputError
+from headcount.tracing import describe_model, load_model
 
 QUERY = "model.layers.0.self_attn.q_proj.weight"
 TOKENS = torch.arange(3, 20)[None]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from reference.models import BUILDERS, bpe_tokenizer
 
-from results import InputError
-from tracing import describe_model, load_model
+from headcount.results import InputError
+from headcount.tracing import describe_model, load_model
 
 
 class Trap:

@@ -5,16 +5,15 @@ import json
 import pytest
 import torch
 import zstandard
-from equals_local import EXAMPLES, TEXT, EqualsLocal, close
 from reference.models import BUILDERS, bpe_tokenizer
-from standing_server import Standing
+from support.equals_local import EXAMPLES, TEXT, EqualsLocal, close
+from support.standing_server import Standing
 
-import importance
-import induction
-from results import InputError
-from tracing import Hook, load_model, pruned, randomised
-from tracing import server as servers
-from tracing.server import Server, ServerError
+from headcount import importance, induction
+from headcount.results import InputError
+from headcount.tracing import Hook, ServerError, load_model, pruned, randomised
+from headcount.tracing.remote import client as clients
+from headcount.tracing.remote.client import Client
 
 
 @pytest.fixture(scope="module", params=["opt", "llama_wide_heads"])
@@ -51,8 +50,8 @@ class TestEqualsLocal(EqualsLocal):
 class TestTheWire:
     def test_a_request_carries_no_weights_and_no_bytecode(self, far, monkeypatch):
         seen = []
-        submit = Server._submit
-        monkeypatch.setattr(Server, "_submit", lambda self, blob: seen.append(blob) or submit(self, blob))
+        submit = Client._submit
+        monkeypatch.setattr(Client, "_submit", lambda self, blob: seen.append(blob) or submit(self, blob))
         far.run_with_cache(TEXT)
         induction.copying(far, torch.arange(2, 14)[None])
         importance.head_importance(far, EXAMPLES)
@@ -109,8 +108,8 @@ class TestTheWire:
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(servers, "PAUSES", (0.01, 0.05))
-    monkeypatch.setattr(servers, "GRACE", 0.2)
+    monkeypatch.setattr(clients, "PAUSES", (0.01, 0.05))
+    monkeypatch.setattr(clients, "GRACE", 0.2)
 
 
 @pytest.mark.usefixtures("quick")
@@ -150,13 +149,13 @@ class TestFaults:
         assert standing.counts["requests"] <= before + 1
 
     def test_a_server_that_stays_busy_is_given_up_with_a_count(self, standing, far, monkeypatch):
-        monkeypatch.setattr(servers, "RETRIES", 3)
+        monkeypatch.setattr(clients, "RETRIES", 3)
         standing.goes_wrong(*[{"path": "/request", "kind": "status", "status": 503}] * 3)
         with pytest.raises(ServerError, match=r"is busy \(status 503\); tried 3 times"):
             far(TEXT)
 
     def test_nobody_there(self, far, monkeypatch):
-        monkeypatch.setattr(servers, "RETRIES", 2)
+        monkeypatch.setattr(clients, "RETRIES", 2)
         far.server.host = "http://127.0.0.1:9"
         with pytest.raises(ServerError, match="cannot be reached or is busy"):
             far(TEXT)
@@ -170,7 +169,7 @@ class TestFaults:
         assert far(TEXT).shape[1] == len(far.to_tokens(TEXT)[0])
 
     def test_a_result_of_another_shape_is_refused(self, far, monkeypatch):
-        monkeypatch.setattr(Server, "_result", lambda self, answer: [[torch.zeros(1), [[], []]]])
+        monkeypatch.setattr(Client, "_result", lambda self, answer: [[torch.zeros(1), [[], []]]])
         with pytest.raises(ServerError, match="expected the results of 1 passes"):
             far(TEXT)
 
@@ -187,7 +186,7 @@ class TestFaults:
 
         before = standing.counts["runs"]
         with monkeypatch.context() as patch:
-            patch.setattr(Server, "_wait", interrupted)
+            patch.setattr(Client, "_wait", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 measure()
         close(measure().values, induction.prefix_matching(load_model(standing.folder), tokens, 6).values)
@@ -196,14 +195,14 @@ class TestFaults:
 
     def test_a_job_that_the_server_forgot_is_submitted_anew(self, standing, local, far, tmp_path, monkeypatch):
         far.server.keep_jobs(tmp_path / "jobs.json")
-        monkeypatch.setattr(servers.Jobs, "get", lambda self, digest: "a-job-of-last-year")
+        monkeypatch.setattr(clients.Jobs, "get", lambda self, digest: "a-job-of-last-year")
         close(far(TEXT), local(TEXT))
 
 
 def test_what_cannot_be_had_from_a_server_is_said(standing, far):
     with pytest.raises(InputError, match="random weights can be drawn for a model that is"):
         randomised(far)
-    with pytest.raises(InputError, match=r"not in memory, and its weights stay as they are: use tracing\.masked"):
+    with pytest.raises(InputError, match=r"not in memory, and its weights stay as they are: use masked"):
         pruned(far, heads=[(0, 0)])
     with pytest.raises(InputError, match="eigenvalue copying reads the weights"):
         induction.copying(far, torch.arange(2, 14)[None], "eigenvalue")

@@ -11,18 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from equals_local import EXAMPLES, TEXT, EqualsLocal, close
 from reference.models import BUILDERS, bpe_tokenizer, opt
 from safetensors.torch import load_file, save_file
+from support.equals_local import EXAMPLES, TEXT, EqualsLocal, close
 
-import importance
-import induction
-from results import InputError
-from tracing import load_model, pruned, randomised
-from tracing.checkpoint import Checkpoint
-from tracing.residuals import Residuals
-from tracing.room import as_bytes, held_memory
-from tracing.stored import PAGE, Stored, pages
+from headcount import importance, induction
+from headcount.results import InputError
+from headcount.tracing import load_model, pruned, randomised
+from headcount.tracing.loading.checkpoint import Checkpoint
+from headcount.tracing.loading.stored_tensor import PAGE, Stored, pages
+from headcount.tracing.streaming.memory import as_bytes, held_memory
+from headcount.tracing.streaming.residuals import Residuals
 
 ENOUGH = 64 << 30
 """More than any test needs: what it is measured against, the memory of the process, is that of all tests before."""
@@ -68,7 +67,7 @@ class TestEqualsLocal(EqualsLocal):
         assert far.fingerprint() == local.fingerprint()
 
     def test_what_waits_may_wait_on_disk(self, local, far, monkeypatch):
-        monkeypatch.setattr(far.stream.room, "waiting", lambda: 0)
+        monkeypatch.setattr(far.stream.budget, "waiting", lambda: 0)
         ours, theirs = (importance.head_importance(model, EXAMPLES) for model in (local, far))
         close(theirs.values, ours.values)
         task = importance.load_task("plural")
@@ -167,9 +166,12 @@ class TestStored:
             raise OSError(errno.EINVAL, "no such reads here")
 
         if request.param == "open refuses":
-            monkeypatch.setattr("tracing.stored._past_the_cache", refuse)
+            monkeypatch.setattr("headcount.tracing.loading.stored_tensor._past_the_cache", refuse)
         elif request.param == "read refuses":
-            monkeypatch.setattr("tracing.stored._past_the_cache", lambda path, flags: os.open(path, os.O_WRONLY))
+            monkeypatch.setattr(
+                "headcount.tracing.loading.stored_tensor._past_the_cache",
+                lambda path, flags: os.open(path, os.O_WRONLY),
+            )
         return request.param
 
     @pytest.mark.parametrize("offset", [0, 2, 4094, 8191])
@@ -423,22 +425,22 @@ class TestMemory:
         far = load_model(small, stream=True, memory=ENOUGH)
         rows = induction.repeated_tokens(far, 6, 8)
         seen = []
-        monkeypatch.setattr(far.stream, "play", lambda model, passes, progress: seen.append(len(passes)) or [None] * 0)
-        monkeypatch.setattr(far.stream.room, "left", lambda: 2 * 50 * far.stream.room._per_token())
+        monkeypatch.setattr(far.stream, "run", lambda model, passes, progress: seen.append(len(passes)) or [None] * 0)
+        monkeypatch.setattr(far.stream.budget, "left", lambda: 2 * 50 * far.stream.budget._per_token())
         with pytest.raises(StopIteration):
             induction.prefix_matching(far, rows, 6)
         assert seen == [4]  # 25 tokens each, two of them in 50
 
     def test_embeddings_that_have_no_room_are_not_read(self, small, monkeypatch):
         read = []
-        monkeypatch.setattr("tracing.blocks.Blocks.fill_the_rest", lambda self: read.append(self))
+        monkeypatch.setattr("headcount.tracing.streaming.blocks.Blocks.fill_the_rest", lambda self: read.append(self))
         refused(small, "is too little", memory=held_memory() + 1000)
         assert not read
 
     def test_a_batch_that_has_no_room_is_refused(self, small, monkeypatch):
         far = load_model(small, stream=True, memory=ENOUGH)
         few, many = torch.zeros(1, 9, dtype=torch.long), torch.zeros(9, 9, dtype=torch.long)
-        monkeypatch.setattr(far.stream.room, "left", lambda: 4 * far.stream.room._per_token() * few.numel())
+        monkeypatch.setattr(far.stream.budget, "left", lambda: 4 * far.stream.budget._per_token() * few.numel())
         assert far(few).shape == (1, 9, far.sizes.vocab)
         with pytest.raises(InputError, match=r"^9 x 9 tokens at once take about .* GiB has .* left .* or allow "):
             far(many)
@@ -446,7 +448,7 @@ class TestMemory:
     def test_patterns_take_room_too(self, small, monkeypatch):
         far = load_model(small, stream=True, memory=ENOUGH)
         tokens = torch.zeros(1, 20, dtype=torch.long)
-        monkeypatch.setattr(far.stream.room, "left", lambda: 30 * far.stream.room._in_block())
+        monkeypatch.setattr(far.stream.budget, "left", lambda: 30 * far.stream.budget._in_block())
         far.run_until_last(tokens, [("blocks.0.attn.call", lambda call, hook: None)])
         with pytest.raises(InputError, match="1 x 20 tokens at once"):
             far.run_until_last(tokens, [("blocks.0.attn.hook_pattern", lambda pattern, hook: None)])

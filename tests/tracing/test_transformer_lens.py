@@ -16,7 +16,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities import get_act_name
 
-from tracing import Model, load_model
+from headcount.tracing import Model, load_model
 
 TOKENS = torch.randint(VOCAB, (2, 45), generator=torch.Generator().manual_seed(1))
 NAMES = [name for name in BUILDERS if name != "opt_350m_style"]  # whose hooks fail in the bridge in part
@@ -222,7 +222,7 @@ class TestDefects:
 
     @pytest.mark.parametrize("process", [lambda it: it.process_weights(), lambda it: it.enable_compatibility_mode()])
     def test_only_a_private_attribute_tells_that_weights_were_processed(self, process: Callable[[Any], None]) -> None:
-        """`tracing.bridge` reads it: without it, folded weights would be taken for the model's."""
+        """`headcount.tracing.loading.bridge` reads it: without it, folded weights would be taken for the model's."""
         theirs = bridge(BUILDERS["gpt2"]())
         assert theirs._weights_processed is False
         assert theirs.compatibility_mode is False

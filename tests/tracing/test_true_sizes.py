@@ -4,9 +4,9 @@ import pytest
 import torch
 import transformers
 
-from results import InputError
-from tracing import load_model
-from tracing.configurations import describe_model, published_configuration, true_sizes
+from headcount.results import InputError
+from headcount.tracing import load_model
+from headcount.tracing.loading.describe import describe_model, published_configuration, true_sizes
 
 # As the models' cards and papers count them, in millions.
 PARAMETERS = {

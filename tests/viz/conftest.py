@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from made_runs import HOSTILE, add_hostile, add_importance, make_run
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from support.made_runs import HOSTILE, add_hostile, add_importance, make_run
 
-from results import Run
+from headcount.results import Run
 
 READY = 120_000  # milliseconds; far more than a quiet machine needs, for busy ones
 

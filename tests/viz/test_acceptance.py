@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from headcount_runs import run as run_command
-from made_runs import HOSTILE, add_hostile, add_importance, make_run
 from playwright.sync_api import BrowserContext, Page
+from support.headcount_runs import run as run_command
+from support.made_runs import HOSTILE, add_hostile, add_importance, make_run
 
-import viz
-from results import HeadScores, Run, create_run, open_run
-from viz.tables import PRINTED, flatten
+from headcount import viz
+from headcount.results import HeadScores, Run, create_run, open_run
+from headcount.viz.html_report.tables import PRINTED, flatten
 
 Opened = Callable[[Path], Page]
 FINDINGS = Path(__file__).parents[2] / "findings" / "smollm2"

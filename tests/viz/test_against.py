@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from headcount_runs import run as run_command
-from made_runs import HOSTILE, add_importance, make_run
-from pages import click_cell, text_of
 from playwright.sync_api import Page
+from support.headcount_runs import run as run_command
+from support.made_runs import HOSTILE, add_importance, make_run
+from support.pages import click_cell, text_of
 
-import viz
-from headcount.comparing import between
-from importance import compare
-from results import HeadScores, InputError, LayerScores, Run, Table, create_run
-from viz.against import set_against
-from viz.contents import read
+from headcount import viz
+from headcount.results import HeadScores, InputError, LayerScores, Run, Table, create_run
+from headcount.stats import compare
+from headcount.study.comparing import between
+from headcount.viz.contents import read
+from headcount.viz.html_report.second_run import set_against
 
 Opened = Callable[[Path], Page]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_runs import WORDS, add_attention, make_run
-from pages import click_cell
 from playwright.sync_api import Frame, Page
+from support.made_runs import WORDS, add_attention, make_run
+from support.pages import click_cell
 
-import viz
-from results import InputError, Patterns, Run, create_run
-from viz.theme import DARK, LIGHT
+from headcount import viz
+from headcount.results import InputError, Patterns, Run, create_run
+from headcount.viz.figures.theme import DARK, LIGHT
 
 N_LAYERS, N_HEADS = 16, 9
 TOKENS = ["</script>", "<img src=x onerror=window.hit=1>", "\n", "🙂", "שלום", "&lt;", "{{ 7*7 }}", " the"]

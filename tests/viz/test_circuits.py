@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-import viz
-from results import InputError, Patterns
-from viz.embedded import Embedded
+from headcount import viz
+from headcount.results import InputError, Patterns
+from headcount.viz.attention_views.embedded import Embedded
 
 TOKENS = ["<s>", "</script>", "\n", "\u2028"]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from playwright.sync_api import BrowserContext, Page
 
-import viz
+from headcount import viz
 
 HOSTILE = ["</script>", "<img src=x onerror=top.hit=1>", "\n", "🙂", "שלום", "&lt;", "\u2028"]
 VALUES = [1.0, -2.0, 0.0, 0.5, -0.25, 0.125, 1.5]

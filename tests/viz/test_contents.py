@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from results import HeadScores, InputError, LayerScores, Run, create_run
-from viz import contents
-from viz.contents import Setting
+from headcount.results import HeadScores, InputError, LayerScores, Run, create_run
+from headcount.viz import contents
+from headcount.viz.contents import Setting
 
 
 def test_means_come_first_at_each_number_of_shots(needs_run: Run) -> None:

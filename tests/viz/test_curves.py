@@ -2,8 +2,8 @@
 
 import pytest
 
-import viz
-from results import InputError, RepeatLoss
+from headcount import viz
+from headcount.results import InputError, RepeatLoss
 
 
 def test_one_point_a_repeat_with_its_standard_error() -> None:

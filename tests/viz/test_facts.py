@@ -4,9 +4,9 @@ from math import nan
 
 import torch
 
-from results import Accuracy, HeadScores, LayerScores, Run
-from viz import contents, facts
-from viz.contents import Setting
+from headcount.results import Accuracy, HeadScores, LayerScores, Run
+from headcount.viz import contents, facts
+from headcount.viz.contents import Setting
 
 
 def accuracy(value: float, stderr: float, chance: float, majority: float) -> Accuracy:

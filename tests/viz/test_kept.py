@@ -7,18 +7,18 @@ import re
 
 import numpy as np
 import pytest
-from made_runs import attention
+from support.made_runs import attention
 
-from results import Patterns
-from viz import kept
+from headcount.results import Patterns
+from headcount.viz.attention_views import stored_patterns
 
 LAYERS, HEADS, LENGTH = 6, 5, 12
 ORDER = np.random.default_rng(0).permutation(LAYERS * HEADS)
 
 
-def prompts(length: int = LENGTH) -> list[kept.Prompt]:
+def prompts(length: int = LENGTH) -> list[stored_patterns.Prompt]:
     patterns = Patterns.of(attention(LAYERS, HEADS, length), [f"\n{index}" for index in range(length)], "words")
-    return kept.prompts_of({"words": patterns})
+    return stored_patterns.prompts_of({"words": patterns})
 
 
 def read(text: str) -> tuple[dict, np.ndarray, dict[str, bytes]]:
@@ -31,8 +31,8 @@ def read(text: str) -> tuple[dict, np.ndarray, dict[str, bytes]]:
 
 def test_where_there_is_room_every_head_is_whole() -> None:
     (prompt,) = prompts()
-    about, levels, data = read(kept.elements([prompt], ORDER, 1e9))
-    assert (levels == kept.WHOLE).all()
+    about, levels, data = read(stored_patterns.elements([prompt], ORDER, 1e9))
+    assert (levels == stored_patterns.WHOLE).all()
     assert about["prompts"][0]["tokens"][1] == "↵1"
     for layer in range(LAYERS):
         stored = np.frombuffer(data[f"patterns-0-{layer}"], np.uint8).reshape(HEADS, -1)
@@ -41,36 +41,36 @@ def test_where_there_is_room_every_head_is_whole() -> None:
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.7, 0.95])
 def test_less_room_keeps_the_first_heads_and_never_more_than_fits(share: float) -> None:
-    everything = kept.elements(prompts(), ORDER, 1e9)
-    text = kept.elements(prompts(), ORDER, share * len(everything))
-    assert len(text) <= max(share * len(everything), len(kept.elements(prompts(), ORDER, 0)))
+    everything = stored_patterns.elements(prompts(), ORDER, 1e9)
+    text = stored_patterns.elements(prompts(), ORDER, share * len(everything))
+    assert len(text) <= max(share * len(everything), len(stored_patterns.elements(prompts(), ORDER, 0)))
     order = read(text)[1][ORDER]
-    firsts = [kept.WHOLE, kept.STRONGEST, kept.NONE]
+    firsts = [stored_patterns.WHOLE, stored_patterns.STRONGEST, stored_patterns.NONE]
     assert [firsts.index(level) for level in order] == sorted(firsts.index(level) for level in order)
 
 
 def test_without_room_only_the_description_is_left() -> None:
-    _, levels, data = read(kept.elements(prompts(), ORDER, 0))
+    _, levels, data = read(stored_patterns.elements(prompts(), ORDER, 0))
     assert not levels.any()
     assert data == {}
-    assert kept.elements([], ORDER, 1e9) == ""
+    assert stored_patterns.elements([], ORDER, 1e9) == ""
 
 
 def test_the_strongest_keys_of_each_row_are_kept() -> None:
     weights = prompts()[0].weights[0]
-    stored = np.frombuffer(kept.layer_bytes(weights, np.array([0, 2, 1, 0, 0], np.uint8)), np.uint8)
-    few = 2 * LENGTH * kept.KEYS
+    stored = np.frombuffer(stored_patterns.layer_bytes(weights, np.array([0, 2, 1, 0, 0], np.uint8)), np.uint8)
+    few = 2 * LENGTH * stored_patterns.KEYS
     assert len(stored) == few + LENGTH * (LENGTH + 1) // 2
-    keys, values = stored[:few].reshape(2, LENGTH, kept.KEYS)
+    keys, values = stored[:few].reshape(2, LENGTH, stored_patterns.KEYS)
     for query in range(LENGTH):
-        np.testing.assert_array_equal(values[query], np.sort(weights[1, query])[::-1][: kept.KEYS])
+        np.testing.assert_array_equal(values[query], np.sort(weights[1, query])[::-1][: stored_patterns.KEYS])
         np.testing.assert_array_equal(weights[1, query, keys[query]], values[query])
 
 
 def test_long_prompts_are_cut_and_short_ones_have_a_sink() -> None:
-    (prompt,) = prompts(kept.LONGEST + 3)
-    assert (len(prompt.tokens), prompt.left_out) == (kept.LONGEST, 3)
-    assert prompt.weights.shape[2:] == (kept.LONGEST, kept.LONGEST)
+    (prompt,) = prompts(stored_patterns.LONGEST + 3)
+    assert (len(prompt.tokens), prompt.left_out) == (stored_patterns.LONGEST, 3)
+    assert prompt.weights.shape[2:] == (stored_patterns.LONGEST, stored_patterns.LONGEST)
     (single,) = prompts(1)
     assert (single.sink == 255).all()
     (some,) = prompts()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-import viz
-from results import HeadScores, InputError, LayerScores
+from headcount import viz
+from headcount.results import HeadScores, InputError, LayerScores
 
 
 def drops(values: object, **more: object) -> LayerScores:

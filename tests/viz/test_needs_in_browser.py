@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_runs import HOSTILE
-from pages import hover
 from playwright.sync_api import Browser, BrowserContext, Page
+from support.made_runs import HOSTILE
+from support.pages import hover
 
-import viz
-from results import HeadScores, LayerScores, Run, create_run
+from headcount import viz
+from headcount.results import HeadScores, LayerScores, Run, create_run
 
 CHOICES = ["mean over tasks", "mean rank over tasks", "piqa", "wic"]
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from playwright.sync_api import BrowserContext, Page
 
-import viz
-from results import HeadProfile, HeadScores, InputError, Standing
-from viz.literal import literal, token
+from headcount import viz
+from headcount.results import HeadProfile, HeadScores, InputError, Standing
+from headcount.viz.figures.literal_text import literal, token
 
 HOSTILE = [
     "</script>",

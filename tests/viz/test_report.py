@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from pages import text_of
+from support.pages import text_of
 
-import viz
-from results import HeadScores, InputError, LayerScores, RepeatLoss, Run, create_run
-from viz import tables
+from headcount import viz
+from headcount.results import HeadScores, InputError, LayerScores, RepeatLoss, Run, create_run
+from headcount.viz.html_report import tables
 
 COMMAND = "headcount induction --out DIR"
 INCOMPLETE = "Not everything was measured in this run"

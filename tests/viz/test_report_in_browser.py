@@ -5,13 +5,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from pages import hover
 from playwright.sync_api import Browser, BrowserContext, Page
+from support.pages import hover
 
-import viz
-from results import Run
-from viz import tables
-from viz.theme import DARK, LIGHT
+from headcount import viz
+from headcount.results import Run
+from headcount.viz.figures.theme import DARK, LIGHT
+from headcount.viz.html_report import tables
 
 
 @pytest.fixture(scope="module")

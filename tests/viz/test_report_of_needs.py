@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import HOSTILE, accuracy, add_importance
-from pages import text_of
+from support.made_runs import HOSTILE, accuracy, add_importance
+from support.pages import text_of
 
-import viz
-from results import HeadScores, LayerScores, Run, create_run
-from viz import contents, tables
-from viz.contents import Setting
+from headcount import viz
+from headcount.results import HeadScores, LayerScores, Run, create_run
+from headcount.viz import contents
+from headcount.viz.contents import Setting
+from headcount.viz.html_report import tables
 
 MEASURES_HEADS = "headcount importance --task piqa --shots 0 --out DIR"
 MEASURES_FFNS = "headcount ffn --task piqa --shots 0 --out DIR"

@@ -11,16 +11,18 @@ from typing import Any
 
 import pytest
 import torch
-from headcount_runs import run as commanded
-from made_runs import HOSTILE, add_attention, add_importance, make_run
-from made_studies import add_study
-from pages import text_of
 from playwright.sync_api import BrowserContext, Page, expect
+from support.headcount_runs import run as commanded
+from support.made_runs import HOSTILE, add_attention, add_importance, make_run
+from support.made_studies import add_study
+from support.pages import text_of
 
-import viz
-from results import HeadScores, InputError, PruningCurve, Run, Table
-from viz import facts, kept, removed, study, views
-from viz.contents import Contents
+from headcount import viz
+from headcount.results import HeadScores, InputError, PruningCurve, Run, Table
+from headcount.viz import facts
+from headcount.viz.attention_views import stored_patterns
+from headcount.viz.contents import Contents
+from headcount.viz.html_report import removal, study, views
 
 SECTIONS = [
     "pruning",
@@ -201,8 +203,8 @@ def test_a_study_of_the_largest_model_stays_small(tmp_path: Path) -> None:
     assert source.count('id="plotly"') == source.count('id="circuits"') == 1
     about = re.search(r'id="patterns">(.*?)</script>', source)[1]
     levels = base64.b64decode(json.loads(gzip.decompress(base64.b64decode(about)))["levels"])
-    assert levels.count(kept.WHOLE) >= kept.ALWAYS
-    assert levels.count(kept.STRONGEST) > 50
+    assert levels.count(stored_patterns.WHOLE) >= stored_patterns.ALWAYS
+    assert levels.count(stored_patterns.STRONGEST) > 50
 
 
 def _answers(*right: int, chance: float = 0.25) -> PruningCurve:
@@ -218,21 +220,21 @@ def test_the_summary_says_how_many_can_go(tmp_path: Path) -> None:
     run.save("pruning/heads/piqa.0shot.own", _answers(36, 36, 20, 36))  # what comes back after a loss does not count
     run.save("pruning/heads/copa.5shot.own", _answers(36, 36, 36, 35))
     run.save("pruning/heads/wic.0shot.own", _answers(11, 11, 11, 11))  # at chance
-    (found,) = removed.reaches(dict(run))
+    (found,) = removal.reaches(dict(run))
     assert (found.part, len(found.each), found.middle) == ("heads", 2, "30")  # one of two is half of them
     assert [row[:2] for row in found.each] == [("piqa, 0 shots", "10"), ("copa, 5 shots", "30")]
     text = text_of(viz.report(run, tmp_path / "report.html"))
     assert "Least important first, 30 % of the heads can go before accuracy" in text
     assert "least 10 % (piqa, 0 shots), most 30 % (copa, 5 shots)" in text
     assert "piqa, 0 shots 10 0.900 ± 0.048 0.250 copa, 5 shots 30 0.900 ± 0.048 0.250" in text
-    assert not removed.reaches({})
+    assert not removal.reaches({})
 
 
 def test_where_no_random_orders_were_removed_the_curves_say_so() -> None:
     curves = {f"pruning/heads/piqa.0shot.{name}": _answers(36, 36) for name in ("own", "random")}
-    assert [view.note for view in removed.curves(curves)] == [""]
+    assert [view.note for view in removal.curves(curves)] == [""]
     del curves["pruning/heads/piqa.0shot.random"]
-    assert [view.note for view in removed.curves(curves)] == [removed.NO_CONTROL]
+    assert [view.note for view in removal.curves(curves)] == [removal.NO_CONTROL]
 
 
 def test_the_summary_names_induction_heads_and_those_beyond_random_weights() -> None:

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-import viz
-from results import HeadScores, InputError, LayerScores
+from headcount import viz
+from headcount.results import HeadScores, InputError, LayerScores
 
 VALUES = torch.tensor([[0.125, 0.5, nan], [0.75, 0.0, 0.5]])
 

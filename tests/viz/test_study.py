@@ -5,10 +5,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_runs import HOSTILE, make_run
+from support.made_runs import HOSTILE, make_run
 
-from results import Capacity, CorrelationMatrix, HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, Table
-from viz import (
+from headcount.results import (
+    Capacity,
+    CorrelationMatrix,
+    HeadScores,
+    InputError,
+    LayerScores,
+    PruningCurve,
+    PruningGrid,
+    Table,
+)
+from headcount.viz import (
     at_depths,
     by_layer,
     capacity_retained,
@@ -20,10 +29,10 @@ from viz import (
     rank_correlation,
     report,
     shots,
-    study,
-    words,
+    wording,
 )
-from viz.theme import NEUTRAL, SERIES, THEMES
+from headcount.viz.figures.theme import NEUTRAL, SERIES, THEMES
+from headcount.viz.html_report import study
 
 N = 50
 
@@ -175,7 +184,7 @@ def test_scores_are_compared_head_by_head():
     ("count", "said"), [(0, "0"), (999, "999"), (49_200, "49.2 k"), (3_539_000, "3.54 M"), (15.7e9, "15.7 B")]
 )
 def test_amounts_have_three_digits(count, said):
-    assert words.amount(count) == said
+    assert wording.amount(count) == said
 
 
 def test_a_map_of_correlations_is_symmetric_with_an_empty_diagonal():

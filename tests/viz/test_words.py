@@ -4,8 +4,8 @@ from math import inf, nan
 
 import pytest
 
-from results import HeadScores, LayerScores
-from viz import words
+from headcount.results import HeadScores, LayerScores
+from headcount.viz import wording
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from viz import words
     ],
 )
 def test_small_numbers_share_the_larger_ones_exponent(value: float, stderr: float, text: str) -> None:
-    assert words.significant(value, stderr) == text
+    assert wording.significant(value, stderr) == text
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_small_numbers_share_the_larger_ones_exponent(value: float, stderr: floa
     ],
 )
 def test_one_map_is_written_in_one_way(values: list, texts: list) -> None:
-    assert words.written(HeadScores(values, measure="head_importance")) == texts
+    assert wording.written(HeadScores(values, measure="head_importance")) == texts
 
 
 def test_shares_keep_their_decimals_however_small() -> None:
-    assert words.written(HeadScores([[0.03125]], measure="prefix_matching")) == ["0.031"]
+    assert wording.written(HeadScores([[0.03125]], measure="prefix_matching")) == ["0.031"]
     drops = LayerScores([0.0125], variance=[0.01], n=100, measure="ffn_importance")
-    assert words.written(drops) == ["0.013 ± 0.010"]
+    assert wording.written(drops) == ["0.013 ± 0.010"]

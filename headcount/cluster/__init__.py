@@ -1,0 +1,1 @@
+"""A study over several processes and machines: Ray workers, shares of a job array."""

@@ -1,0 +1,1 @@
+"""Costs of a study before it is run: operations, bytes, memory, requests, seconds."""

@@ -1,0 +1,56 @@
+"""What measuring induction heads returns: three maps of scores."""
+
+from dataclasses import dataclass, fields
+from os import PathLike
+from pathlib import Path
+from typing import Self
+
+from headcount.results.errors import InputError
+from headcount.results.kinds.scores import HeadScores
+from headcount.results.storage import field_types
+
+
+@dataclass(frozen=True, eq=False)
+class InductionScores:
+    """The two halves of an induction head, for every head of one model.
+
+    Attributes:
+        prefix_matching: Attention paid to what followed earlier occurrences of the current token, 0 to 1.
+        copying: Whether the head's output raises the tokens that it attends to, 0 to 1.
+        copying_published: The same as the published code computes it, from the token's own value and output.
+
+    Raises:
+        InputError: The three are not `HeadScores` of the same number of layers and heads.
+    """
+
+    prefix_matching: HeadScores
+    copying: HeadScores
+    copying_published: HeadScores
+
+    def __post_init__(self) -> None:
+        field_types.check_fields(self)
+        shapes = {name: scores.shape for name, scores in self._parts().items()}
+        if len(set(shapes.values())) > 1:
+            listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+            raise InputError(f"expected three maps of one shape [layer, head], got {listed}")
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Writes one safetensors file for each map, named after it.
+
+        Raises:
+            InputError: The folder cannot be written.
+        """
+        for name, scores in self._parts().items():
+            scores.save(Path(folder) / f"{name}.safetensors")
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str]) -> Self:
+        """Reads what `save` has written.
+
+        Raises:
+            InputError: A file is missing or cannot be read, or their shapes differ.
+        """
+        return cls(*(HeadScores.load(Path(folder) / f"{item.name}.safetensors") for item in fields(cls)))
+
+    def _parts(self) -> dict[str, HeadScores]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}

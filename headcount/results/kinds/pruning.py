@@ -1,0 +1,263 @@
+"""How well a model does on a task as parts of it are removed: along one ranking, or along two at once."""
+
+from dataclasses import dataclass, field, fields
+from math import sqrt
+from typing import Any, ClassVar
+
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+
+from headcount.results.errors import InputError
+from headcount.results.kinds.accuracy import beats_guessing
+from headcount.results.storage import checks, field_types, files
+from headcount.results.storage.stored import Stored
+
+NUMBERS = ("chance", "majority")
+COMPONENTS = ("heads", "ffns")
+STRATEGIES = ("static", "recomputed", "random")
+
+
+def mean_and_stderr(values: Float[Tensor, "*axes unit"]) -> tuple[Float[Tensor, "*axes"], Float[Tensor, "*axes"]]:
+    """Mean over units and its standard error, sqrt(s² / n); NaN for a single unit."""
+    return values.mean(-1), values.std(-1) / sqrt(values.shape[-1])
+
+
+class Answered(Stored):
+    """What a curve and a grid share: documents' answers at every point, axes of points first."""
+
+    suffix: ClassVar[str] = ".safetensors"
+
+    correct: Float[Tensor, "*axes unit"]
+    gold_log_p: Float[Tensor, "*axes document"]
+    margin: Float[Tensor, "*axes document"]
+    chance: float
+    majority: float
+    provenance: dict[str, Any]
+
+    @property
+    def n(self) -> int:
+        """The number of units that are right or wrong."""
+        return self.correct.shape[-1]
+
+    @property
+    def beats_guessing(self) -> bool:
+        """Whether the whole model exceeds chance and majority by more than two standard errors."""
+        value, stderr = mean_and_stderr(self.correct[0, 0])
+        return beats_guessing(float(value), float(stderr), self.chance, self.majority)
+
+    def _adopt_answers(self, axes: list[str], sizes: list[int]) -> None:
+        self._adopt("correct", [*axes, "unit"], [*sizes, None])
+        self._adopt("gold_log_p", [*axes, "document"], [*sizes, None])
+        self._adopt("margin", [*axes, "document"], list(self.gold_log_p.shape))
+        for name in NUMBERS:
+            self._set(name, float(getattr(self, name)))
+        self._set("provenance", checks.json_dict("provenance", self.provenance))
+
+    def to_content(self) -> files.Content:
+        """What a file holds of this: tensors by name, and all the rest as fields."""
+        kept = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+        tensors = {name: value for name, value in kept.items() if isinstance(value, Tensor)}
+        rest = {name: value for name, value in kept.items() if name not in {*tensors, *NUMBERS}}
+        numbers = {name: str(kept[name]) for name in NUMBERS}  # JSON has no NaN
+        return files.Content(type(self).__name__, rest | numbers, tensors)
+
+    @classmethod
+    def arguments(cls, content: files.Content) -> dict[str, Any]:
+        """The arguments that make the same object again from a file's content."""
+        numbers = {name: checks.number(name, content.fields[name]) for name in NUMBERS}
+        return {**content.fields, **numbers, **content.tensors}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PruningCurve(Answered):
+    """Accuracy against the share of heads, or of feed-forward networks, that are removed.
+
+    Attributes:
+        component: `"heads"` or `"ffns"`.
+        strategy: `"static"` (one ranking), `"recomputed"` (ranked again before each step) or `"random"`.
+        percents: The share of parts that each step removes, ascending from 0.
+        removed: How many parts that is: floor(percent · parts / 100).
+        parameters: How many parameters go with them, in the mean over seeds where orders are random.
+        seeds: One for each random order; a single 0 for the others.
+        order: For each seed, all parts in the order of their removal, as flat indices [layer * head] or [layer].
+        correct: 1 for each unit that is right, at each step.
+        gold_log_p: Log-probability of each document's right continuation, in nats.
+        margin: That less the best wrong one; NaN where there is none.
+        chance: What guessing gives.
+        majority: What always giving the most frequent answer gives; NaN where answers have no common names.
+        provenance: What is needed to measure it again, as JSON can hold it.
+
+    Raises:
+        InputError: A field is not what its annotation says, a word is unknown, or shapes or counts do not fit.
+    """
+
+    component: str
+    strategy: str
+    percents: tuple[float, ...]
+    removed: tuple[int, ...]
+    parameters: tuple[float, ...]
+    seeds: tuple[int, ...]
+    order: Float[Tensor, "seed part"]
+    correct: Float[Tensor, "seed step unit"]
+    gold_log_p: Float[Tensor, "seed step document"]
+    margin: Float[Tensor, "seed step document"]
+    chance: float
+    majority: float
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        field_types.check_fields(self)
+        checks.check_one_of("component", self.component, COMPONENTS)
+        checks.check_one_of("strategy", self.strategy, STRATEGIES)
+        for name in ("percents", "removed", "parameters", "seeds"):
+            self._set(name, tuple(getattr(self, name)))
+        seeds, steps = len(self.seeds), len(self.percents)
+        self._adopt("order", ["seed", "part"], [seeds, None])
+        self._adopt_answers(["seed", "step"], [seeds, steps])
+        _check_steps({"removed": self.removed, "parameters": self.parameters}, steps)
+
+    @property
+    def value(self) -> Float[Tensor, " step"]:
+        """Accuracy at each step, the mean over seeds."""
+        return self.correct.mean((0, 2))
+
+    @property
+    def stderr(self) -> Float[Tensor, " step"]:
+        """Its standard error over units; orders are taken as they are, see `spread`."""
+        return mean_and_stderr(self.correct.mean(0))[1]
+
+    @property
+    def spread(self) -> Float[Tensor, " step"]:
+        """Standard deviation of the accuracy over random orders; NaN where there is a single one."""
+        return self.correct.mean(-1).std(0)
+
+    @property
+    def drop(self) -> Float[Tensor, " step"]:
+        """Accuracy of the whole model less that of each step."""
+        return mean_and_stderr(self._lost(self.correct))[0]
+
+    @property
+    def drop_stderr(self) -> Float[Tensor, " step"]:
+        """Its standard error, from the paired differences of the units."""
+        return mean_and_stderr(self._lost(self.correct))[1]
+
+    @property
+    def lost_log_p(self) -> tuple[Float[Tensor, " step"], Float[Tensor, " step"]]:
+        """How much the gold log-probability falls, in nats, and the standard error of that, over documents."""
+        return mean_and_stderr(self._lost(self.gold_log_p))
+
+    def _lost(self, values: Float[Tensor, "seed step unit"]) -> Float[Tensor, "step unit"]:
+        return (values[:, :1] - values).mean(0)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A tidy table, one row a seed and step.
+
+        Returns:
+            Columns: `seed`, `percent`, `removed`, `parameters`, `value`, `stderr`, `drop`, `drop_stderr`, and the means
+            over documents `gold_log_p` and `margin`.
+        """
+        value, stderr = mean_and_stderr(self.correct)
+        drop, drop_stderr = mean_and_stderr(self.correct[:, :1] - self.correct)
+        columns = {"value": value, "stderr": stderr, "drop": drop, "drop_stderr": drop_stderr}
+        columns |= {"gold_log_p": self.gold_log_p.mean(-1), "margin": self.margin.mean(-1)}
+        steps = {"percent": self.percents, "removed": self.removed, "parameters": self.parameters}
+        return pd.DataFrame(
+            {"seed": [seed for seed in self.seeds for _ in self.percents]}
+            | {name: list(values) * len(self.seeds) for name, values in steps.items()}
+            | {name: values.flatten().numpy() for name, values in columns.items()},
+            copy=True,
+        )
+
+    def __repr__(self) -> str:
+        task = self.provenance.get("task", "")
+        return (
+            f"PruningCurve({task}, {self.component}, {self.strategy}: accuracy {float(self.value[0]):.3f} whole, "
+            f"{float(self.value[-1]):.3f} without {self.percents[-1]:g} %)"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PruningGrid(Answered):
+    """Accuracy as feed-forward networks and heads are removed together, each along its own ranking.
+
+    Attributes:
+        ffn_percents: The share of feed-forward networks that is removed, down the grid.
+        head_percents: The share of heads, across it.
+        parameters: How many parameters go, [ffn step][head step].
+        correct: 1 for each unit that is right.
+        gold_log_p: Log-probability of each document's right continuation, in nats.
+        margin: That less the best wrong one; NaN where there is none.
+        chance: What guessing gives.
+        majority: What always giving the most frequent answer gives; NaN where answers have no common names.
+        provenance: What is needed to measure it again, as JSON can hold it.
+
+    Raises:
+        InputError: A field is not what its annotation says, or shapes or counts do not fit.
+    """
+
+    ffn_percents: tuple[float, ...]
+    head_percents: tuple[float, ...]
+    parameters: tuple[tuple[int, ...], ...]
+    correct: Float[Tensor, "ffn head unit"]
+    gold_log_p: Float[Tensor, "ffn head document"]
+    margin: Float[Tensor, "ffn head document"]
+    chance: float
+    majority: float
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        field_types.check_fields(self)
+        for name in ("ffn_percents", "head_percents"):
+            self._set(name, tuple(getattr(self, name)))
+        self._set("parameters", tuple(tuple(row) for row in self.parameters))
+        sizes = [len(self.ffn_percents), len(self.head_percents)]
+        self._adopt_answers(["ffn", "head"], sizes)
+        _check_steps({"parameters": self.parameters}, sizes[0])
+        for row in self.parameters:
+            _check_steps({"a row of parameters": row}, sizes[1])
+
+    @property
+    def value(self) -> Float[Tensor, "ffn head"]:
+        """Accuracy at each point of the grid."""
+        return self.correct.mean(-1)
+
+    @property
+    def stderr(self) -> Float[Tensor, "ffn head"]:
+        """Its standard error over units."""
+        return mean_and_stderr(self.correct)[1]
+
+    @property
+    def drop(self) -> Float[Tensor, "ffn head"]:
+        """Accuracy of the whole model less that of each point."""
+        return self.value[0, 0] - self.value
+
+    @property
+    def drop_stderr(self) -> Float[Tensor, "ffn head"]:
+        """Its standard error, from the paired differences of the units."""
+        return mean_and_stderr(self.correct[:1, :1] - self.correct)[1]
+
+    def to_frame(self) -> pd.DataFrame:
+        """A tidy table, one row a point: `ffn_percent`, `head_percent`, `parameters`, `value`, `stderr`, `drop`, ..."""
+        places = [(ffn, head) for ffn in self.ffn_percents for head in self.head_percents]
+        columns = {"value": self.value, "stderr": self.stderr, "drop": self.drop, "drop_stderr": self.drop_stderr}
+        columns |= {"gold_log_p": self.gold_log_p.mean(-1), "margin": self.margin.mean(-1)}
+        return pd.DataFrame(
+            {"ffn_percent": [ffn for ffn, _ in places], "head_percent": [head for _, head in places]}
+            | {"parameters": [count for row in self.parameters for count in row]}
+            | {name: values.flatten().numpy() for name, values in columns.items()},
+            copy=True,
+        )
+
+    def __repr__(self) -> str:
+        task = self.provenance.get("task", "")
+        return (
+            f"PruningGrid({task}: accuracy {float(self.value[0, 0]):.3f}, {float(self.value[-1, -1]):.3f} without "
+            f"{self.ffn_percents[-1]:g} % of FFNs and {self.head_percents[-1]:g} % of heads)"
+        )
+
+
+def _check_steps(lists: dict[str, tuple[Any, ...]], steps: int) -> None:
+    for name, values in lists.items():
+        if len(values) != steps:
+            raise InputError(f"{name}: expected {steps} entries, one a step, got {len(values)}")

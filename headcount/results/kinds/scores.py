@@ -1,0 +1,187 @@
+"""One number per attention head, or per layer, with all that is needed to judge it later."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from headcount.results.errors import InputError
+from headcount.results.kinds import notebook_table
+from headcount.results.storage import checks, field_types, files
+from headcount.results.storage.stored import Stored
+
+TENSORS = ("values", "variance", "folds")
+EXTRA = "extra."
+COLUMNS = ("value", "variance", "stderr", "n")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Stored):
+    """What `HeadScores` and `LayerScores` share; `axes` is all in which they differ."""
+
+    axes: ClassVar[tuple[str, ...]]
+
+    values: Float[Tensor, "..."]
+    variance: Float[Tensor, "..."] | None = None
+    n: int = 1
+    folds: Float[Tensor, "fold ..."] | None = None
+    measure: str = ""
+    definition: str = ""
+    extras: dict[str, Float[Tensor, "..."]] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checks.check_count("n", self.n)
+        field_types.check_fields(self)
+        self._adopt("values", self.axes, [None] * len(self.axes))
+        self._adopt("variance", self.axes, self.shape, optional=True)
+        self._adopt("folds", ["fold", *self.axes], [None, *self.shape], optional=True)
+        checks.check_variance(self.variance)
+        self._set("extras", {name: self._extra(name, extra) for name, extra in self.extras.items()})
+        self._set("provenance", checks.json_dict("provenance", self.provenance))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        return tuple(self.values.shape)
+
+    @property
+    def stderr(self) -> Float[Tensor, "..."] | None:
+        """Standard error of each value, sqrt(variance / n), in the shape of `values`; None without a variance."""
+        return None if self.variance is None else (self.variance / self.n).sqrt()
+
+    def top(self, k: int) -> list[tuple[Any, ...]]:
+        """The highest scores.
+
+        Args:
+            k: How many at most. A score of NaN, which was not measured, is never among them.
+
+        Returns:
+            Tuples of the position along each axis and the value, such as `(layer, head, value)`, the highest value
+            first and ties in the order of their positions.
+
+        Raises:
+            InputError: `k` is negative.
+        """
+        if k < 0:
+            raise InputError(f"top: expected a count of at least 0, got {k}")
+        flat = self.values.flatten().numpy()
+        order = np.argsort(-flat, kind="stable")  # NaN sorts last
+        best = order[: min(k, int((~np.isnan(flat)).sum()))]
+        positions = np.stack(np.unravel_index(best, self.shape), axis=1).tolist()
+        return [(*position, value) for position, value in zip(positions, flat[best].tolist(), strict=True)]
+
+    def ranking(self) -> Int64[Tensor, " entry"]:
+        """The order of all entries, the lowest score first.
+
+        Returns:
+            Int64 indices into the flattened `values`; ties in the order of their positions, entries of NaN at the end,
+            so that what was not measured is the last to be pruned.
+        """
+        return torch.from_numpy(np.argsort(self.values.flatten().numpy(), kind="stable"))
+
+    def label(self, *position: int) -> str:
+        """The field's short name of an entry: `L18H6` for layer 18, head 6."""
+        return "".join(f"{axis[0].upper()}{index}" for axis, index in zip(self.axes, position, strict=True))
+
+    def to_frame(self) -> pd.DataFrame:
+        """A tidy table, one row an entry.
+
+        Returns:
+            Columns: the position along each axis, `value`, `variance`, `stderr` (NaN where there is no variance), `n`,
+            and one for each of `extras`.
+        """
+        columns = dict(zip(self.axes, np.indices(self.shape).reshape(len(self.axes), -1), strict=True))
+        named = {"value": self.values, "variance": self.variance, "stderr": self.stderr}
+        for name, tensor in named.items():
+            columns[name] = np.full(self.values.numel(), np.nan) if tensor is None else tensor.flatten().numpy()
+        columns["n"] = np.full(self.values.numel(), self.n)
+        columns |= {name: tensor.flatten().numpy() for name, tensor in self.extras.items()}
+        return pd.DataFrame(columns, copy=True)
+
+    def to_content(self) -> files.Content:
+        """What a file holds of this: tensors by name, and all the rest as fields."""
+        tensors = {name: tensor for name in TENSORS if (tensor := getattr(self, name)) is not None}
+        tensors |= {EXTRA + name: tensor for name, tensor in self.extras.items()}
+        rest = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in {*TENSORS, "extras"}}
+        return files.Content(type(self).__name__, rest, tensors)
+
+    @classmethod
+    def arguments(cls, content: files.Content) -> dict[str, Any]:
+        """The arguments that make the same scores again from a file's content."""
+        extras = {name.removeprefix(EXTRA): part for name, part in content.tensors.items() if name.startswith(EXTRA)}
+        named = {name: part for name, part in content.tensors.items() if not name.startswith(EXTRA)}
+        return {**content.fields, **named, "extras": extras}
+
+    def _extra(self, name: str, values: Any) -> Tensor:
+        if not isinstance(name, str) or not name or name in {*self.axes, *COLUMNS}:
+            raise InputError(f"extras: expected a name other than {', '.join((*self.axes, *COLUMNS))}, got {name!r}")
+        tensor = checks.plain_tensor(f"extras[{name!r}]", values)
+        checks.check_shape(f"extras[{name!r}]", tensor, self.axes, self.shape)
+        return tensor
+
+    def __repr__(self) -> str:
+        sizes = " × ".join(f"{size} {axis}s" for axis, size in zip(self.axes, self.shape, strict=True))
+        best = "".join(f", highest {self.label(*position)} {value:.3f}" for *position, value in self.top(1))
+        return f"{type(self).__name__}({notebook_table.heading(self)}, {sizes}{best})"
+
+    def _repr_html_(self) -> str:
+        return notebook_table.html_table(self)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadScores(Scores):
+    """One number per attention head, measured over `n` sequences or examples.
+
+    Tensors, NumPy arrays and nested lists are taken alike and kept as float32 tensors on the CPU, never shared with the
+    caller. NaN stands for a head that was not measured.
+
+    Attributes:
+        values: The mean over what was measured.
+        variance: Unbiased variance over sequences or examples, at least 0; NaN where a single one gives none.
+        n: The number of sequences or examples, at least 1.
+        folds: The same measurement on interleaved parts of the data, for intervals that resample examples.
+        measure: What was measured, such as `"prefix_matching"`, `"copying"` or `"head_importance"`.
+        definition: Which of its definitions was used, such as `"successor"`.
+        extras: Other numbers per head that came along, such as `"self_attention"`.
+        provenance: What is needed to measure it again, as JSON can hold it.
+
+    Raises:
+        InputError: A field is not what its annotation says, shapes do not fit each other, a number is beyond float32,
+            `n` is below 1, or `provenance` has no JSON form.
+    """
+
+    axes: ClassVar[tuple[str, ...]] = ("layer", "head")
+
+    values: Float[Tensor, "layer head"]
+    variance: Float[Tensor, "layer head"] | None = None
+    n: int = 1
+    folds: Float[Tensor, "fold layer head"] | None = None
+    measure: str = ""
+    definition: str = ""
+    extras: dict[str, Float[Tensor, "layer head"]] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LayerScores(Scores):
+    """One number per layer, such as the importance of its feed-forward network; else as `HeadScores`.
+
+    Raises:
+        InputError: As of `HeadScores`.
+    """
+
+    axes: ClassVar[tuple[str, ...]] = ("layer",)
+
+    values: Float[Tensor, " layer"]
+    variance: Float[Tensor, " layer"] | None = None
+    n: int = 1
+    folds: Float[Tensor, "fold layer"] | None = None
+    measure: str = ""
+    definition: str = ""
+    extras: dict[str, Float[Tensor, " layer"]] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)

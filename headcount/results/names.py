@@ -1,0 +1,156 @@
+"""The grammar of result names: what a run calls each of its results.
+
+    induction/SCORE   control/SCORE   attention/PROMPT
+    accuracy/SETTING   importance/PART/SETTING
+    pruning/PART/SETTING.RANKING   pruning/grid/SETTING
+    analyses/TOPIC   analyses/TOPIC.Kshot   analyses/capacity/SCORE.SETTING
+
+A SETTING is a task at a number of shots, such as `piqa.5shot`; a mean over tasks takes the place of a task. A PART is
+`heads`, `heads-oracle` or `ffns`, a RANKING what decided the order of removal, such as `own` or `random`.
+"""
+
+import re
+from dataclasses import dataclass
+
+SCORES = ("prefix_matching", "copying", "copying_published")
+"""The scores of heads on random tokens, in the order in which they are shown."""
+
+MEANS = {"mean": "mean over tasks", "rank-mean": "mean rank over tasks"}
+"""What stands for several tasks in a setting, and its title."""
+
+_SETTING = r"(?P<task>.+)\.(?P<shots>\d+)shot"
+_GRAMMAR = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"(?P<folder>induction|control|attention)/(?P<what>[\w-]+)",
+        rf"(?P<folder>accuracy|importance/[\w-]+|pruning/grid)/{_SETTING}",
+        rf"(?P<folder>pruning/(?:heads|ffns))/{_SETTING}\.(?P<ranking>[\w-]+)",
+        rf"(?P<folder>analyses/capacity)/(?P<what>\w+)\.{_SETTING}",
+        r"(?P<folder>analyses)/(?P<what>[\w/-]+)(?:\.(?P<shots>\d+)shot)?",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A task, or a mean over tasks, at a number of shots.
+
+    Attributes:
+        task: The task's name, or one of `MEANS`.
+        shots: The number of solved examples before each document.
+    """
+
+    task: str
+    shots: int
+
+    def __str__(self) -> str:
+        """Return the form that names of results have: `piqa.0shot`."""
+        return f"{self.task}.{self.shots}shot"
+
+    @classmethod
+    def parse(cls, text: str) -> "Setting | None":
+        """Return the setting that a text such as `piqa.0shot` names; None for any other text."""
+        match = re.fullmatch(_SETTING, text)
+        return cls(match["task"], int(match["shots"])) if match else None
+
+    @property
+    def is_mean(self) -> bool:
+        """True if it stands for several tasks."""
+        return self.task in MEANS
+
+    @property
+    def title(self) -> str:
+        """The form for people: `piqa, 0 shots`."""
+        return f"{MEANS.get(self.task, self.task)}, {shots_title(self.shots)}"
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """The key to sort by: fewer shots first, at each the means, then the tasks by name."""
+        return self.shots, [*MEANS, self.task].index(self.task), self.task
+
+
+@dataclass(frozen=True)
+class ResultName:
+    """The name of a result, taken apart.
+
+    Attributes:
+        folder: The first words, such as `induction`, `importance/heads` or `analyses`.
+        what: The score, the prompt, or the topic of an analysis.
+        setting: The task and shots, where the result is about one task or a mean over tasks.
+        shots: The number of shots of an analysis over several tasks.
+        ranking: The ranking along which parts were removed.
+    """
+
+    folder: str
+    what: str = ""
+    setting: Setting | None = None
+    shots: int | None = None
+    ranking: str = ""
+
+    def __str__(self) -> str:
+        """Return the name as a run has it."""
+        words = [self.what, "" if self.setting is None else str(self.setting), self.ranking]
+        words.append("" if self.shots is None else f"{self.shots}shot")
+        return f"{self.folder}/{'.'.join(filter(None, words))}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ResultName | None":
+        """Take a name apart; None for one that the grammar does not know."""
+        for pattern in _GRAMMAR:
+            if match := pattern.fullmatch(text):
+                groups = {key: value for key, value in match.groupdict().items() if value is not None}
+                shots = int(groups.pop("shots")) if "shots" in groups else None
+                if "task" in groups and shots is not None:
+                    return cls(setting=Setting(groups.pop("task"), shots), **groups)
+                return cls(shots=shots, **groups)
+        return None
+
+    @classmethod
+    def induction(cls, score: str) -> "ResultName":
+        """Return the name of a score on random tokens, or of the loss by repeat (`repeat_loss`)."""
+        return cls("induction", score)
+
+    @classmethod
+    def control(cls, score: str) -> "ResultName":
+        """Return the name of the same score with random weights."""
+        return cls("control", score)
+
+    @classmethod
+    def attention(cls, prompt: str) -> "ResultName":
+        """Return the name of the patterns of every head on a prompt."""
+        return cls("attention", prompt)
+
+    @classmethod
+    def accuracy(cls, setting: Setting) -> "ResultName":
+        """Return the name of an accuracy."""
+        return cls("accuracy", setting=setting)
+
+    @classmethod
+    def importance(cls, part: str, setting: Setting) -> "ResultName":
+        """Return the name of the importance of `heads`, `heads-oracle` or `ffns`."""
+        return cls(f"importance/{part}", setting=setting)
+
+    @classmethod
+    def curve(cls, component: str, setting: Setting, ranking: str) -> "ResultName":
+        """Return the name of the accuracy as `heads` or `ffns` are removed along a ranking."""
+        return cls(f"pruning/{component}", setting=setting, ranking=ranking)
+
+    @classmethod
+    def grid(cls, setting: Setting) -> "ResultName":
+        """Return the name of the accuracy as heads and FFNs are removed together."""
+        return cls("pruning/grid", setting=setting)
+
+    @classmethod
+    def analysis(cls, topic: str, shots: int | None = None) -> "ResultName":
+        """Return the name of an analysis over tasks, such as `heads/correlations`, at a number of shots or over all."""
+        return cls("analyses", topic, shots=shots)
+
+    @classmethod
+    def capacity(cls, score: str, setting: Setting) -> "ResultName":
+        """Return the name of the share of an induction score that remains along a setting's ranking."""
+        return cls("analyses/capacity", score, setting)
+
+
+def shots_title(shots: int) -> str:
+    """Return a number of shots as people write it: `1 shot`, `5 shots`."""
+    return f"{shots} shot{'' if shots == 1 else 's'}"

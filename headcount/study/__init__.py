@@ -1,0 +1,1 @@
+"""A study: everything that is measured on one model, resumably."""

@@ -1,0 +1,1 @@
+"""Heads and feed-forward networks removed, for a run or for good."""

@@ -1,0 +1,175 @@
+"""Batches that choose their own size."""
+
+import gc
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from headcount.results import InputError
+from headcount.tracing.hooks.passes import ForwardPass
+from headcount.tracing.model import Model
+
+T = TypeVar("T")
+BatchSize = int | Literal["auto"]
+Progress = Callable[[int], Any]
+"""Called with the number of items done since the last call."""
+
+Prepared = tuple[Sequence[ForwardPass], Callable[[list[Any]], Sequence[T]]]
+"""The passes of a batch, and what makes of their results one result for each of its items."""
+
+# Tokens that keep a device busy, or are worth a request. More gains nothing; what does not fit into memory is halved
+# until it does.
+TOKENS = {"cpu": 1024, "cuda": 16384, "server": 16384}
+
+
+def map_batches(
+    compute: Callable[[list[int]], Sequence[T]],
+    lengths: Sequence[int],
+    batch_size: BatchSize = "auto",
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> list[T]:
+    """Call `compute` on batches of items of similar length and put its results back in order.
+
+    Args:
+        compute: Takes the indices of a batch's items and returns one result for each.
+        lengths: Each item's length in tokens.
+        batch_size: Items a batch; "auto" fills a batch with as many tokens as keep the device busy. Either way a batch
+            that does not fit into memory is halved, and so are those after it.
+        device: The kind of device the work is done on, or `server`.
+        progress: Told of every batch that is done.
+
+    Raises:
+        InputError: The batch size is not a positive number or "auto".
+    """
+    if batch_size != "auto" and (not isinstance(batch_size, Integral) or batch_size < 1):
+        raise InputError(f'batch_size must be a positive number or "auto", not {batch_size!r}')
+    waiting = sorted(range(len(lengths)), key=lambda item: (-lengths[item], item))
+    results: dict[int, T] = {}
+    limit = len(waiting) if batch_size == "auto" else int(batch_size)
+    while waiting:
+        fitting = TOKENS.get(device, TOKENS["cpu"]) // max(1, lengths[waiting[0]]) if batch_size == "auto" else limit
+        batch = waiting[: max(1, min(limit, fitting))]
+        fits = True
+        try:
+            results.update(zip(batch, compute(batch), strict=True))
+        except Exception as error:
+            if len(batch) == 1 or not _out_of_memory(error):
+                raise
+            fits = False
+        if not fits:  # only now is the error gone, and with it the tensors that its frames held
+            limit = len(batch) // 2
+            _release_memory()
+            continue
+        waiting = waiting[len(batch) :]
+        if progress is not None:
+            progress(len(batch))
+    return [results[item] for item in range(len(lengths))]
+
+
+def run_batches(
+    model: Model,
+    prepare: Callable[[list[int]], Prepared[T]],
+    lengths: Sequence[int],
+    batch_size: BatchSize = "auto",
+    progress: Progress | None = None,
+) -> list[T]:
+    """Run a model on batches of items of similar length and put the results back in order.
+
+    Where weights are streamed, all batches are one run, for which they are read once; elsewhere each is a run.
+
+    Args:
+        model: The model.
+        prepare: Takes the indices of a batch's items.
+        lengths: Each item's length in tokens.
+        batch_size: As in `map_batches`.
+        progress: Told of items that are done.
+
+    Raises:
+        InputError: The batch size is not a positive number or "auto".
+    """
+    if model.stream is not None:
+        fits = model.stream.fits
+        batches = planned_batches(
+            lengths, batch_size, model.runs_on, lambda batch: fits(len(batch), max(lengths[item] for item in batch))
+        )
+        return _in_one_run(model, prepare, batches, progress)
+
+    def compute(batch: list[int]) -> Sequence[T]:
+        passes, read = prepare(batch)
+        return read(model.run_passes(passes))
+
+    return map_batches(compute, lengths, batch_size, model.runs_on, progress)
+
+
+def _in_one_run(
+    model: Model,
+    prepare: Callable[[list[int]], Prepared[T]],
+    batches: Sequence[list[int]],
+    progress: Progress | None,
+) -> list[T]:
+    prepared = [prepare(batch) for batch in batches]
+    items = [item for batch in batches for item in batch]
+    told = 0
+
+    def say(share: float) -> None:
+        nonlocal told
+        if progress is not None and (done := int(share * len(items))) > told:
+            progress(done - told)
+            told = done
+
+    found = iter(model.run_passes([one for passes, _ in prepared for one in passes], say))
+    results = [result for passes, read in prepared for result in read([next(found) for _ in passes])]
+    return [result for _, result in sorted(zip(items, results, strict=True), key=lambda pair: pair[0])]
+
+
+def planned_batches(
+    lengths: Sequence[int],
+    batch_size: BatchSize = "auto",
+    device: str = "cpu",
+    fits: Callable[[list[int]], bool] = lambda batch: True,
+) -> list[list[int]]:
+    """The batches that `map_batches` would make, nothing computed.
+
+    Args:
+        lengths: Each item's length in tokens.
+        batch_size: As in `map_batches`.
+        device: The kind of device the work would be done on.
+        fits: Whether a batch would fit into memory; one that does not is halved, as it would be.
+
+    Raises:
+        OutOfMemoryError: A single item does not fit.
+        InputError: The batch size is not a positive number or "auto".
+    """
+    found: list[list[int]] = []
+
+    def compute(batch: list[int]) -> list[int]:
+        if not fits(batch):
+            raise torch.OutOfMemoryError("does not fit")
+        found.append(batch)
+        return batch
+
+    map_batches(compute, lengths, batch_size, device)
+    return found
+
+
+def _release_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; the CPU allocator has no error class of its own."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
+
+
+def pad(rows: Sequence[torch.Tensor], device: Any) -> torch.Tensor:
+    """Sequences as one tensor [batch, pos], padded on the right with token 0.
+
+    In a causal model nothing before the padding sees it, so no mask is needed.
+    """
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)

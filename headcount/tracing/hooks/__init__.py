@@ -1,0 +1,1 @@
+"""Activations read and replaced under TransformerLens' hook names."""

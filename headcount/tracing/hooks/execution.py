@@ -1,0 +1,102 @@
+"""Forward passes planned and handed to wherever the model runs: this process, the disk, or a server."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from types import MappingProxyType
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from headcount.results import InputError
+from headcount.tracing.hooks.hook import Finish, HookFunction
+from headcount.tracing.hooks.hook_map import HookPoint
+from headcount.tracing.hooks.passes import BoundHook, ForwardPass, Stop
+from headcount.tracing.hooks.protocol import RemoteExecutor, StreamingExecutor, TracedModel
+from headcount.tracing.hooks.run import run_passes
+
+PlacedHook = tuple[HookPoint, HookFunction]
+"""A function, and the hook point at which it is called."""
+
+
+class RunnableModel(TracedModel, Protocol):
+    """A model, and where it runs.
+
+    Attributes:
+        server: The server that runs it, if one does.
+        stream: The reader of its blocks, if they are on disk.
+    """
+
+    server: RemoteExecutor | None
+    stream: StreamingExecutor | None
+
+
+def plan_pass(
+    tokens: Int[Tensor, "batch pos"],
+    hooks: Sequence[PlacedHook],
+    finish: Finish | None = None,
+    *,
+    only_hooks: bool = False,
+    inputs: Mapping[str, Tensor] = MappingProxyType({}),
+) -> ForwardPass:
+    """Return a forward pass with these hooks; `inputs` are more of the model's own arguments."""
+    # Without a cache transformers looks at the values of the positions, and on meta there are none.
+    arguments = {"input_ids": tokens, "use_cache": tokens.is_meta, **inputs}
+    return ForwardPass(arguments, _stops(hooks), finish, only_hooks=only_hooks, gradients=torch.is_grad_enabled())
+
+
+def execute(
+    model: RunnableModel, passes: Sequence[ForwardPass], progress: Callable[[float], Any] | None = None
+) -> list[Any]:
+    """Run passes where the model is, and return each one's result.
+
+    Hooks of later passes may read records of earlier ones. On a server all passes are one request; streamed, they go
+    through the model side by side, and `progress` is told how far they are, from 0 to 1.
+    """
+    if model.server is not None:
+        return model.server.run(model, passes)
+    with _exclusive(model):
+        if model.stream is not None:
+            return model.stream.run(model, passes, progress)
+        return run_passes(model, passes)
+
+
+@contextmanager
+def _exclusive(model: TracedModel) -> Iterator[None]:
+    """Let one run at a time go through the same modules; other threads wait.
+
+    Raises:
+        InputError: A hook, or the body of an nnsight trace, runs the model that it is a part of.
+    """
+    with _guard:
+        lock = _locks.setdefault(model.hf, threading.RLock())
+    with lock:
+        if model.hf in _running or model.nnsight.interleaver.interleaving:
+            raise InputError(
+                f"{model.name} is running already, and a hook or an nnsight trace runs it again: run it before, and "
+                "let the hook use what came out"
+            )
+        _running[model.hf] = True
+        try:
+            yield
+        finally:
+            del _running[model.hf]
+
+
+_guard = threading.Lock()
+_locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+_running: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def _stops(hooks: Sequence[PlacedHook]) -> list[Stop]:
+    """Put hooks in execution order, those that share a raw value together; equal ranks keep their order."""
+    ordered = sorted(hooks, key=lambda placed: placed[0].rank)
+    groups = groupby(ordered, key=lambda placed: (placed[0].module, placed[0].port))
+    return [
+        Stop(module, port, [BoundHook(point.name, point.view, point.detail, function) for point, function in group])
+        for (module, port), group in groups
+    ]

@@ -1,0 +1,206 @@
+"""Hooks called at each kind of place: a module's input or output, an operation inside it, the attention call.
+
+`visit` waits for the value of a stop and shows it to the stop's hooks; `HANDLERS` says how for every port.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from headcount.results import InputError
+from headcount.tracing.hooks.attention import AttentionCall
+from headcount.tracing.hooks.hook import Hook, HookFunction
+from headcount.tracing.weights import affine, head_outputs, normalised, output_bias
+from headcount.travel import travels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headcount.tracing.hooks.passes import Stop
+
+
+@travels
+def find_envoy(root: Any, path: str) -> Any:
+    """Return the nnsight envoy of a module, given its path below `root`."""
+    envoy = root
+    for part in filter(None, path.split(".")):
+        envoy = envoy[int(part)] if part.isdigit() else getattr(envoy, part)
+    return envoy
+
+
+@travels
+def prepare_sources(model: Any, stops: Sequence[Stop]) -> None:
+    """Have nnsight read the source of modules whose operations are hooked: during a pass it is too late for that."""
+    for stop in stops:
+        if stop.port in ("operation", "attention"):
+            len(model.envoy(stop.module).source.names)
+
+
+@travels
+def visit(model: Any, stop: Stop, batch: int) -> None:
+    """Wait for a stop's value, and show it to its hooks.
+
+    Raises:
+        InputError: The value does not come in the order of the forward pass.
+    """
+    from nnsight.intervention.interleaver import OutOfOrderError
+
+    try:
+        HANDLERS[stop.port](model, model.envoy(stop.module), stop, batch)
+    except OutOfOrderError as error:
+        names = ", ".join(dict.fromkeys(hook.name for hook in stop.hooks))
+        raise InputError(
+            f"{model.name}: the forward pass does not come by {stop.module} where {names} waits"
+        ) from error
+
+
+@travels
+def attention_operation(envoy: Any) -> str | None:
+    """Return the label of the attention function's call in an attention module; nnsight numbers operations by name."""
+    calls = [name for name in envoy.source.names if name.startswith("attention_interface_")]
+    return calls[-1] if calls else None
+
+
+@travels
+def call_hook(model: Any, name: str, function: HookFunction, value: Any) -> Any:
+    """Call a hook and check what it returned."""
+    before = _version(value)
+    edited = _with_keyword(function)(value, Hook(name, model))
+    if not isinstance(value, Tensor):
+        return edited
+    if edited is None:
+        # A value that was changed in place goes on, as in TransformerLens; so does one that carries gradients, which
+        # would otherwise not reach the tensor that the hook saw and may have recorded.
+        return value if value.requires_grad or before is None or _version(value) != before else None
+    if not isinstance(edited, Tensor) or edited.shape != value.shape:
+        came = f"a tensor of shape {list(edited.shape)}" if isinstance(edited, Tensor) else type(edited).__name__
+        raise InputError(f"the hook on {name} must return None or a tensor of shape {list(value.shape)}, not {came}")
+    return edited.to(value.dtype)
+
+
+@travels
+def _version(value: Any) -> int | None:
+    """Return how often a tensor was changed in place; None where that is not counted."""
+    return value._version if isinstance(value, Tensor) and not value.is_inference() else None
+
+
+@travels
+def _with_keyword(function: HookFunction) -> HookFunction:
+    """Pass `hook` by keyword where a function wants that: TransformerLens does, and functions may name it anywhere."""
+    try:
+        parameters = inspect.signature(function).parameters
+        kinds = [parameter.kind for parameter in parameters.values()]
+        by_keyword = "hook" in parameters or kinds[1:] == [inspect.Parameter.VAR_KEYWORD]
+    except (TypeError, ValueError):  # a builtin has no signature
+        by_keyword = False
+    return (lambda value, hook: function(value, hook=hook)) if by_keyword else function
+
+
+@travels
+def _through_views(model: Any, raw: Tensor, stop: Stop, batch: int) -> Tensor | None:
+    """Show a raw value to its hooks; return the edited raw value, or None if no hook edited it."""
+    current = raw
+    for hook in stop.hooks:
+        edited = call_hook(model, hook.name, hook.function, hook.view.read(current, batch))
+        if edited is not None:
+            current = hook.view.write(current, edited, batch)
+    return None if current is raw else current
+
+
+@travels
+def _visit_input(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    edited = _through_views(model, envoy.input, stop, batch)
+    if edited is not None:
+        envoy.input = edited
+
+
+@travels
+def _visit_output(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    raw = envoy.output
+    first = raw[0] if isinstance(raw, tuple) else raw
+    edited = _through_views(model, first, stop, batch)
+    if edited is not None:
+        envoy.output = (edited, *raw[1:]) if isinstance(raw, tuple) else edited
+
+
+@travels
+def _visit_operation(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    operation = getattr(envoy.source, stop.hooks[0].detail)
+    edited = _through_views(model, operation.output, stop, batch)
+    if edited is not None:
+        operation.output = edited
+
+
+@travels
+def _visit_norm(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    norm = envoy._module
+    edited = _through_views(model, normalised(norm, envoy.input), stop, batch)
+    if edited is not None:
+        envoy.skip(affine(norm, edited))
+
+
+@travels
+def _visit_attention(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    """Call hooks at the attention call, in the order query, key, scores, pattern; each sees earlier edits."""
+    operation = getattr(envoy.source, str(attention_operation(envoy)))
+    call = AttentionCall.of(*operation.inputs)
+    output = scores = pattern = None
+    for hook in stop.hooks:
+        name, part, function = hook.name, hook.detail, hook.function
+        if part == "call":
+            edited = call_hook(model, name, function, call)
+            output = edited if edited is not None else output
+        elif part in ("query", "key"):
+            edited = call_hook(model, name, function, getattr(call, part).transpose(1, 2))
+            call = call if edited is None else call.but(**{part: edited.transpose(1, 2)})
+        elif part == "scores":
+            scores = call.scores() if scores is None else scores
+            edited = call_hook(model, name, function, scores)
+            scores = scores if edited is None else edited
+        else:
+            pattern = call.pattern(scores) if pattern is None else pattern
+            edited = call_hook(model, name, function, pattern)
+            pattern = pattern if edited is None else edited
+    if output is None:
+        output = call.apply(call.pattern(scores) if pattern is None else pattern)
+    operation.skip((output.transpose(1, 2).contiguous(), None))
+
+
+@travels
+def _visit_result(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    projection = envoy._module
+    result = head_outputs(projection, stop.hooks[0].view.read(envoy.input, batch))
+    for hook in stop.hooks:
+        edited = call_hook(model, hook.name, hook.function, result)
+        if edited is not None:
+            result = edited
+            envoy.skip(result.sum(-2) + output_bias(projection))
+
+
+@travels
+def _visit_select(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    hook = stop.hooks[-1]
+    envoy.input = hook.function(envoy.input, Hook(hook.name, model))
+
+
+@travels
+def _visit_skip(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    value, hook = envoy.input, stop.hooks[-1]
+    replacement = call_hook(model, hook.name, hook.function, value)
+    envoy.skip(value if replacement is None else replacement)
+
+
+HANDLERS = {
+    "input": _visit_input,
+    "output": _visit_output,
+    "operation": _visit_operation,
+    "norm": _visit_norm,
+    "attention": _visit_attention,
+    "result": _visit_result,
+    "select": _visit_select,
+    "skip": _visit_skip,
+}
+"""How the value of each port (`hook_map.Port`) is read and written; constant."""

@@ -1,0 +1,1 @@
+"""Models opened: from a folder, the Hub, or in hand."""

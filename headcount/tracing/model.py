@@ -1,0 +1,372 @@
+"""A language model that can be read and changed under TransformerLens' hook names."""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from headcount.results import InputError
+from headcount.tracing.ablation.removed import Removed, removal_hooks
+from headcount.tracing.ablation.surgery import lost_hooks, taken_out
+from headcount.tracing.architectures.anatomy import Anatomy, empty_copy, family_of
+from headcount.tracing.cache import Cache
+from headcount.tracing.fingerprint import fingerprint, weights_state
+from headcount.tracing.hooks import execution
+from headcount.tracing.hooks.execution import PlacedHook
+from headcount.tracing.hooks.hook import Finish, HookFunction, RecordValue, SelectPositions
+from headcount.tracing.hooks.hook_map import HookName, build
+from headcount.tracing.hooks.passes import ForwardPass
+from headcount.tracing.hooks.ports import find_envoy
+from headcount.tracing.hooks.protocol import RemoteExecutor, StreamingExecutor
+from headcount.tracing.tokens import check_unicode, is_text, token_ids
+
+
+class Model:
+    """A model, its tokenizer, its sizes and its hook map; made by `load_model`.
+
+    Attributes:
+        name: The model's name in results and reports.
+        revision: The Hub's commit, if the model came from there.
+        hf: The transformers model underneath.
+        nnsight: The same model as nnsight sees it, for whatever is not offered here.
+        tokenizer: Its tokenizer, or None.
+        sizes: How large the whole model is.
+        family: Where its architecture keeps its parts.
+        variant: How it differs from others of its family.
+        hooks: Every hook name, and where its value is.
+        removed: Parts that are removed at present; see `masked`.
+        pruned: Parts that were taken out of the weights for good; see `hc.pruned`. `sizes` are the whole model's.
+        server: The server that runs it, if one does; the weights are there, and those here have shapes only.
+        stream: The reader of its blocks, if the weights are on disk.
+    """
+
+    def __init__(
+        self,
+        hf: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        revision: str | None = None,
+        nnsight_model: Any = None,
+        anatomy: Anatomy | None = None,
+    ) -> None:
+        """Wrap a transformers model; nothing is run yet.
+
+        Args:
+            hf: The transformers model; put in evaluation mode.
+            tokenizer: Its tokenizer, or None.
+            name: The model's name in results.
+            revision: The Hub's commit.
+            nnsight_model: The model as nnsight sees it, where there is one.
+            anatomy: Where the whole model keeps its parts, where that is known.
+
+        Raises:
+            InputError: The architecture is not supported, there is no unembedding, or weights are out of reach.
+        """
+        family_of(hf.config)
+        _check_readable(hf)
+        self.pruned = taken_out(hf)
+        anatomy = anatomy or Anatomy.of(hf if self.pruned is None else empty_copy(hf))
+        hf.eval()
+        unembed = next(name for name, module in hf.named_modules() if module is hf.get_output_embeddings())
+        self.hooks = build(anatomy.family, anatomy.sizes, anatomy.variant, unembed)
+        if self.pruned is not None:
+            self.hooks = self.hooks.without(lost_hooks(self.hooks, anatomy, self.pruned))
+        # nnsight sets the padding side and token of the tokenizer it is given; the person's own stays as it is.
+        self.nnsight = wrap_for_nnsight(hf, copy.deepcopy(tokenizer)) if nnsight_model is None else nnsight_model
+        self.hf, self.tokenizer, self.name, self.revision = hf, tokenizer, name, revision
+        self.family, self.variant, self.sizes = anatomy.family, anatomy.variant, anatomy.sizes
+        self.removed: Removed | None = None
+        self.server: RemoteExecutor | None = None
+        self.stream: StreamingExecutor | None = None
+        self._envoys: dict[str, Any] = {}
+        self._fingerprint: tuple[Any, str] | None = None
+
+    def __repr__(self) -> str:
+        s = self.sizes
+        sizes = f"{s.n_layers} layers, {s.n_heads} heads, d_model {s.d_model}"
+        if self.pruned is not None:
+            sizes += f", pruned of {int(self.pruned.heads.sum())} heads and {int(self.pruned.ffns.sum())} FFNs"
+        return f"Model({self.name!r}: {sizes}, {self.dtype}, {self.device})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Model":
+        # nnsight's view of a model cannot be copied; it is made anew around the copy.
+        twin = Model(copy.deepcopy(self.hf, memo), self.tokenizer, name=self.name, revision=self.revision)
+        twin.removed = self.removed
+        return twin
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens go in; for a model on a server, the CPU, from which they are sent."""
+        if self.server is not None:
+            return torch.device("cpu")
+        return torch.device(self.hf.get_input_embeddings().weight.device)
+
+    @property
+    def in_memory(self) -> bool:
+        """True if the weights are here and stay here: neither on a server nor streamed from disk."""
+        return self.server is None and self.stream is None
+
+    @property
+    def runs_on(self) -> str:
+        """The kind of device that computes, such as `cpu` or `cuda`; or `server`."""
+        return "server" if self.server is not None else self.device.type
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the weights."""
+        dtype: torch.dtype = next(iter(self.hf.parameters())).dtype
+        return dtype
+
+    @property
+    def bos(self) -> int | None:
+        """The token that begins a sequence, if the tokenizer (or, without one, the configuration) has one."""
+        source = self.hf.config if self.tokenizer is None else self.tokenizer
+        token = getattr(source, "bos_token_id", None)
+        return int(token) if isinstance(token, int) and 0 <= token < self.sizes.vocab else None
+
+    def fingerprint(self) -> str:
+        """Return a digest of the weights; it is taken again only when they changed (see `weights_state`)."""
+        if (elsewhere := self.server or self.stream) is not None:
+            return elsewhere.fingerprint
+        state = weights_state(self.hf)
+        if self._fingerprint is None or self._fingerprint[0] != state:
+            self._fingerprint = (state, fingerprint(self.hf))
+        return self._fingerprint[1]
+
+    def envoy(self, path: str) -> Any:
+        """Return the nnsight envoy of a module."""
+        if path not in self._envoys:
+            self._envoys[path] = find_envoy(self.nnsight, path)
+        return self._envoys[path]
+
+    def block(self, layer: int) -> nn.Module:
+        """Return a block with its weights."""
+        if self.stream is not None:
+            return self.stream.block(layer)
+        block: nn.Module = self.hf.get_submodule(f"{self.family.layers}.{layer}")
+        return block
+
+    def run_on(self, server: RemoteExecutor, nnsight_model: Any) -> None:
+        """Run on a server from now on; `nnsight_model` is the model as the server is told of it."""
+        self.server, self.nnsight = server, nnsight_model
+        self._envoys.clear()
+
+    def __call__(self, tokens: Int[Tensor, "batch pos"] | str) -> Float[Tensor, "batch pos vocab"]:
+        """Return the logits, without the parts that are removed at present."""
+        return self.run_with_hooks(tokens)
+
+    def to_tokens(self, text: str | Sequence[str], prepend_bos: bool | None = None) -> Int[Tensor, "batch pos"]:
+        """Encode text as tokens.
+
+        Args:
+            text: One text, or several that have equally many tokens.
+            prepend_bos: True begins the sequence with the BOS token; None does what the tokenizer does by default.
+
+        Raises:
+            InputError: There is no tokenizer or no BOS token, these are no texts, or no valid ones, or they differ in
+                length.
+        """
+        tokenizer = self._need_tokenizer()
+        if not is_text(text):
+            raise InputError(f"expected a text, or a list of texts, got {text!r:.80}")
+        rows = [text] if isinstance(text, str) else list(text)
+        for row in rows:
+            check_unicode(row)
+        encoded = [tokenizer.encode(row, add_special_tokens=prepend_bos is None) for row in rows]
+        if prepend_bos:
+            if self.bos is None:
+                raise InputError(f"{self.name} has no BOS token: leave prepend_bos out")
+            encoded = [[self.bos, *row] for row in encoded]
+        if len({len(row) for row in encoded}) > 1 or not all(encoded):
+            raise InputError(
+                f"texts must have equally many tokens, at least one; these have {[len(r) for r in encoded]}"
+            )
+        return torch.tensor(encoded, device=self.device)
+
+    def to_str_tokens(self, tokens: str | Int[Tensor, " pos"] | Int[Tensor, "1 pos"]) -> list[str]:
+        """Return one sequence's tokens as text, token by token."""
+        ids = self._ids(self.to_tokens(tokens) if isinstance(tokens, str) else tokens)
+        if (ids.dim() == 2 and len(ids) != 1) or ids.dim() not in (1, 2):
+            raise InputError(f"expected one sequence of tokens, not a tensor of shape {list(ids.shape)}")
+        return [self._need_tokenizer().decode([token]) for token in ids.flatten().tolist()]
+
+    def run_with_hooks(
+        self,
+        tokens: Int[Tensor, "batch pos"] | str,
+        fwd_hooks: Sequence[tuple[HookName, Callable[..., Any]]] = (),
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Return the logits of a forward pass in which hooks read and replace values.
+
+        Args:
+            tokens: Tokens, or a text.
+            fwd_hooks: (name, function) pairs; the name may be a predicate on names. `function(value, hook)` returns
+                None to leave the value, or a tensor of its shape to put in its place.
+
+        Raises:
+            InputError: A name is unknown, tokens do not fit the model, or a hook returns another shape.
+        """
+        return self.run_passes([self.pass_with(tokens, fwd_hooks)])[0]
+
+    def run_with_cache(
+        self,
+        tokens: Int[Tensor, "batch pos"] | str,
+        names: HookName | Iterable[HookName] | None = None,
+        *,
+        names_filter: HookName | Iterable[HookName] | None = None,
+    ) -> tuple[Float[Tensor, "batch pos vocab"], Cache]:
+        """Return the logits, and activations by hook name; both are plain numbers, without gradients.
+
+        Args:
+            tokens: Tokens, or a text.
+            names: One name, several, or a predicate on names; None caches everything.
+            names_filter: The same, under TransformerLens' name for it.
+
+        Raises:
+            InputError: A name is unknown, or tokens do not fit the model.
+        """
+        points = self.hooks.find(names if names is not None else names_filter)
+        recorders = {point.name: RecordValue() for point in points}
+        with torch.no_grad():
+            logits = self.run_with_hooks(tokens, list(recorders.items()))
+        return logits, Cache({name: one.records[0] for name, one in recorders.items()}, self.sizes.n_layers)
+
+    def run_passes(self, passes: Sequence[ForwardPass], progress: Callable[[float], Any] | None = None) -> list[Any]:
+        """Run some passes, and return the result of each.
+
+        On a server all of them are one request; where weights are streamed, they are read once for all of them.
+
+        Args:
+            passes: From `pass_with`, `pass_at` and `pass_until_last`; hooks of later ones may read records of earlier
+                ones.
+            progress: Told the share that is done, where weights are streamed.
+        """
+        return execution.execute(self, passes, progress)
+
+    def pass_with(
+        self,
+        tokens: Int[Tensor, "batch pos"] | str,
+        fwd_hooks: Sequence[tuple[HookName, HookFunction]] = (),
+        finish: Finish | None = None,
+    ) -> ForwardPass:
+        """Return a forward pass for `run_passes`.
+
+        Args:
+            tokens: As in `run_with_hooks`.
+            fwd_hooks: As there.
+            finish: Turns the logits into the pass's result, where the model is; None returns the logits themselves.
+
+        Raises:
+            InputError: As `run_with_hooks`.
+        """
+        return execution.plan_pass(self.check_tokens(tokens), self._all_hooks(fwd_hooks), finish)
+
+    def pass_at(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        row: Int[Tensor, " place"],
+        pos: Int[Tensor, " place"],
+        fwd_hooks: Sequence[tuple[HookName, HookFunction]] = (),
+        finish: Finish | None = None,
+        *,
+        positions: Int[Tensor, "batch pos"] | None = None,
+        visible: Bool[Tensor, "batch query key"] | None = None,
+    ) -> ForwardPass:
+        """Return a pass for the logits at some places: the unembedding, costly in small models, works on no others.
+
+        Args:
+            tokens: Tokens.
+            row: The sequence of each place.
+            pos: Its index in the sequence.
+            fwd_hooks: As in `run_with_hooks`.
+            finish: As in `pass_with`.
+            positions: Each token's position, where that is not its index.
+            visible: The tokens that each token attends to, where that is not every token up to itself; needs
+                `positions`.
+
+        Raises:
+            InputError: As `run_with_hooks`.
+        """
+        ids = self.check_tokens(tokens, None if positions is None else int(positions.max()) + 1)
+        inputs: dict[str, Tensor] = {}
+        if visible is not None and positions is not None:
+            inputs = {"visible": visible.to(self.device), "position_ids": positions.to(self.device)}
+        hooks = self._all_hooks([*fwd_hooks, ("unembed.select", SelectPositions(row, pos))])
+        return execution.plan_pass(ids, hooks, finish, inputs=inputs)
+
+    def pass_until_last(
+        self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]
+    ) -> ForwardPass:
+        """Return a pass for its hooks alone, without gradients; it ends after the last of them."""
+        ids = self.check_tokens(tokens)
+        with torch.no_grad():
+            return execution.plan_pass(ids, self._all_hooks(fwd_hooks), only_hooks=True)
+
+    def run_until_last(self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]) -> None:
+        """Run what `pass_until_last` plans, at once."""
+        self.run_passes([self.pass_until_last(tokens, fwd_hooks)])
+
+    def check_tokens(
+        self, tokens: Int[Tensor, "batch pos"] | str, longest: int | None = None
+    ) -> Int[Tensor, "batch pos"]:
+        """Return tokens as the model takes them, on its device.
+
+        Args:
+            tokens: Tokens, or a text.
+            longest: How many follow one another, if not all do.
+
+        Raises:
+            InputError: Wrong rank or dtype, a token beyond the vocabulary, or too long a sequence.
+        """
+        ids = self._ids(self.to_tokens(tokens) if is_text(tokens) else tokens)
+        if ids.dim() != 2 or ids.numel() == 0:
+            raise InputError(f"tokens must have shape [batch, pos], not {list(ids.shape)}")
+        if (length := longest or ids.shape[1]) > self.sizes.context:
+            raise InputError(f"{length} tokens do not fit into {self.name}'s context of {self.sizes.context}")
+        return ids.to(self.device)
+
+    def _ids(self, tokens: Any) -> Int[Tensor, "..."]:
+        return token_ids(tokens, self.sizes.vocab, self.name)
+
+    def _all_hooks(self, fwd_hooks: Sequence[tuple[HookName, HookFunction]]) -> list[PlacedHook]:
+        """Put hooks behind those that remove parts; inside of a module that is skipped nothing can be removed."""
+        placed = self._placed(fwd_hooks)
+        skipped = tuple(f"{point.module}." for point, _ in placed if point.port == "skip")
+        removals = [] if self.removed is None else removal_hooks(self.removed, self.hooks)
+        return [hook for hook in removals if not hook[0].module.startswith(skipped)] + placed
+
+    def _placed(self, fwd_hooks: Sequence[tuple[HookName, HookFunction]]) -> list[PlacedHook]:
+        for hook in fwd_hooks:
+            if not isinstance(hook, tuple | list) or len(hook) != 2 or not callable(hook[1]):
+                raise InputError(f"fwd_hooks must be a list of pairs (hook name, function), in which {hook!r} is none")
+        return [(point, function) for name, function in fwd_hooks for point in self.hooks.find([name])]
+
+    def _need_tokenizer(self) -> Any:
+        if self.tokenizer is None:
+            raise InputError(f"{self.name} was loaded without a tokenizer: pass tokens, or load_model(..., tokenizer=)")
+        return self.tokenizer
+
+
+def wrap_for_nnsight(hf: Any, tokenizer: Any) -> Any:
+    """Return the model as nnsight sees it, with a tokenizer that is nnsight's own."""
+    import nnsight
+    from nnsight.modeling.transformers import TransformersModel
+
+    if tokenizer is None or next(hf.parameters()).is_meta:  # TransformersModel moves weights, and there are none
+        return nnsight.NNsight(hf)
+    # Left alone it moves a model to the first GPU there is; one that accelerate has placed stays, and takes no device.
+    stay = {} if hasattr(hf, "hf_device_map") else {"device": hf.device}
+    return TransformersModel(hf, tokenizer=tokenizer, **stay)
+
+
+def _check_readable(hf: Any) -> None:
+    """Refuse a model that does not predict tokens, or some of whose weights no hook can read."""
+    if hf.get_output_embeddings() is None:
+        raise InputError(f"{type(hf).__name__} has no unembedding: expected what AutoModelForCausalLM loads")
+    absent = [name for name, parameter in hf.named_parameters() if parameter.is_meta]
+    if absent and len(absent) < len(list(hf.parameters())):
+        what = f"{len(absent)} weights are not in memory, first {absent[0]}"
+        raise InputError(f"{what}: leave disk out of device_map, and cpu beside GPUs")

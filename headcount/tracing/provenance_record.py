@@ -1,0 +1,55 @@
+"""Provenance: the model, weights, versions, settings and time behind a number."""
+
+import shlex
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from headcount.tracing.model import Model
+
+_PACKAGES = ("headcount", "torch", "transformers", "nnsight")
+
+
+def identity(model: Model) -> dict[str, Any]:
+    """What tells one model from another: name, revision, fingerprint, dtype."""
+    return {
+        "name": model.name,
+        "revision": model.revision,
+        "fingerprint": model.fingerprint(),
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def provenance(model: Model, **settings: Any) -> dict[str, Any]:
+    """The record that every result carries; `settings` are those of the measurement."""
+    who = identity(model)
+    removed = model.removed if model.pruned is None else model.pruned
+    return {
+        "model": who.pop("name"),
+        **who,
+        "device": str(model.device),
+        "removed_heads": [] if removed is None else removed.heads.nonzero().tolist(),
+        "removed_ffns": [] if removed is None else removed.ffns.nonzero().flatten().tolist(),
+        "structurally_pruned": model.pruned is not None,
+        **settings,
+        "versions": {package: _version(package) for package in _PACKAGES},
+        "command": _command(),
+        "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _command() -> str | None:
+    """The command line, if the toolkit was started by one; a notebook's own arguments say nothing."""
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    return shlex.join([program, *sys.argv[1:]]) if program == "headcount" else None

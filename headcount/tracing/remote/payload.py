@@ -1,0 +1,82 @@
+"""A request as bytes: forward passes, and the source of what is done in them (see `headcount.travel`)."""
+
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import CodeType, FunctionType, SimpleNamespace
+from typing import Any
+
+import torch
+
+from headcount.tracing.hooks import run
+from headcount.tracing.hooks.passes import ForwardPass
+from headcount.tracing.hooks.protocol import TracedModel
+
+PACKAGES = ("headcount",)
+"""Packages whose functions and classes travel as source: a server does not have them."""
+
+
+def pack(model: TracedModel, passes: Sequence[ForwardPass]) -> bytes:
+    """Return a request as bytes: the passes, and the source of what is done in them."""
+    import nnsight
+
+    root, name = model.nnsight, model.name
+    family, sizes = SimpleNamespace(**asdict(model.family)), SimpleNamespace(**asdict(model.sizes))
+    serve, capture = run.serve, _Capture()
+    with _travelling(), root.session(backend=capture):
+        results = serve(root, name, family, sizes, passes)
+        nnsight.save(results)
+    return capture.blob
+
+
+def digest(model_key: str, passes: Sequence[ForwardPass]) -> str:
+    """Return a digest of a request, the same in every process that makes it."""
+    return hashlib.sha256(f"{model_key} {[_content(forward) for forward in passes]}".encode()).hexdigest()
+
+
+class _Capture:
+    """Stands in for a backend that runs a block, and keeps what would be sent."""
+
+    blob = b""
+
+    def __call__(self, tracer: Any) -> None:
+        from nnsight.schema.request import RequestModel
+
+        self.blob = RequestModel.serialize(tracer, compress=True)
+
+
+@contextmanager
+def _travelling() -> Iterator[None]:
+    """Let functions and classes of the toolkit travel as source while a request is packed, and only then."""
+    import nnsight
+    from cloudpickle import unregister_pickle_by_value
+
+    modules = [sys.modules[name] for name in PACKAGES if name in sys.modules]
+    for module in modules:
+        nnsight.register(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            unregister_pickle_by_value(module)
+
+
+def _content(value: Any) -> str:
+    """Return text that is the same in every process that makes the same request: values, code and all that it reads."""
+    if isinstance(value, torch.Tensor):
+        content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        return f"{value.dtype} {list(value.shape)} {hashlib.sha256(content).hexdigest()}"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_content(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_content(inner) for inner in value)}]"
+    if isinstance(value, FunctionType):
+        closure = [cell.cell_contents for cell in value.__closure__ or ()]
+        return f"{value.__qualname__} {_content(value.__code__)} {_content(closure)}"
+    if isinstance(value, CodeType):
+        return f"{value.co_code.hex()} {value.co_names} {_content(value.co_consts)}"
+    if value is None or isinstance(value, str | int | float | bool | torch.dtype):
+        return repr(value)
+    return f"{type(value).__qualname__} {_content(getattr(value, '__dict__', {}))}"

@@ -1,0 +1,1 @@
+"""Models larger than memory, run block by block from disk."""

@@ -1,0 +1,122 @@
+"""The memory budget of a streamed run: what is left of it, and about how much of it a pass takes."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headcount.results import InputError
+from headcount.tracing.hooks.hook import SelectPositions
+
+if TYPE_CHECKING:
+    from headcount.tracing.architectures.sizes import Sizes
+    from headcount.tracing.hooks.passes import ForwardPass
+    from headcount.tracing.streaming.blocks import Blocks
+
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_FEWEST = 64
+"""Tokens that must fit at a time, or nothing can be run."""
+_BESIDE = 256 << 20
+"""Bytes for what measurements hold beside a pass: copying's logits take most."""
+
+
+class MemoryBudget:
+    """An amount of memory, of which everything that this process holds takes its share.
+
+    A quarter is for residual streams that wait, a half for the batch that is in a block; the last quarter is for what
+    no estimate knows of.
+
+    Args:
+        memory: Bytes that this process may hold.
+        blocks: The blocks, of which one has its weights in memory, and the next one is read.
+        sizes: How large the model is.
+
+    Raises:
+        InputError: The memory is too little for two blocks and a few tokens.
+    """
+
+    def __init__(self, memory: int, blocks: Blocks, sizes: Sizes) -> None:
+        self.memory, self._blocks, self._sizes = memory, blocks, sizes
+        least = 4 * _FEWEST * self._per_token()
+        if (left := self.left()) < least:
+            raise InputError(
+                f"memory of {memory / 2**30:.2f} GiB is too little: this process, the model's embeddings, two "
+                f"blocks and {_FEWEST} tokens take {(memory - left + least) / 2**30:.2f} GiB"
+            )
+
+    def left(self) -> int:
+        """Bytes that are free for passes now: what a block and measurements are going to take is not."""
+        return self.memory - held_memory() - self._blocks.bytes_to_come() - _BESIDE
+
+    def waiting(self) -> int:
+        """Bytes for residual streams between blocks."""
+        return self.left() // 4
+
+    def fits(self, rows: int, length: int) -> bool:
+        """Whether a batch of so many sequences of so many tokens may pass through a block at once."""
+        return rows == 1 or rows * length * self._per_token() <= self.left() // 2
+
+    def check(self, forward: ForwardPass) -> None:
+        """Refuse a pass that has no room.
+
+        Raises:
+            InputError: Its batch, or a single sequence, takes too much.
+        """
+        rows, length = forward.inputs["input_ids"].shape
+        takes, left = self._takes(forward), self.left()
+        if takes > left * 3 // 4:
+            raise InputError(
+                f"{rows} x {length} tokens at once take about {takes / 2**30:.2f} GiB; memory of "
+                f"{self.memory / 2**30:.2f} GiB has {max(0, left) / 2**30:.2f} left for them: run fewer or shorter "
+                f"sequences at a time, or allow {(self.memory - left + takes * 4 // 3) / 2**30:.2f} GiB"
+            )
+
+    def _takes(self, forward: ForwardPass) -> int:
+        rows, length = forward.inputs["input_ids"].shape
+        hooks = [hook for stop in forward.stops for hook in stop.hooks]
+        patterns = any(hook.detail in ("scores", "pattern") for hook in hooks)
+        in_block = rows * length * self._in_block()
+        in_block += 3 * patterns * rows * self._sizes.n_heads * length**2 * 4
+        selected = [len(hook.function.row) for hook in hooks if isinstance(hook.function, SelectPositions)]
+        places = 0 if forward.only_hooks else selected[0] if selected else rows * length
+        of_a_place = self._sizes.vocab * self._blocks.dtype.itemsize if forward.finish is None else self._at_the_end()
+        return int(max(in_block, places * of_a_place))
+
+    def _per_token(self) -> int:
+        return max(self._in_block(), self._at_the_end())
+
+    def _in_block(self) -> int:
+        """About what a token takes while it is in a block."""
+        return (10 * self._sizes.d_model + 3 * self._sizes.d_mlp) * self._blocks.dtype.itemsize
+
+    def _at_the_end(self) -> int:
+        """What a place takes at the unembedding, whose logits are made float32."""
+        return self._sizes.vocab * (self._blocks.dtype.itemsize + 2 * 4)
+
+
+def held_memory() -> int:
+    """The bytes that this process holds itself: pages of mapped files, which the system may take, are left out."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("RssAnon:"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def as_bytes(memory: int | str | None) -> int:
+    """An amount of memory: a number of bytes, or such as "4GiB"; None is half of what the machine has.
+
+    Raises:
+        InputError: It is nforward.
+    """
+    if memory is None:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(memory), re.IGNORECASE)
+    if isinstance(memory, bool) or match is None or match[2].upper() not in _UNITS or not 0 < float(match[1]) < 1e15:
+        raise InputError(f'memory must be a number of bytes, or such as "4GiB", not {memory!r:.40}')
+    return int(float(match[1]) * _UNITS[match[2].upper()])

@@ -1,0 +1,307 @@
+"""A model larger than memory: everything that is to be run passes through a block before the next one is read.
+
+A run reads each weight once, however many passes it has, and holds one block. The residual streams of the passes wait
+between blocks; those that the memory budget has no room for wait on disk. For gradients the blocks are gone through a
+second time, backwards, and each is run again from the residual stream that came to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import nnsight
+import torch
+from torch import Tensor, nn
+
+from headcount.tracing.hooks.hook import Hook, Recorder, RecordGradient
+from headcount.tracing.hooks.passes import Stop
+from headcount.tracing.hooks.ports import call_hook, prepare_sources, visit
+from headcount.tracing.hooks.run import differentiate
+from headcount.tracing.streaming.memory import MemoryBudget
+from headcount.tracing.streaming.outer import BlockCall, OuterModel, PartialModel, stops_after_blocks
+from headcount.tracing.streaming.residuals import Residuals
+
+if TYPE_CHECKING:
+    from headcount.tracing.architectures.families import Family
+    from headcount.tracing.architectures.sizes import Sizes
+    from headcount.tracing.hooks.passes import ForwardPass
+    from headcount.tracing.hooks.protocol import TracedModel
+    from headcount.tracing.streaming.blocks import Blocks
+
+
+class StreamingRunner:
+    """Runs forward passes of a model whose blocks are read from disk.
+
+    Args:
+        blocks: The blocks.
+        family: Where they are.
+        sizes: How large the model is.
+        memory: Bytes that this process may hold, with all that it holds already.
+
+    Raises:
+        InputError: The memory is too little for two blocks and a few tokens.
+    """
+
+    def __init__(self, blocks: Blocks, family: Family, sizes: Sizes, memory: int) -> None:
+        self.blocks, self.sizes = blocks, sizes
+        self._outer = OuterModel(blocks.hf, family.layers)
+        self._partial: dict[int, PartialModel] = {}
+        self.budget = MemoryBudget(memory, blocks, sizes)
+        blocks.fill_the_rest()
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of the weights, as of a model in memory."""
+        return self.blocks.fingerprint()
+
+    @property
+    def stored_bytes(self) -> int:
+        """The size of the model's tensors on disk."""
+        return self.blocks.checkpoint.bytes
+
+    def fits(self, rows: int, length: int) -> bool:
+        """Return True if a batch of so many sequences of so many tokens may pass through a block at once."""
+        return self.budget.fits(rows, length)
+
+    def block(self, layer: int) -> nn.Module:
+        """Return a block with its weights; those of the block held before are let go."""
+        return self.blocks.hold(layer)
+
+    def run(
+        self, model: TracedModel, passes: Sequence[ForwardPass], progress: Callable[[float], Any] | None = None
+    ) -> list[Any]:
+        """Run passes side by side, and return the result of each.
+
+        Args:
+            model: The model.
+            passes: The passes; hooks of later ones may read records that earlier ones made in the same layer or before.
+            progress: Told the share of layers that is done.
+
+        Raises:
+            InputError: A pass does not fit into memory.
+        """
+        for forward in passes:
+            self.budget.check(forward)
+        runs = [_LayeredPass(number, forward, self.sizes.n_layers) for number, forward in enumerate(passes)]
+        backward = [run for run in runs if run.forward.gradient_recorders()]
+        streams = Residuals(self.budget.waiting())
+        layers = [layer for layer in range(self.sizes.n_layers) if any(run.passes(layer) for run in runs)]
+        steps = _Steps(len(layers) * (2 if backward else 1), progress)
+        self._run_forward(model, runs, layers, streams, steps)
+        results = [self._end(model, run, streams) for run in runs]
+        self._run_backward(model, backward, layers, streams, steps)
+        return results
+
+    def _run_forward(
+        self,
+        model: TracedModel,
+        runs: Sequence[_LayeredPass],
+        layers: Sequence[int],
+        streams: Residuals,
+        steps: _Steps,
+    ) -> None:
+        following = dict(pairwise(layers))
+        with torch.no_grad():
+            for run in runs:
+                if run.first == 0:
+                    streams[run.number, 0] = self._outer.enter(model, run.forward)
+            for layer in layers:
+                block = self._with_weights(model, layer, following.get(layer))
+                for run in runs:
+                    if run.passes(layer):
+                        self._forward_through(model, block, run, layer, streams)
+                _clear_shared_records(runs, layer)
+                steps.done()
+
+    def _run_backward(
+        self,
+        model: TracedModel,
+        runs: Sequence[_LayeredPass],
+        layers: Sequence[int],
+        streams: Residuals,
+        steps: _Steps,
+    ) -> None:
+        preceding = dict(pairwise(layers[::-1]))
+        for layer in reversed(layers if runs else []):
+            block = self._with_weights(model, layer, preceding.get(layer))
+            for run in runs:
+                self._backward_through(model, block, run, layer, streams)
+            steps.done()
+        for run in runs:
+            for recorder in run.forward.gradient_recorders():
+                recorder.records.reverse()
+
+    def _with_weights(self, model: TracedModel, layer: int, next_layer: int | None) -> PartialModel:
+        """Return the model with one block to visit, whose weights are in memory."""
+        block = self.blocks.hold(layer, next_layer)
+        if layer not in self._partial:
+            wrapped = nnsight.NNsight(_Alone(block))
+            self._partial[layer] = PartialModel(model, wrapped.block, f"{self.blocks.layers}.{layer}")
+        return self._partial[layer]
+
+    def _forward_through(
+        self, model: TracedModel, block: PartialModel, run: _LayeredPass, layer: int, streams: Residuals
+    ) -> None:
+        begins = layer == run.first and layer > 0
+        entered = self._outer.enter(model, run.forward) if begins else None
+        hidden = streams[run.number, layer] if entered is None else _first_stream(model, run, entered)
+        with_gradients = bool(run.forward.gradient_recorders())
+        if with_gradients and layer == run.first:
+            streams[run.number, layer] = hidden
+        stops = _without(run.at(layer), RecordGradient if with_gradients else ())
+        output = _through(block, hidden, self._call(model, run, layer), stops, run.only_hooks(layer))
+        if not with_gradients:
+            streams.drop((run.number, layer))
+        if output is not None:
+            streams[run.number, layer + 1] = output
+
+    def _end(self, model: TracedModel, run: _LayeredPass, streams: Residuals) -> Any:
+        """Return the result of a pass; for one that is differentiated, note the gradient to begin with."""
+        forward = run.forward
+        if forward.only_hooks and not stops_after_blocks(forward):
+            return None
+        last = self.sizes.n_layers
+        begins = run.first == last
+        entered = self._outer.enter(model, forward) if begins else None
+        hidden = streams[run.number, last] if entered is None else _first_stream(model, run, entered)
+        recorders = forward.gradient_recorders()
+        with torch.set_grad_enabled(bool(recorders)):
+            leaf = hidden.detach().requires_grad_(bool(recorders))
+            logits = self._outer.leave(model, forward, leaf)
+            result = logits if forward.finish is None else forward.finish(logits, Hook("", model))
+            if recorders:
+                (run.gradient,) = differentiate([result], recorders, [leaf])
+                result = result.detach()
+        streams.drop((run.number, last))
+        return result
+
+    def _backward_through(
+        self, model: TracedModel, block: PartialModel, run: _LayeredPass, layer: int, streams: Residuals
+    ) -> None:
+        leaf = streams[run.number, layer].detach().requires_grad_()
+        # Other recorders have recorded on the way forward.
+        stops = _without(run.at(layer), Recorder, but=RecordGradient)
+        with torch.enable_grad():
+            output = _through(block, leaf, self._call(model, run, layer), stops)
+        (run.gradient,) = differentiate([output], run.forward.gradient_recorders(), [leaf], [run.gradient])
+        streams.drop((run.number, layer))
+
+    def _call(self, model: TracedModel, run: _LayeredPass, layer: int) -> BlockCall:
+        with torch.no_grad():
+            return self._outer.calls(model, run.forward)[layer]
+
+
+class _LayeredPass:
+    """A pass on its way through the layers.
+
+    Attributes:
+        number: Its place among the passes of the run.
+        forward: The pass.
+        first: The layer it begins with: those before are skipped.
+        last: The layer after which it ends.
+        gradient: On the way back, that of its result with respect to the output or input of the last layer run.
+    """
+
+    def __init__(self, number: int, forward: ForwardPass, n_layers: int) -> None:
+        self.number, self.forward = number, forward
+        self._stops: dict[int, list[Stop]] = {}
+        for stop in forward.stops:
+            if (layer := stop.layer()) is not None:
+                self._stops.setdefault(layer, []).append(stop)
+        self.first = 0
+        while self.first in self._stops and self._skip(self.first) is not None:
+            self.first += 1
+        ends = forward.only_hooks and not stops_after_blocks(forward)
+        self.last = max(self._stops, default=-1) if ends else n_layers - 1
+        self.gradient: Any = None
+
+    def passes(self, layer: int) -> bool:
+        """Return True if the pass runs through a layer."""
+        return self.first <= layer <= self.last
+
+    def at(self, layer: int) -> list[Stop]:
+        """Return its stops in a layer."""
+        return self._stops.get(layer, [])
+
+    def only_hooks(self, layer: int) -> bool:
+        """Return True if the pass ends in this layer, after the last hook."""
+        return self.forward.only_hooks and layer == self.last
+
+    def last_skip(self) -> Stop | None:
+        """Return the stop that gives the residual stream that the pass begins with."""
+        return self._skip(self.first - 1)
+
+    def _skip(self, layer: int) -> Stop | None:
+        return next((stop for stop in self.at(layer) if stop.skips_block()), None)
+
+
+class _Alone(nn.Module):
+    """A block that is a module of something, as nnsight needs it to be."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        return self.block(*args, **options)
+
+
+class _Steps:
+    """Reports the share of steps that is done."""
+
+    def __init__(self, total: int, progress: Callable[[float], Any] | None) -> None:
+        self.total, self.progress, self.count = total, progress, 0
+
+    def done(self) -> None:
+        self.count += 1
+        if self.progress is not None:
+            self.progress(self.count / self.total)
+
+
+def _through(
+    block: PartialModel, hidden: Tensor, call: BlockCall, stops: Sequence[Stop], only_hooks: bool = False
+) -> Any:
+    """Run a block; return its output, or None where only its hooks are wanted."""
+    envoy, output = block.wrapped, None
+    prepare_sources(block, stops)
+    if not stops:
+        return envoy._module(hidden, *call.args, **call.options)
+    with envoy.trace(hidden, *call.args, **call.options) as tracer:
+        for stop in stops:
+            visit(block, stop, len(hidden))
+        if only_hooks:
+            tracer.stop()
+        else:
+            output = envoy.output.save()
+    return output
+
+
+def _first_stream(model: TracedModel, run: _LayeredPass, entered: Tensor) -> Tensor:
+    """Return the residual stream that a pass begins with whose first layers are skipped."""
+    stop = run.last_skip()
+    if stop is None:
+        return entered
+    hook = stop.hooks[-1]
+    replacement = call_hook(model, hook.name, hook.function, entered)
+    return entered if replacement is None else replacement
+
+
+def _clear_shared_records(runs: Sequence[_LayeredPass], layer: int) -> None:
+    """Drop records of a layer that only other passes read: they have served."""
+    for run in runs:
+        for stop in run.at(layer):
+            for hook in stop.hooks:
+                if isinstance(hook.function, Recorder) and not hook.function.returns:
+                    hook.function.records.clear()
+
+
+def _without(stops: Sequence[Stop], kind: Any, but: Any = ()) -> list[Stop]:
+    """Return stops without the hooks of a kind."""
+    left: list[Stop] = []
+    for stop in stops:
+        hooks = [hook for hook in stop.hooks if not isinstance(hook.function, kind) or isinstance(hook.function, but)]
+        if hooks:
+            left.append(Stop(stop.module, stop.port, hooks))
+    return left

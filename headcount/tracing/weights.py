@@ -1,0 +1,138 @@
+"""The weights of a model's parts, in the shapes that formulas use, whatever the module that holds them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from headcount.results import InputError
+from headcount.tracing.hooks.views import View
+from headcount.travel import travels
+
+if TYPE_CHECKING:
+    from headcount.tracing.hooks.protocol import TracedModel
+
+
+@travels
+def matrix(module: nn.Module) -> Float[Tensor, "d_in d_out"]:
+    """The matrix W of a projection y = x W + b (torch stores it transposed in `Linear`, not so in GPT-2's `Conv1D`)."""
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    return weight.T if isinstance(module, nn.Linear) else weight
+
+
+@travels
+def output_bias(module: nn.Module) -> Tensor | float:
+    """The bias of a projection, 0 where it has none."""
+    bias = getattr(module, "bias", None)
+    return bias if isinstance(bias, Tensor) else 0.0
+
+
+@travels
+def head_outputs(
+    projection: nn.Module, z: Float[Tensor, "batch pos head d_head"]
+) -> Float[Tensor, "batch pos head d_model"]:
+    """What each head adds to the residual stream: z W_O, head by head, without the bias."""
+    per_head = matrix(projection).unflatten(0, (z.shape[-2], -1))
+    return torch.einsum("bphd,hdm->bphm", z, per_head)
+
+
+@travels
+def normalised(norm: nn.Module, x: Tensor) -> Tensor:
+    """What a norm makes of its input before gain and bias.
+
+    Layer norm: (x - mean) / sqrt(variance + eps); RMS norm: x / sqrt(mean x² + eps), in float32.
+    """
+    if isinstance(norm, nn.LayerNorm):
+        return nn.functional.layer_norm(x, norm.normalized_shape, eps=norm.eps)
+    wide = x.float()
+    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + _epsilon(norm))).to(x.dtype)
+
+
+@travels
+def affine(norm: nn.Module, x: Tensor) -> Tensor:
+    """A norm's gain and bias applied to an already normalised value."""
+    gain = getattr(norm, "weight", None)
+    if gain is None:
+        return x
+    # Gemma stores the gain less one.
+    gain = 1.0 + gain.float() if type(norm).__name__.startswith("Gemma") else gain
+    bias = getattr(norm, "bias", None)
+    scaled = (x * gain).to(x.dtype)
+    return scaled if bias is None else scaled + bias
+
+
+@travels
+def _epsilon(norm: nn.Module) -> float:
+    epsilon = getattr(norm, "variance_epsilon", None)
+    return float(norm.eps if epsilon is None else epsilon)  # type: ignore[arg-type]
+
+
+@travels
+def output_heads(
+    model: TracedModel, layer: int
+) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
+    """W_O of each head and b_O, in float32."""
+    projection = _whole_block(model, layer).get_submodule(model.family.output)
+    weight = matrix(projection).float().unflatten(0, (model.sizes.n_heads, -1))
+    bias = output_bias(projection)
+    return weight, bias.float() if isinstance(bias, Tensor) else weight.new_zeros(weight.shape[-1])
+
+
+@travels
+def value_heads(model: TracedModel, layer: int) -> Float[Tensor, "head d_model d_head"]:
+    """W_V of each query head, in float32; query heads of one group share theirs."""
+    block, sizes = _whole_block(model, layer), model.sizes
+    if model.family.fused:
+        interleaved = model.family.fused_layout == "interleaved"
+        view = View(heads=sizes.n_heads, part=2, parts=3, interleaved=interleaved)
+        weight = view.read(matrix(block.get_submodule(model.family.fused)), 1)
+    else:
+        weight = matrix(block.get_submodule(model.family.value)).unflatten(-1, (sizes.n_kv_heads, -1))
+    return weight.float().transpose(0, 1).repeat_interleave(sizes.n_heads // sizes.n_kv_heads, dim=0)
+
+
+@travels
+def unembedding(
+    model: TracedModel, tokens: Int[Tensor, "batch pos"]
+) -> tuple[Float[Tensor, "batch pos d_model"], Float[Tensor, "batch pos"]]:
+    """W_U[t] and b_U[t] of tokens, in float32: logit[t] = x · W_U[t] + b_U[t] for x in the residual stream."""
+    head = model.hf.get_output_embeddings()
+    rows = head.weight[tokens.to(head.weight.device)].float()
+    if model.family.project_out:
+        rows = rows @ _linear(model, model.family.project_out).float()
+    bias = getattr(head, "bias", None)
+    return rows, rows.new_zeros(rows.shape[:2]) if bias is None else bias[tokens.to(bias.device)].float()
+
+
+@travels
+def unembed_embed(model: TracedModel) -> Float[Tensor, "d_model d_model"]:
+    """Σ over the vocabulary of W_U[:, t] W_E[t, :], in float64; positions, scales and norms are left out."""
+    embed = model.hf.get_input_embeddings().weight.double()
+    product = model.hf.get_output_embeddings().weight.double().T @ embed
+    if model.family.project_out:
+        product = _linear(model, model.family.project_out).double().T @ product
+    if model.family.project_in:
+        product = product @ _linear(model, model.family.project_in).double().T
+    return product
+
+
+@travels
+def _whole_block(model: TracedModel, layer: int) -> nn.Module:
+    """A block that has all of its heads.
+
+    Raises:
+        InputError: Some were pruned: the weights do not say which head is which.
+    """
+    if model.pruned is not None and model.pruned.heads[layer].any():
+        raise InputError(f"{model.name}: heads of layer {layer} were pruned: read the weights of the whole model")
+    return model.block(layer)
+
+
+@travels
+def _linear(model: TracedModel, path: str) -> Float[Tensor, "d_out d_in"]:
+    """The matrix of a linear module as torch stores it."""
+    weight: Tensor = model.hf.get_submodule(path).weight
+    return weight

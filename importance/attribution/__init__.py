@@ -1,0 +1,1 @@
+"""Attribution: how much each head contributes, from gradients or by removal."""

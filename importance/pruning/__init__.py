@@ -1,0 +1,1 @@
+"""Accuracy as heads and feed-forward networks are removed."""

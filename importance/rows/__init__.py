@@ -1,0 +1,1 @@
+"""Rows of tasks, wherever they come from."""

@@ -1,0 +1,52 @@
+"""A task's rows: those that are scored, and the pool that shots and importance examples come from."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headcount.importance.rows.schema import Row
+
+HALVES = "one split in two by a hash of each row's content: one half scored, the other the pool"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a task.
+
+    Args:
+        scored: What accuracy is measured on, in original order.
+        pool: What shots and importance examples are drawn from, in original order; may be empty.
+        source: Where the rows come from and how they were split, as JSON can hold it.
+    """
+
+    scored: Sequence[Row]
+    pool: Sequence[Row]
+    source: dict[str, Any]
+
+
+def content(row: Row, fields: Iterable[str]) -> str:
+    """What a row says, whatever its number or name: a hash of the fields that its task reads.
+
+    Args:
+        row: The row.
+        fields: The fields that count; a question's number is not among what it says.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    said = {name: row[name] for name in sorted(fields) if name != "idx"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def halves(rows: Sequence[Row], fields: Iterable[str]) -> tuple[list[Row], list[Row]]:
+    """The rows in two parts, to score and to draw from.
+
+    The part depends on the row's content alone, so the order of rows does not matter and twins stay together.
+    """
+    names = sorted(fields)
+    parts: tuple[list[Row], list[Row]] = ([], [])
+    for row in rows:
+        parts[int(content(row, names)[0], 16) % 2].append(row)
+    return parts

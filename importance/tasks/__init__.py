@@ -1,0 +1,1 @@
+"""Tasks: documents to score and examples to differentiate."""

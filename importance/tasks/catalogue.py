@@ -1,0 +1,63 @@
+"""The tasks by name: the paper's sixteen, the built-in word lists, and, asked for by exact name, lm-eval's others."""
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from headcount.importance.rows.schema import Kind
+from headcount.results import InputError
+
+LISTS = ("country_capital", "antonym", "plural", "past_tense", "letter_case", "key_value")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One of the sixteen; tasks.toml says what each entry means."""
+
+    name: str
+    lm_eval: str
+    hub: tuple[str, ...]
+    scored: str
+    fields: dict[str, Kind]
+    train: str = "train"
+    wheel: str | None = None
+    metric: str = "acc"
+    classes: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+@cache
+def sixteen() -> dict[str, Definition]:
+    """The paper's tasks by name."""
+    entries = tomllib.loads(files("headcount.importance.tasks").joinpath("tasks.toml").read_text(encoding="utf-8"))
+    return {name: _definition(name, entry) for name, entry in entries.items()}
+
+
+def _definition(name: str, entry: dict[str, Any]) -> Definition:
+    lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+    return Definition(name=name, **(entry | lists))
+
+
+def names() -> list[str]:
+    """Every task that needs no lm-eval index: the built-in lists, then the sixteen."""
+    return [*LISTS, *sixteen()]
+
+
+def resolve(name: str) -> str:
+    """The task that `name` or an alias of it means, capitals, hyphens and spaces aside; else `name` as it came."""
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+    known = {alias: task for task, entry in sixteen().items() for alias in entry.aliases}
+    known |= {task: task for task in names()}
+    return known.get(plain, name)
+
+
+def unknown(name: str, others: list[str]) -> InputError:
+    """The error for a task that is not there, offering the names nearest to it."""
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+    near = difflib.get_close_matches(plain, names(), 3, 0.5)
+    near += [other for other in difflib.get_close_matches(name, others, 3, 0.7) if other not in near]
+    advice = f"did you mean {' or '.join(near[:4])}?" if near else f"there are {', '.join(names())}"
+    return InputError(f"no task is called {name!r}: {advice} (any task of lm-eval can be named, too)")

@@ -1,0 +1,75 @@
+"""Any other task of lm-eval, loaded by lm-eval from the Hub."""
+
+from pathlib import Path
+from typing import Any
+
+from headcount.importance.rows.folder import tasks_in
+from headcount.importance.rows.hub import HUB, revision, unreachable
+from headcount.importance.rows.rows import HALVES, Rows, halves
+from headcount.importance.rows.schema import Row
+from headcount.importance.tasks.catalogue import unknown
+from headcount.importance.tasks.task import Profile, Task
+from headcount.results import InputError
+
+
+def load_other(name: str, profile: Profile, data: str | Path | None) -> Task:
+    """A task of lm-eval that is none of the sixteen, with its rows, as lm-eval loads it.
+
+    Args:
+        name: The task, as lm-eval calls it.
+        profile: Only `"harness"` is possible.
+        data: Must be left out or `"hub"`.
+
+    Raises:
+        InputError: lm-eval has no such task, it is not scored by the likelihood of choices, or the Hub is out of reach.
+    """
+    from headcount.importance.prompts.harness import Harness, build, check_scorable, configuration, lm_eval_tasks
+
+    if name not in lm_eval_tasks():
+        error = unknown(name, list(lm_eval_tasks()))
+        if data in {None, HUB}:
+            raise error
+        raise InputError(f"{error}; and {data} has no {name}.jsonl: it holds the rows of {tasks_in(Path(str(data)))}")
+    if profile == "paper":
+        raise InputError(f"{name} is not one of the paper's tasks: expected the profile 'harness'")
+    if data not in {None, HUB}:
+        raise InputError(f"the rows of {name} come from the Hub: expected data to be left out, got {data}")
+    config = configuration(lm_eval_tasks()[name])
+    check_scorable(config, name)
+    try:
+        task = build(config, None)
+    except Exception as error:
+        raise unreachable(name, error) from error
+    rows = _rows_of(task, config)
+    classes = isinstance(config.get("doc_to_choice"), list)
+    metric = "greedy" if task.OUTPUT_TYPE == "loglikelihood" else "acc"
+    return Task(name, profile, metric, rows, Harness(task, process=False), tuple(rows.scored[0]), classes)
+
+
+def _rows_of(task: Any, config: dict[str, Any]) -> Rows:
+    """The rows that lm-eval loaded; the pool is the train split, or another than the scored one, or half of that."""
+    last = config.get("test_split") or config["validation_split"]
+    others = {
+        config.get("training_split"): task.training_docs,
+        config.get("fewshot_split"): task.fewshot_docs,
+        config.get("validation_split"): task.validation_docs,
+    }
+    pool_split = next((split for split in others if split not in {None, last}), None)
+    scored: list[Row] = list(task.eval_docs)
+    pool: list[Row] = list(others[pool_split]()) if pool_split else []
+    if pool_split is None:
+        scored, pool = halves(scored, scored[0])
+    return Rows(
+        scored,
+        pool,
+        {
+            "source": "Hub",
+            "dataset": config.get("dataset_path"),
+            "configuration": config.get("dataset_name"),
+            "revision": revision(task.dataset[last]),
+            "rows": {"scored": len(scored), "pool": len(pool)},
+            "scored": last,
+            "pool": pool_split or last,
+            "split": "as on the Hub" if pool_split else HALVES,
+        },
+    )

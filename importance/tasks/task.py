@@ -1,0 +1,198 @@
+"""A task: documents to score, examples to differentiate, and how its answers are judged."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+from headcount.importance.likelihoods import metrics
+from headcount.importance.rows.rows import Rows
+from headcount.importance.rows.schema import Row
+from headcount.importance.tasks.documents import Document, Example, Prompt
+from headcount.importance.tasks.shots import Shots
+from headcount.results import InputError
+from headcount.results.storage.field_types import is_whole
+
+Profile = Literal["harness", "paper"]
+Encoding = Literal["joint", "apart"]
+
+# How each profile turns text into tokens. Joint: context and continuation as one text, with the special tokens that the
+# tokenizer adds by default. Apart: one by one, with none.
+ENCODING: dict[str, Encoding] = {"harness": "joint", "paper": "apart"}
+
+_SHUFFLE = 42  # the harness of the paper's time shuffled documents so before it took the first ones
+
+
+class Prompts(Protocol):
+    """What turns rows into prompts."""
+
+    def prompts(self, rows: Sequence[Row]) -> list[Prompt]:
+        """The prompts of rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A task, as one profile prompts it.
+
+    Args:
+        name: The task.
+        profile: `"harness"` (lm-eval today) or `"paper"` (lm-eval at the time of Bansal et al. 2023).
+        metric: How a unit is judged, one of `metrics.METRICS`.
+        rows: Scored rows and the pool.
+        prompter: Makes prompts of rows.
+        fields: The fields that make up what a row says.
+        classes: Whether every row has the same few answers to choose from.
+        notes: What to know about this task in this profile.
+    """
+
+    name: str
+    profile: Profile
+    metric: str
+    rows: Rows = field(repr=False)
+    prompter: Prompts = field(repr=False)
+    fields: Sequence[str] = field(repr=False)
+    classes: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def encoding(self) -> Encoding:
+        """How text becomes tokens: `"joint"` with the tokenizer's special tokens, `"apart"` with none."""
+        return ENCODING[self.profile]
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Where the rows come from and how they were split, as JSON can hold it."""
+        notes = [*self.rows.source.get("notes", []), *self.notes]
+        return {**self.rows.source, **({"notes": notes} if notes else {})}
+
+    def documents(self, shots: int = 0, limit: int | None = None, seed: int = 0) -> list[Document]:
+        """The scored rows as requests.
+
+        Args:
+            shots: Solved examples in front of each, drawn from the pool.
+            limit: How many documents at most: the first ones, in original order (harness) or after the shuffle of the
+                paper's harness (paper). Where whole questions are scored, only whole questions are taken.
+            seed: Seed of the shots.
+
+        Raises:
+            InputError: A number is out of range, or the pool is too small.
+        """
+        _check(shots, limit, seed)
+        order = self._order(limit)
+        rows = [self.rows.scored[index] for index in order]
+        made = zip(order, rows, self._prompts(rows, shots, seed), strict=True)
+        return [Document(index, requests, gold, question(row)) for index, row, (requests, gold) in made]
+
+    def examples(self, shots: int = 0, limit: int | None = 2500, split: str = "train", seed: int = 0) -> list[Example]:
+        """Rows with their right continuation.
+
+        Args:
+            shots: Solved examples in front of each, drawn from the pool, never the row itself.
+            limit: How many at most, the first ones.
+            split: `"train"`, the pool; or `"scored"`, the rows that accuracy is measured on.
+            seed: Seed of the shots.
+
+        Raises:
+            InputError: A number is out of range, there is no such split, or the pool is too small.
+        """
+        _check(shots, limit, seed)
+        if split not in {"train", "scored"}:
+            raise InputError(f"expected the split 'train' or 'scored', got {split!r}")
+        rows = (self._pool() if split == "train" else list(self.rows.scored))[:limit]
+        if not rows:
+            raise InputError(f"{self.name} has no rows to take examples from: {self._pool_advice()}")
+        return [requests[gold[0]] for requests, gold in self._prompts(rows, shots, seed)]
+
+    def of_pool(self) -> "Task":
+        """The same task with the pool as its scored rows: documents to rank parts by, apart from those that are scored.
+
+        Raises:
+            InputError: The pool is empty.
+        """
+        if not self.rows.pool:
+            raise InputError(f"{self.name} has no train rows to rank by: {self._pool_advice()}")
+        return replace(self, rows=replace(self.rows, scored=self.rows.pool))
+
+    def correct(
+        self, documents: Sequence[Document], log_p: Sequence[Sequence[float]], greedy: Sequence[Sequence[bool]]
+    ) -> list[float]:
+        """1 for each unit that is right, else 0, given its documents' log-likelihoods (see `metrics.correct`)."""
+        return metrics.correct(self.metric, documents, log_p, greedy)
+
+    def chance(self, documents: Sequence[Document]) -> float:
+        """The accuracy to expect of guessing."""
+        return metrics.chance(self.metric, documents)
+
+    def majority(self, documents: Sequence[Document]) -> float:
+        """The accuracy of the best constant answer; NaN where the rows have no answers in common."""
+        return metrics.majority(self.metric, documents) if self.classes else float("nan")
+
+    def _prompts(self, rows: list[Row], shots: int, seed: int) -> list[tuple[tuple[Example, ...], tuple[int, ...]]]:
+        """Requests and right choices of rows, each after its own shots."""
+        drawn = self._draw(rows, shots, seed)
+        distinct = {id(row): row for chosen in drawn for row in chosen}
+        solved = dict(zip(distinct, self.prompter.prompts(list(distinct.values())), strict=True))
+        before = ["".join(solved[id(row)].shot for row in chosen) for chosen in drawn]
+        prompts = self.prompter.prompts(rows)
+        return [(prompt.after(text), prompt.gold) for prompt, text in zip(prompts, before, strict=True)]
+
+    def _draw(self, rows: list[Row], shots: int, seed: int) -> list[list[Row]]:
+        if shots == 0:
+            return [[] for _ in rows]
+        pool = self._pool()
+        if not pool:
+            raise InputError(f"{self.name} has no rows to draw {shots} shots from: {self._pool_advice()}")
+        source = Shots(pool, self.fields, question)
+        try:
+            return [source.draw(row, shots, seed) for row in rows]
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
+
+    def _pool(self) -> list[Row]:
+        """The pool; the paper's harness showed WSC's positive rows only."""
+        if self.profile == "paper" and self.name == "wsc":
+            return [row for row in self.rows.pool if row["label"]]
+        return list(self.rows.pool)
+
+    def _pool_advice(self) -> str:
+        if self.rows.source["source"] == "folder":
+            return f"put a {self.name}.train.jsonl or {self.name}.shots.jsonl into {self.rows.source['folder']}"
+        return "pass data=, a folder with train rows as JSON Lines"
+
+    def _order(self, limit: int | None) -> list[int]:
+        order = list(range(len(self.rows.scored)))
+        if self.profile == "paper":
+            random.Random(_SHUFFLE).shuffle(order)  # noqa: S311 - the paper's shuffle
+        return self._whole_questions(order, limit or len(order)) if self.metric == "acc_all" else order[:limit]
+
+    def _whole_questions(self, order: list[int], limit: int) -> list[int]:
+        """The questions that appear first, as long as all their answers together are `limit` at most."""
+        answers: dict[str | None, list[int]] = {}
+        for index in order:
+            answers.setdefault(question(self.rows.scored[index]), []).append(index)
+        taken: list[int] = []
+        for indices in answers.values():
+            if len(taken) + len(indices) > limit:
+                break
+            taken += indices
+        if not taken:
+            first = len(next(iter(answers.values())))
+            raise InputError(f"{self.name} is scored by whole questions, the first of {first} answers: raise the limit")
+        return taken
+
+
+def question(row: Row) -> str | None:
+    """The question that a row is one answer of several to (MultiRC); None where rows stand for themselves."""
+    number = row.get("idx")
+    if isinstance(number, dict) and "paragraph" in number and "question" in number:
+        return f"{number['paragraph']}-{number['question']}"
+    return None
+
+
+def _check(shots: int, limit: int | None, seed: int) -> None:
+    if not is_whole(shots) or shots < 0:
+        raise InputError(f"expected 0 shots or more, got {shots!r:.40}")
+    if limit is not None and (not is_whole(limit) or limit < 1):
+        raise InputError(f"expected a limit of 1 or more, got {limit!r:.40}: leave it out to take everything")
+    if not is_whole(seed) or seed < 0:
+        raise InputError(f"expected a seed of 0 or more, got {seed!r:.40}")

@@ -1,0 +1,171 @@
+"""A study that several processes measure ends in what one measures, whatever is killed, full or read-only on the way.
+
+The disks are tmpfs in a mount namespace of their own, which root has, and others where user namespaces are allowed.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.headcount_runs import SMALL_STUDY, all_said, run
+
+from headcount.results import open_run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("clusters")
+    (made / "study.toml").write_text(SMALL_STUDY)
+    return made
+
+
+def study(out, *options):
+    return [sys.executable, "-m", "headcount.cli.app", "study", "study.toml", "--out", out, *options]
+
+
+@pytest.fixture(scope="module")
+def alone(folder):
+    """What one process finds, on one thread, as each of several has."""
+    subprocess.run(study("alone"), cwd=folder, check=True, capture_output=True)
+    return all_said(folder / "alone")
+
+
+def measuring(folder):
+    """The numbers of Ray's workers that measure a unit of this folder's study now."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            title, place = (process / "cmdline").read_bytes(), os.readlink(process / "cwd")
+        except OSError:  # it has ended
+            continue
+        if title.startswith(b"ray::Worker.measure") and place == str(folder):
+            yield int(process.name)
+
+
+def until(found, seconds=120):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if what := found():
+            return what
+        time.sleep(0.01)
+    raise TimeoutError(found)
+
+
+def test_on_a_cluster_with_a_worker_killed_the_results_are_the_same(folder, alone):
+    driver = subprocess.Popen(study("ray", "--ray", "local"), cwd=folder, stderr=subprocess.PIPE, text=True)
+    until((folder / "ray" / "accuracy").exists)
+    os.kill(until(lambda: next(measuring(folder), None)), signal.SIGKILL)
+    _, err = driver.communicate(timeout=240)
+    assert driver.returncode == 0, err
+    assert "the cluster holds the model" in err
+    assert "headcount: a worker was lost at " in err
+    assert all_said(folder / "ray") == alone
+
+
+def test_with_the_driver_killed_its_workers_end_and_the_same_command_goes_on(folder, alone):
+    command = study("driver", "--ray", "local", "--json")
+    driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until((folder / "driver" / "importance" / "heads").exists)
+    until(lambda: next(measuring(folder), None))
+    driver.kill()
+    driver.wait()
+    until(lambda: not list(measuring(folder)))
+    finished = written(folder / "driver")
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    assert written(folder / "driver").items() >= finished.items()
+    said = json.loads(done.stdout)
+    assert 0 < len(said["measured"]) < len(said["results"]) == len(alone)
+    assert all_said(folder / "driver") == alone
+
+
+def written(run):
+    """The files of a run, with when they were written; not those of a write that was cut off."""
+    return {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.suffix in (".json", ".safetensors")}
+
+
+def test_shares_at_the_same_time_and_one_after_the_other_end_in_the_same_results(folder, alone, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    shares = [
+        subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+        for command in (study("together", "--shard", f"{number}/2") for number in (1, 2))
+    ]
+    for share in shares:
+        _, err = share.communicate(timeout=240)
+        assert share.returncode == 0, err
+    measured = []
+    for number in (1, 2, 1):  # the first one's curves by mean importance need the second one's tasks
+        status, out, err = run(capsys, "study", "study.toml", "--out", "in_turn", "--shard", f"{number}/2", "--json")
+        assert status == 0, err
+        assert ("units wait for results that other shares have yet to measure" in err) == (not measured)
+        measured += json.loads(out)["measured"]
+    assert [name for name in set(measured) if measured.count(name) > 1] == ["analyses/claims"]
+    assert set(open_run("in_turn")) == set(open_run("alone"))
+    assert all_said(folder / "in_turn") == alone
+    run(capsys, "study", "study.toml", "--out", "together")
+    assert all_said(folder / "together") == alone
+
+
+ON_A_SMALL_DISK = """
+import json, subprocess, sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from headcount.cli.app import main
+
+def mount(options):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", "disk"], check=True)
+
+def study(*options):
+    said = StringIO()
+    try:
+        with redirect_stderr(said), redirect_stdout(StringIO()):
+            main(["study", "study.toml", "--out", "disk", *options])
+        status = 0
+    except SystemExit as stop:
+        status = stop.code
+    files = {str(path): path.stat().st_mtime_ns for path in Path("disk").rglob("*") if path.is_file()}
+    return {"status": status, "said": said.getvalue(), "files": files}
+
+ways = {"plain": (), "share": ("--shard", "1/1"), "ray": ("--ray", "local")}
+found = {}
+mount("ro,size=100k")
+found["read-only, new"] = {way: study(*options) for way, options in ways.items()}
+mount("remount,rw,size=100k")
+found["full"] = {way: study(*options) for way, options in ways.items()}
+mount("remount,ro")
+found["read-only"] = {way: study(*options) for way, options in ways.items()}
+mount("remount,rw,size=10m")
+found["room"] = {"ray": study("--ray", "local")}
+subprocess.run(["cp", "-r", "disk", "kept"], check=True)
+print(json.dumps(found))
+"""
+
+
+def test_a_full_disk_and_a_read_only_one_end_in_one_line_and_the_same_command_goes_on(folder, alone):
+    (folder / "disk").mkdir()
+    alone_there = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
+    done = subprocess.run(
+        [*alone_there, sys.executable, "-c", ON_A_SMALL_DISK], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    read_only = "disk: expected a folder that can be written, got a read-only one; make it writable or choose another"
+    full = "No space left on device; free some space and give the same command again: what is finished is kept"
+    for disk, line in {"read-only, new": read_only, "full": full, "read-only": read_only}.items():
+        for way, ended in found[disk].items():
+            assert ended["status"] == 2, (disk, way)
+            said = ended["said"].splitlines()
+            if (disk, way) == ("full", "ray"):  # a folder that cannot be written is refused before there is a cluster
+                assert "the cluster holds the model" in said.pop(0)
+            assert len(said) == 1, (disk, way, said)
+            assert line in said[0], (disk, way)
+    finished = found["full"]["plain"]["files"]
+    assert 5 < len(finished) < len(alone)
+    assert found["read-only"]["ray"]["files"].items() >= finished.items()
+    assert found["room"]["ray"]["status"] == 0
+    assert found["room"]["ray"]["files"].items() >= finished.items()
+    assert all_said(folder / "kept") == alone

@@ -1,0 +1,69 @@
+"""Names of results: taken apart and put together again, every one that a study writes."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headcount.results.names import MEANS, SCORES, ResultName, Setting
+
+FINDINGS = Path(__file__).parents[2] / "findings" / "smollm2"
+WORDS = st.from_regex(r"[a-z]\w{0,9}", fullmatch=True)
+TASKS = st.from_regex(r"[a-zA-Z0-9]\w{0,9}([.+-]\w{1,5}){0,2}", fullmatch=True) | st.sampled_from([*MEANS])
+SETTINGS = st.builds(Setting, TASKS, st.integers(0, 99))
+NAMES = st.one_of(
+    st.builds(ResultName.induction, st.sampled_from([*SCORES, "repeat_loss"])),
+    st.builds(ResultName.control, st.sampled_from(SCORES)),
+    st.builds(ResultName.attention, WORDS),
+    st.builds(ResultName.accuracy, SETTINGS),
+    st.builds(ResultName.importance, st.sampled_from(["heads", "heads-oracle", "ffns"]), SETTINGS),
+    st.builds(
+        ResultName.curve,
+        st.sampled_from(["heads", "ffns"]),
+        SETTINGS,
+        st.sampled_from(["own", "mean", "most", "least", "random", "recomputed"]),
+    ),
+    st.builds(ResultName.grid, SETTINGS),
+    st.builds(ResultName.analysis, st.sampled_from(["heads/correlations", "layers", "agreement"]), st.none()),
+    st.builds(ResultName.analysis, st.sampled_from(["heads/correlations", "agreement"]), st.integers(0, 99)),
+    st.builds(ResultName.capacity, st.sampled_from(SCORES), SETTINGS),
+)
+
+
+@given(name=NAMES)
+def test_a_name_put_together_is_taken_apart_the_same(name: ResultName) -> None:
+    assert ResultName.parse(str(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("induction/copying", ResultName("induction", "copying")),
+        ("importance/heads/my.task.5shot", ResultName("importance/heads", setting=Setting("my.task", 5))),
+        (
+            "pruning/ffns/rank-mean.0shot.own",
+            ResultName("pruning/ffns", setting=Setting("rank-mean", 0), ranking="own"),
+        ),
+        ("analyses/heads/order.1shot", ResultName("analyses", "heads/order", shots=1)),
+        ("analyses/capacity/copying.mean.0shot", ResultName("analyses/capacity", "copying", Setting("mean", 0))),
+        ("my/own/table", None),
+        ("accuracy/piqa", None),
+    ],
+)
+def test_names_taken_apart(text: str, expected: ResultName | None) -> None:
+    assert ResultName.parse(text) == expected
+
+
+def test_every_name_of_an_old_run_is_known() -> None:
+    files = [path for path in FINDINGS.rglob("*") if path.suffix in (".json", ".safetensors")]
+    names = {path.relative_to(FINDINGS).as_posix().removesuffix(path.suffix) for path in files} - {"manifest"}
+    assert len(names) > 100
+    assert all(str(ResultName.parse(name)) == name for name in names)
+
+
+def test_settings_in_words_and_in_order() -> None:
+    settings = [Setting("piqa", 1), Setting("arc_easy", 0), Setting("rank-mean", 0), Setting("mean", 0)]
+    titles = [setting.title for setting in sorted(settings, key=lambda setting: setting.order)]
+    assert titles == ["mean over tasks, 0 shots", "mean rank over tasks, 0 shots", "arc_easy, 0 shots", "piqa, 1 shot"]
+    assert Setting.parse("piqa") is None

@@ -1,0 +1,31 @@
+"""What every head attends to on a prompt is recorded once, and left out where no prompt can be written."""
+
+import pytest
+from reference.models import bpe_tokenizer, opt
+
+from headcount.induction import prompts
+from headcount.progress import Progress
+from headcount.results import create_run
+from headcount.study.measure import attention_unit
+from headcount.study.schedule import measure_units
+from headcount.study.units import ImpossibleError
+from headcount.tracing import load_model
+
+
+def test_without_a_tokenizer_prompts_are_left_out_and_that_is_said(tmp_path, capsys):
+    model = load_model(opt())
+    units = [attention_unit(model, name, 0) for name in prompts.PROMPTS]
+    with pytest.raises(ImpossibleError, match="has no tokenizer"):
+        units[0].measure(Progress(1))
+    run = create_run(tmp_path / "run", model={"name": "m"})
+    assert measure_units(units, run) == []
+    assert "attention of every head, text: left out, since" in capsys.readouterr().err
+
+
+def test_a_prompt_is_recorded_once_and_again_for_another_seed(tmp_path):
+    model = load_model(opt(), tokenizer=bpe_tokenizer())
+    run = create_run(tmp_path / "run", model={"name": "m"})
+    assert measure_units([attention_unit(model, "text", 0)], run) == ["attention/text"]
+    assert measure_units([attention_unit(model, "text", 0)], run) == []
+    assert measure_units([attention_unit(model, "text", 1)], run) == ["attention/text"]
+    assert len(run["attention/text"].tokens) <= prompts.LONGEST

@@ -1,0 +1,1 @@
+"""Interactive views of attention patterns and tokens."""

@@ -1,0 +1,85 @@
+"""How much of a score is left as heads are removed in another's order."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import plotly.graph_objects as go
+
+from headcount.results import Capacity, InputError, Table
+from headcount.viz.figures import theme as themes
+from headcount.viz.figures.literal_text import literal
+
+WIDTH, HEIGHT = 560, 320
+COLUMNS = ("removed", "retained", "low", "high", "null_mean", "null_low", "null_high")
+
+
+def capacity_retained(
+    capacities: Capacity | Table | Mapping[str, Capacity | Table],
+    *,
+    title: str | None = None,
+    theme: str = "light",
+) -> go.Figure:
+    """Draws the share of a score, such as prefix matching, that remains as the least important heads go.
+
+    Args:
+        capacities: One, or several by name: what `headcount.stats.compare.capacity` gives, or a study's table of it.
+        title: Above the figure; "" leaves it out.
+        theme: `"light"` or `"dark"`.
+
+    Returns:
+        For each a band (95 %, other examples) and a line from 100 to 0; where there is a single one, also a grey band
+        for orders that keep to the layers and are random within them.
+
+    Raises:
+        InputError: There is none, or a table lacks a column.
+    """
+    named = dict(capacities) if isinstance(capacities, Mapping) else {"": capacities}
+    if not named:
+        raise InputError("capacities: expected at least one, got none")
+    colours = themes.named(theme)
+    traces = []
+    for place, (name, capacity) in enumerate(named.items()):
+        columns = _columns(capacity)
+        x = columns["removed"]
+        if len(named) == 1:
+            grey = {"color": themes.NEUTRAL, "dash": "dot", "width": 1}
+            null = {"type": "scatter", "x": x, "y": columns["null_mean"], "line": grey, "name": "random within layers"}
+            traces += [_band(columns, "null_low", "null_high", themes.NEUTRAL), null]
+        colour = themes.SERIES[place % len(themes.SERIES)]
+        left = {
+            "type": "scatter", "x": x, "y": columns["retained"], "mode": "lines", "line": {"color": colour, "width": 2},
+            "name": literal(name) or "by importance",
+            "hovertemplate": "%{x} heads removed<br>%{y:.1f} % left<extra></extra>",
+        }  # fmt: skip
+        traces += [_band(columns, "low", "high", colour), left]
+    text, top = themes.title("Capacity retained" if title is None else title, WIDTH)
+    layout = {
+        "template": themes.template(colours),
+        "title": text,
+        "width": WIDTH,
+        "height": HEIGHT + top,
+        "margin": {"l": 64, "r": 24, "t": top, "b": 96},
+        "legend": {"orientation": "h", "y": -0.25},
+        "xaxis": {"title": {"text": "heads removed"}, "showgrid": False},
+        "yaxis": {"title": {"text": "score left, %"}, "range": [0, 103]},
+    }
+    return go.Figure(traces, layout)
+
+
+def _columns(capacity: Any) -> dict[str, list[float]]:
+    if isinstance(capacity, Capacity):
+        rest = {name: list(getattr(capacity, name)) for name in COLUMNS[2:]}
+        return {"removed": list(range(len(capacity.curve))), "retained": list(capacity.curve), **rest}
+    if not isinstance(capacity, Table) or set(COLUMNS) - set(capacity.columns):
+        raise InputError(f"capacities: expected a Capacity, or a Table with {', '.join(COLUMNS)}, got {capacity!r}")
+    rows = capacity.records()
+    return {name: [row[name] for row in rows] for name in COLUMNS}  # type: ignore[misc]
+
+
+def _band(columns: Mapping[str, list[float]], low: str, high: str, colour: str) -> dict[str, Any]:
+    x = columns["removed"]
+    return {
+        "type": "scatter", "x": [*x, *x[::-1]], "y": [*columns[high], *columns[low][::-1]], "fill": "toself",
+        "mode": "lines", "line": {"width": 0}, "fillcolor": colour, "opacity": 0.18, "hoverinfo": "skip",
+        "showlegend": False,
+    }  # fmt: skip

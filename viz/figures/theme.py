@@ -1,0 +1,149 @@
+"""Colours and figure styles, one set for light and one for dark; figures and the report take theirs from here.
+
+Scores use viridis, which rises evenly in lightness; signed scores use blue and orange, which stay apart for every
+common form of colour blindness. Meaning is never carried by red against green.
+"""
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from headcount.results import InputError
+from headcount.viz.figures.literal_text import literal
+
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+SEQUENTIAL = "Viridis"
+# Several curves in one figure: after Okabe and Ito's colours, which stay apart for every common form of colour
+# blindness; each at least 3 : 1 against the grounds of both themes.
+SERIES = ("#0076b8", "#d55e00", "#009e73", "#c1619a", "#9a7d0a", "#3a93c9")
+NEUTRAL = "#808891"  # a control beside them, legible on both too
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x")  # curves that coincide stay countable
+LINE, CHARACTER, TOP = 20, 8, 12  # of a title, and the least margin above a figure, in pixels
+
+ColourScale = tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of one scheme, as CSS writes them.
+
+    Attributes:
+        background: Behind everything.
+        surface: Behind tables' headings, notes and cells that have no value.
+        ink: Text.
+        muted: Text of less weight; at least 4.5 : 1 against background and surface, as is `accent`.
+        line: Rules and borders.
+        accent: Links, focus and single curves.
+        diverging: The colour scale of signed scores, blue below zero and orange above.
+    """
+
+    background: str
+    surface: str
+    ink: str
+    muted: str
+    line: str
+    accent: str
+    diverging: ColourScale
+
+
+LIGHT = Theme(
+    background="#ffffff",
+    surface="#f3f4f6",
+    ink="#1b1f24",
+    muted="#59616b",
+    line="#d5d9de",
+    accent="#0b62a8",
+    diverging=((0, "#124a86"), (0.25, "#5f9bd1"), (0.5, "#f4f3ef"), (0.75, "#ee9f4c"), (1, "#a24a00")),
+)
+DARK = Theme(
+    background="#14171b",
+    surface="#20252b",
+    ink="#e7e9ec",
+    muted="#a3abb5",
+    line="#3a414a",
+    accent="#6cb8f5",
+    diverging=((0, "#8cc4ff"), (0.25, "#3f7fc0"), (0.5, "#262a30"), (0.75, "#bd6a1c"), (1, "#ffb463")),
+)
+THEMES: Mapping[str, Theme] = MappingProxyType({"light": LIGHT, "dark": DARK})
+
+
+def named(name: str) -> Theme:
+    """The theme of a name.
+
+    Args:
+        name: `"light"` or `"dark"`.
+
+    Raises:
+        InputError: There is no theme of that name.
+    """
+    if name not in THEMES:
+        raise InputError(f"theme: expected one of {', '.join(THEMES)}, got {name!r}")
+    return THEMES[name]
+
+
+def css_colours(theme: Theme) -> dict[str, str]:
+    """The single colours of a theme by name, for the report's style sheet."""
+    return {item.name: getattr(theme, item.name) for item in fields(theme) if item.name != "diverging"}
+
+
+@cache  # making one takes longer than drawing a curve
+def template(theme: Theme) -> go.layout.Template:
+    """The plotly template that gives a figure a theme's colours and nothing of its content."""
+    axis = {
+        "gridcolor": theme.line,
+        "linecolor": theme.line,
+        "tickcolor": theme.line,
+        "zeroline": False,
+        "zerolinecolor": theme.muted,
+        "title": {"font": {"color": theme.muted}},
+    }
+    return go.layout.Template(
+        layout={
+            "font": {"family": FONT, "size": 12, "color": theme.ink},
+            "title": {"font": {"size": 15}, "x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 12}},
+            "paper_bgcolor": theme.background,
+            "plot_bgcolor": theme.surface,
+            "colorway": [theme.accent],
+            "colorscale": {"diverging": [list(stop) for stop in theme.diverging]},
+            "annotationdefaults": {"font": {"size": 11, "color": theme.muted}},
+            "shapedefaults": {"line": {"color": theme.muted}},
+            "hoverlabel": {
+                "align": "left",
+                "bgcolor": theme.surface,
+                "bordercolor": theme.line,
+                "font": {"size": 12, "color": theme.ink},
+            },
+            "modebar": {
+                "orientation": "v",
+                "bgcolor": "rgba(0,0,0,0)",
+                "color": theme.muted,
+                "activecolor": theme.accent,
+                "remove": ["sendChartToCloud"],  # a figure leaves the machine only if its owner saves and sends it
+            },
+            "xaxis": axis,
+            "yaxis": axis,
+        }
+    )
+
+
+def title(text: str, width: int) -> tuple[dict[str, Any], int]:
+    """A figure's title, broken to fit its width, and the margin above the figure that it needs, in pixels."""
+    lines = textwrap.wrap(text, width // CHARACTER)
+    above = 4 if len(lines) < 2 else 16  # plotly hangs several lines higher than one, and would cut the first
+    text = "<br>".join(map(literal, lines))
+    layout = {"text": text, "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": above}}
+    return layout, TOP + LINE * len(lines)
+
+
+def crosses(x: NDArray[np.int64], y: NDArray[np.generic], theme: Theme) -> list[dict[str, Any]]:
+    """A trace of crosses for where there is no finite score, or none; hovering stays with what is beneath."""
+    marker = {"symbol": "x-thin", "size": 6, "line": {"width": 1, "color": theme.muted}}
+    shown = {"mode": "markers", "marker": marker, "hoverinfo": "skip", "showlegend": False}
+    return [{"type": "scatter", "x": x, "y": y, **shown}] if len(x) else []
