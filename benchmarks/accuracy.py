@@ -18,7 +18,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from headcount.importance.lm_eval_adapter import HarnessModel
-from headcount.importance.tasks.catalogue import sixteen
+from headcount.importance.rows.definitions import sixteen
 from headcount.importance.tasks.loading import lm_eval_task
 from headcount.tracing import load_model
 from headcount.tracing.loading import default_model

@@ -11,7 +11,7 @@ import transformers
 from common import ratios, say, seconds
 
 from headcount.importance import load_task, prune_grid
-from headcount.importance.likelihoods.evaluation import ask
+from headcount.importance.evaluation import ask
 from headcount.importance.likelihoods.score import forest, likelihoods
 from headcount.results import HeadScores, LayerScores
 from headcount.tracing import Model, load_model, pruned

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from headcount.importance.attribution import gradients
 from headcount.importance.attribution.passes import gradient_pass, without_each_ffn, without_each_head
+from headcount.importance.documents import Example
+from headcount.importance.evaluation import Asked, ask, encoded, judge
 from headcount.importance.likelihoods.encoding import Encoding
-from headcount.importance.likelihoods.evaluation import Asked, ask, encoded, judge
 from headcount.importance.likelihoods.prefix_tree import Tokens, grow
 from headcount.importance.likelihoods.score import Likelihood, forest, likelihoods
-from headcount.importance.tasks.documents import Example
 from headcount.importance.tasks.task import Task
 from headcount.results import Accuracy, HeadScores, InputError, LayerScores
 from headcount.tracing import BatchSize, Model, Progress, provenance

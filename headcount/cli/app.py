@@ -503,7 +503,3 @@ def _list(units: list[Any], run: Any, model: Any, as_json: bool) -> None:
         print(json.dumps([cost._asdict() | {"memory": cost.memory._asdict()} for cost in found], indent=2))
     else:
         units_table(found)
-
-
-if __name__ == "__main__":
-    main()

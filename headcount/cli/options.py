@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter, Token
 
 if TYPE_CHECKING:
-    from headcount.study.measure import Setting
+    from headcount.importance.tasks.setup import TaskSetup
     from headcount.study.target import Target
 
 # The rooms import torch and transformers, which takes seconds: they are imported when something runs.
@@ -137,7 +137,7 @@ def check_spread(spread: Spread, remote: str | None, *, dry_run: bool) -> None:
         raise InputError("--gpus-per-model and --cpus-per-model are for --ray: expected --ray with them")
 
 
-def settings_of(questions: Questions, place: Place, splits: tuple[str, ...] = ("scored", "train")) -> list["Setting"]:
+def settings_of(questions: Questions, place: Place, splits: tuple[str, ...] = ("scored", "train")) -> list["TaskSetup"]:
     """Every task at every number of shots; whatever is wrong with them is said before a model is loaded."""
     from headcount.results import check_folder
     from headcount.study.measure import load_settings

@@ -19,9 +19,8 @@ from headcount.planning.hardware import Hardware, hardware
 from headcount.planning.memory import Memory
 from headcount.results import Run
 from headcount.study.units import Unit
-from headcount.study.work import Item, Items, Kind, Pass
 from headcount.tracing import Model
-from headcount.tracing.internal import planned_batches
+from headcount.tracing.internal import Item, Items, Kind, ModelPass, planned_batches
 
 OVERHEAD = {"cpu": 3e-4, "cuda": 2e-4}
 """Seconds that a layer takes besides its numbers: Python, hooks, launches."""
@@ -152,7 +151,7 @@ def _amount(batches: list[list[Item]]) -> Amount:
     )
 
 
-def of_pass(one: Pass, shape: Shape, on: Hardware) -> Cost:
+def of_pass(one: ModelPass, shape: Shape, on: Hardware) -> Cost:
     """The price of one pass over its items."""
     left = Left.after(shape.sizes, one.heads, one.networks)
     held = memory.weights(shape, on.devices, cut=left.heads if one.heads else 0.0, copy=one.copy)
@@ -214,7 +213,9 @@ def weights_read(shape: Shape, kind: Kind, left: Left = WHOLE) -> float:
     return shape.bytes_per_number * (n * layer + unembeddings * s.vocab * shape.d_embed)
 
 
-def _seconds(one: Pass, shape: Shape, on: Hardware, run: Batched, operations: float, read: float, left: Left) -> float:
+def _seconds(
+    one: ModelPass, shape: Shape, on: Hardware, run: Batched, operations: float, read: float, left: Left
+) -> float:
     s, kind = shape.sizes, one.kind
     layer_runs = layers_run(shape, kind)
     copies = s.n_heads if kind is Kind.HEAD_ORACLE else 1

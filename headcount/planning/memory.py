@@ -8,7 +8,7 @@ come on top: some hundred MB on a CPU.
 from typing import NamedTuple
 
 from headcount.planning.flops import DEFINITIONS, Shape
-from headcount.study.work import Item, Kind
+from headcount.tracing.internal import Item, Kind
 
 FLOAT = 4
 """Bytes of a float32 number, in which log-probabilities and scores are computed."""

@@ -8,6 +8,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from headcount.importance.work import SAMPLE
 from headcount.planning.costs import Cost, costs, together
 from headcount.planning.flops import Shape
 from headcount.planning.hardware import Hardware, hardware
@@ -16,7 +17,6 @@ from headcount.results import create_run
 from headcount.study.config import Study
 from headcount.study.study import study_units
 from headcount.study.units import Unit
-from headcount.study.work import SAMPLE
 from headcount.tracing import describe_model
 
 PARTS = {

@@ -7,7 +7,7 @@ the operations of the whole model.
 """
 
 from headcount.planning.flops import Shape
-from headcount.study.work import Item, Kind
+from headcount.tracing.internal import Item, Kind
 
 REQUEST = 16 * 1024
 """Bytes of a request besides its tokens (code, names): 12 to 16 kB were seen for small ones, compressed."""

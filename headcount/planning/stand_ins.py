@@ -8,14 +8,15 @@ from importlib.resources import files
 from itertools import cycle, islice
 
 from headcount.importance import Task
+from headcount.importance.rows.definitions import sixteen
 from headcount.importance.rows.rows import Rows
 from headcount.importance.rows.schema import Row
-from headcount.importance.tasks.catalogue import LISTS, resolve, sixteen
+from headcount.importance.tasks.catalogue import LISTS, resolve
 from headcount.importance.tasks.own import Own
+from headcount.importance.tasks.setup import TaskSetup
 from headcount.importance.tasks.task import Profile
 from headcount.results import InputError
 from headcount.study.config import Study
-from headcount.study.measure import Setting
 from headcount.study.study import Asked, asked_settings, check_once
 
 TEXT = """After the long winter most of the birds that had left the valley came back to their old trees, and people
@@ -25,7 +26,7 @@ ROWS = 60
 
 
 @dataclass(frozen=True)
-class Published(Setting):
+class Published(TaskSetup):
     """A setting on as many rows as the task has as published.
 
     Attributes:
@@ -95,7 +96,7 @@ def with_published_rows(settings: Sequence[Asked]) -> tuple[list[Asked], list[st
     return found, [said] if more else []
 
 
-def _as_published(setting: Setting) -> Setting:
+def _as_published(setting: TaskSetup) -> TaskSetup:
     counts = published().get(setting.task.name)
     if counts is None or isinstance(setting, Published) or len(setting.task.rows.scored) >= counts["scored"]:
         return setting

@@ -98,11 +98,11 @@ class ResultName:
         """Take a name apart; None for one that the grammar does not know."""
         for pattern in _GRAMMAR:
             if match := pattern.fullmatch(text):
-                groups = {key: value for key, value in match.groupdict().items() if value is not None}
-                shots = int(groups.pop("shots")) if "shots" in groups else None
-                if "task" in groups and shots is not None:
-                    return cls(setting=Setting(groups.pop("task"), shots), **groups)
-                return cls(shots=shots, **groups)
+                groups = match.groupdict(default="")
+                shots = int(groups["shots"]) if groups.get("shots") else None
+                setting = Setting(groups["task"], shots) if groups.get("task") and shots is not None else None
+                what, ranking = groups.get("what", ""), groups.get("ranking", "")
+                return cls(groups["folder"], what, setting, None if setting else shots, ranking)
         return None
 
     @classmethod

@@ -1,27 +1,31 @@
 """What each command measures, as units of work."""
 
 import re
-import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from headcount import importance, induction
-from headcount.importance import Task
 from headcount.importance.measure import RankSplit
 from headcount.importance.rows.folder import check_folder
 from headcount.importance.rows.hub import HUB
+from headcount.importance.tasks.setup import TaskSetup
 from headcount.importance.tasks.task import Profile
-from headcount.induction import prefix_score, prompts, sampling, sequences
-from headcount.induction.measure import LOSS_PERIOD
+from headcount.importance.work import (
+    accuracy_work,
+    ffn_importance_work,
+    head_importance_work,
+)
+from headcount.induction import prompts
+from headcount.induction.work import patterns_work, repeat_loss_work, score_heads_work
 from headcount.progress import Progress, say
 from headcount.results import Accuracy, HeadScores, InductionScores, InputError, LayerScores, Patterns, RepeatLoss, Run
 from headcount.stats import compare
 from headcount.study.units import ImpossibleError, Unit
-from headcount.study.work import Kind, Pass, Work, documents_of, examples_of, sequences_of
 from headcount.tracing import Model, randomised
+from headcount.tracing.internal import Work
 
 CONTROL_SEQUENCES = 10
 """Random weights differ little from sequence to sequence: the control takes no more than these."""
@@ -52,7 +56,7 @@ def induction_units(
         )
 
     def both(n: int, *, copy: bool = False) -> Work:
-        return lambda: _scores_work(model, n, prefix_definition, copy)
+        return lambda: score_heads_work(model, n, prefix_definition, copy=copy)
 
     units = [
         Unit(
@@ -69,7 +73,7 @@ def induction_units(
             {"seed": seed},
             min(n_sequences, 20),
             loss,
-            work=lambda: (_loss_work(model, min(n_sequences, 20)),),
+            work=lambda: repeat_loss_work(model, min(n_sequences, 20)),
         ),
         *(attention_unit(model, prompt, seed) for prompt in prompts.PROMPTS),
     ]
@@ -99,78 +103,7 @@ def attention_unit(model: Model, prompt: str, seed: int) -> Unit:
 
     title = f"attention of every head, {prompt}"
 
-    def work() -> tuple[Pass, ...]:
-        # As prefix matching, it ends at the last layer's attention.
-        length = prompts.LONGEST if model.tokenizer is None else prompts.prompt(model, prompt, seed).shape[1]
-        return (Pass(Kind.PREFIX, sequences_of([length], [0])),)
-
-    return Unit(title, (f"attention/{prompt}",), asked, 1, measure, work=work)
-
-
-def _scores_work(model: Model, n_sequences: int, definition: str, copy: bool) -> tuple[Pass, ...]:
-    """Prefix matching and copying on the sequences that fit."""
-    with warnings.catch_warnings(action="ignore"):  # what is left out is said when it is
-        used, _ = sampling.fitting(model, sampling.pool_of(model), n_sequences)
-    bos = model.bos is not None
-    periods = [sequences.period(index) for index in used]
-    lengths = [prefix_score.REPEATS * period + bos for period in periods]
-    pairs = [len(prefix_score.entries(period, bos, definition).query) for period in periods]
-    return (
-        Pass(Kind.PREFIX, sequences_of(lengths, pairs), copy=copy),
-        Pass(Kind.COPYING, sequences_of(lengths), copy=copy),
-    )
-
-
-def _loss_work(model: Model, n_sequences: int) -> Pass:
-    length = prefix_score.REPEATS * LOSS_PERIOD + (model.bos is not None)
-    return Pass(Kind.LOSS, sequences_of([length] * n_sequences, logits=True))
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A task as it is asked: with so many shots, on so many documents or examples at most.
-
-    Attributes:
-        task: The task.
-        shots: Solved examples in front of each document or example.
-        limit: Documents or examples at most; None takes all.
-        seed: Seed of the shots.
-    """
-
-    task: Task
-    shots: int
-    limit: int | None
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """How its results are called."""
-        return f"{self.task.name}.{self.shots}shot"
-
-    @property
-    def stated(self) -> dict[str, Any]:
-        """What results say of it."""
-        asked = {"shots": self.shots, "limit": self.limit, "seed": self.seed}
-        return {"task": self.task.name, "profile": self.task.profile, "source": self.task.source, **asked}
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        """What results must say to be taken as its own: where a folder of rows lies does not count, the rows do."""
-        rows = {key: value for key, value in self.task.source.items() if key != "folder"}
-        return self.stated | {"source": rows}
-
-    @property
-    def documents(self) -> int:
-        """How many documents are scored, at most."""
-        return self._of(len(self.task.rows.scored))
-
-    @property
-    def examples(self) -> int:
-        """How many examples gradients are taken on, at most."""
-        return self._of(len(self.task.rows.pool))
-
-    def _of(self, rows: int) -> int:
-        return rows if self.limit is None else min(rows, self.limit)
+    return Unit(title, (f"attention/{prompt}",), asked, 1, measure, work=lambda: patterns_work(model, prompt, seed))
 
 
 def load_settings(
@@ -181,7 +114,7 @@ def load_settings(
     profile: Profile,
     seed: int,
     splits: Sequence[str] = ("scored", "train"),
-) -> list[Setting]:
+) -> list[TaskSetup]:
     """Every task at every number of shots; what is wrong with them is found here, before a model is loaded.
 
     Args:
@@ -200,13 +133,13 @@ def load_settings(
         check_folder(Path(data))
     names = list(names)
     tasks = {name: importance.load_task(name, profile, data) for name in dict.fromkeys(names)}
-    found = [Setting(tasks[name], count, limit, seed) for name, count in product(names, shots)]
+    found = [TaskSetup(tasks[name], count, limit, seed) for name, count in product(names, shots)]
     for setting, split in product({setting.name: setting for setting in found}.values(), splits):
         setting.task.examples(setting.shots, 1, split, seed)
     return found
 
 
-def accuracy_unit(model: Model, setting: Setting) -> Unit:
+def accuracy_unit(model: Model, setting: TaskSetup) -> Unit:
     """Accuracy of the whole model: without it nobody can say what importance on the task is worth."""
 
     def measure(progress: Progress) -> tuple[Accuracy]:
@@ -222,12 +155,12 @@ def accuracy_unit(model: Model, setting: Setting) -> Unit:
         setting.asked,
         setting.documents,
         measure,
-        work=lambda: (Pass(Kind.FORWARD, documents_of(model, setting)),),
+        work=lambda: accuracy_work(model, setting),
         group=setting.name,
     )
 
 
-def head_unit(model: Model, setting: Setting, method: str, reduction: str) -> Unit:
+def head_unit(model: Model, setting: TaskSetup, method: str, reduction: str) -> Unit:
     """Importance of every head for a task."""
     folder = "heads" if method == "gradient" else "heads-oracle"
     asked = setting.asked | {"method": method} | ({"reduction": reduction} if method == "gradient" else {})
@@ -241,7 +174,6 @@ def head_unit(model: Model, setting: Setting, method: str, reduction: str) -> Un
         _say_cut(setting, found.provenance["cut"], found.n, "examples")
         return (replace(found, provenance=found.provenance | setting.stated),)
 
-    kind = Kind.GRADIENTS if method == "gradient" else Kind.HEAD_ORACLE
     name = f"importance/{folder}/{setting.name}"
     return Unit(
         f"heads, {setting.name}",
@@ -249,12 +181,12 @@ def head_unit(model: Model, setting: Setting, method: str, reduction: str) -> Un
         asked,
         setting.examples,
         measure,
-        work=lambda: (Pass(kind, examples_of(model, setting)),),
+        work=lambda: head_importance_work(model, setting, method),
         group=setting.name,
     )
 
 
-def ffn_unit(model: Model, setting: Setting, rank_split: RankSplit = None) -> Unit:
+def ffn_unit(model: Model, setting: TaskSetup, rank_split: RankSplit = None) -> Unit:
     """Importance of every feed-forward network for a task."""
 
     def measure(progress: Progress) -> tuple[LayerScores]:
@@ -274,12 +206,12 @@ def ffn_unit(model: Model, setting: Setting, rank_split: RankSplit = None) -> Un
         asked,
         documents,
         measure,
-        work=lambda: (Pass(Kind.FFN_ORACLE, documents_of(model, setting, rank_split)),),
+        work=lambda: ffn_importance_work(model, setting, rank_split),
         group=setting.name,
     )
 
 
-def _say_cut(setting: Setting, cut: int, n: int, what: str) -> None:
+def _say_cut(setting: TaskSetup, cut: int, n: int, what: str) -> None:
     if cut:
         say(f"{setting.name}: {cut} of {n} {what} are longer than the model's context and were cut from the left")
 

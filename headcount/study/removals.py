@@ -7,17 +7,19 @@ from itertools import product
 from math import isnan
 from typing import Literal
 
-from headcount.importance.likelihoods.evaluation import ask
+from headcount.importance.evaluation import ask
 from headcount.importance.pruning.prune import EXAMPLES, Strategy, curve, grid, steps_of
 from headcount.importance.pruning.sweep import Component, Sweep, n_parts
+from headcount.importance.tasks.setup import TaskSetup
+from headcount.importance.work import documents_of, examples_of
 from headcount.progress import Progress
 from headcount.results import HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, Run
 from headcount.stats import compare
 from headcount.study.config import Study, Tasks
-from headcount.study.measure import Setting, ffn_unit, head_unit, scores_of
+from headcount.study.measure import ffn_unit, head_unit, scores_of
 from headcount.study.units import ImpossibleError, Unit
-from headcount.study.work import Kind, Pass, documents_of, examples_of
 from headcount.tracing import Model
+from headcount.tracing.internal import Kind, ModelPass
 
 Scores = HeadScores | LayerScores
 Ranking = Literal["own", "mean", "most", "least"]
@@ -36,7 +38,7 @@ class Removals:
         self.model, self.run, self.config = model, run, config
         self._sweep = cache(self._asked)
 
-    def ranked(self, setting: Setting, component: Component, ranking: Ranking, others: Sequence[str]) -> Unit:
+    def ranked(self, setting: TaskSetup, component: Component, ranking: Ranking, others: Sequence[str]) -> Unit:
         """A curve along the importance of the task itself, of others, or their mean.
 
         Args:
@@ -59,16 +61,16 @@ class Removals:
         percents = self._percents(component) if ranking == "own" or cross is None else tuple(cross)
         return self._curve(setting, component, ranking, percents, needs, order)
 
-    def random(self, setting: Setting, component: Component) -> Unit:
+    def random(self, setting: TaskSetup, component: Component) -> Unit:
         """The control: the same removal in random orders."""
         seeds = tuple(self.config.random_seeds)
         return self._curve(setting, component, "random", tuple(self.config.random_percents), (), _none, "random", seeds)
 
-    def recomputed(self, setting: Setting, component: Component) -> Unit:
+    def recomputed(self, setting: TaskSetup, component: Component) -> Unit:
         """A curve whose ranking is measured again before each step."""
         return self._curve(setting, component, "recomputed", self._percents(component), (), _none, "recomputed")
 
-    def grid(self, setting: Setting) -> Unit:
+    def grid(self, setting: TaskSetup) -> Unit:
         """Heads and feed-forward networks together, each along its own ranking."""
         config = self.config
         needs = tuple(f"importance/{component}/{setting.name}" for component in ("heads", "ffns"))
@@ -85,7 +87,7 @@ class Removals:
         name = f"pruning/grid/{setting.name}"
         steps = points * setting.documents
 
-        def work() -> list[Pass]:
+        def work() -> list[ModelPass]:
             pairs = product(self._counts("heads", across), self._counts("ffns", down))
             return [self._pass(setting, "own", heads, "own", networks) for heads, networks in pairs]
 
@@ -93,7 +95,7 @@ class Removals:
 
     def _curve(
         self,
-        setting: Setting,
+        setting: TaskSetup,
         component: Component,
         kind: str,
         percents: tuple[float, ...],
@@ -110,7 +112,7 @@ class Removals:
         asked = setting.asked | {"strategy": strategy, "percents": [0.0, *percents], "seeds": list(seeds)}
         steps = (len(percents) + 1) * len(seeds) * setting.documents
 
-        def work() -> list[Pass]:
+        def work() -> list[ModelPass]:
             counts = self._counts(component, percents)
             if strategy == "recomputed":
                 return self._work_recomputed(setting, component, counts)
@@ -124,27 +126,29 @@ class Removals:
         """How many parts go at each step, 0 first."""
         return steps_of(percents, n_parts(self.model.sizes, component))[1]
 
-    def _first(self, setting: Setting, component: Component, order: str, count: int) -> Pass:
+    def _first(self, setting: TaskSetup, component: Component, order: str, count: int) -> ModelPass:
         if component == "heads":
             return self._pass(setting, order, count)
         return self._pass(setting, "", 0, order, count)
 
-    def _pass(self, setting: Setting, head_order: str, heads: int, ffn_order: str = "", networks: int = 0) -> Pass:
+    def _pass(
+        self, setting: TaskSetup, head_order: str, heads: int, ffn_order: str = "", networks: int = 0
+    ) -> ModelPass:
         """The documents without the first of each order; where none or all go, the order does not matter."""
         sizes = self.model.sizes
         by_heads = head_order if 0 < heads < n_parts(sizes, "heads") else ""
         by_ffns = ffn_order if 0 < networks < n_parts(sizes, "ffns") else ""
         key = (setting.name, by_heads, heads, by_ffns, networks)
-        return Pass(Kind.FORWARD, documents_of(self.model, setting), heads, networks, key=key)
+        return ModelPass(Kind.FORWARD, documents_of(self.model, setting), heads, networks, key=key)
 
-    def _work_recomputed(self, setting: Setting, component: Component, counts: Sequence[int]) -> list[Pass]:
+    def _work_recomputed(self, setting: TaskSetup, component: Component, counts: Sequence[int]) -> list[ModelPass]:
         """Importance before every step that removes something more, at the whole model's operations, and the steps."""
         steps, config = sorted(set(counts) - {0}), self.config
         ranked, own = replace(setting, limit=EXAMPLES), replace(setting, limit=config.examples)
         if component == "ffns":
-            again, alike = Pass(Kind.FFN_ORACLE, documents_of(self.model, setting)), config.rank_split is None
+            again, alike = ModelPass(Kind.FFN_ORACLE, documents_of(self.model, setting)), config.rank_split is None
         else:
-            again = Pass(Kind.GRADIENTS, examples_of(self.model, ranked))
+            again = ModelPass(Kind.GRADIENTS, examples_of(self.model, ranked))
             alike = config.reduction == "token" and ranked.examples == own.examples
         first = "own" if alike else "recomputed"  # the first ranking may be the task's own, measured alike
         orders = {0: "", **dict.fromkeys(steps, "recomputed"), **dict.fromkeys(steps[:1], first)}
@@ -154,19 +158,19 @@ class Removals:
     def _percents(self, component: Component) -> tuple[float, ...]:
         return tuple(self.config.head_percents if component == "heads" else self.config.ffn_percents)
 
-    def _followed(self, setting: Setting, progress: Progress) -> Sweep:
+    def _followed(self, setting: TaskSetup, progress: Progress) -> Sweep:
         sweep = self._sweep(setting)
         sweep.progress = progress.advance
         return sweep
 
-    def _asked(self, setting: Setting) -> Sweep:
+    def _asked(self, setting: TaskSetup) -> Sweep:
         return Sweep(self.model, ask(self.model, setting.task, setting.shots, setting.limit, setting.seed))
 
 
 def pruning_units(
     model: Model,
     run: Run,
-    settings: Sequence[Setting],
+    settings: Sequence[TaskSetup],
     component: Component | Literal["both"],
     strategy: Strategy,
     percents: Sequence[float],
@@ -201,7 +205,7 @@ def pruning_units(
     return units
 
 
-def _rankings(model: Model, setting: Setting, component: str) -> list[Unit]:
+def _rankings(model: Model, setting: TaskSetup, component: str) -> list[Unit]:
     heads = [head_unit(model, setting, "gradient", "token")] if component != "ffns" else []
     return heads + ([ffn_unit(model, setting)] if component != "heads" else [])
 

@@ -7,20 +7,13 @@ from itertools import product
 from typing import Any
 
 from headcount.importance.pruning.sweep import Component, n_parts
+from headcount.importance.tasks.setup import TaskSetup
 from headcount.results import InputError, Run
 from headcount.stats import compare
 from headcount.study.analyses import INDUCTION, Analyses
 from headcount.study.claims import claims_unit
 from headcount.study.config import Study, Tasks
-from headcount.study.measure import (
-    Setting,
-    accuracy_unit,
-    aggregate_unit,
-    ffn_unit,
-    head_unit,
-    induction_units,
-    load_settings,
-)
+from headcount.study.measure import accuracy_unit, aggregate_unit, ffn_unit, head_unit, induction_units, load_settings
 from headcount.study.removals import Removals
 from headcount.study.units import Unit
 from headcount.tracing import Model
@@ -32,7 +25,7 @@ COMPONENTS: tuple[Component, ...] = ("heads", "ffns")
 class Asked:
     """A setting, and the part of the configuration that asks for it."""
 
-    setting: Setting
+    setting: TaskSetup
     group: Tasks
 
 
@@ -84,7 +77,7 @@ def study_units(model: Model, run: Run, config: Study, settings: Sequence[Asked]
     return [*units, claims_unit(run, _by_shots(settings), unseen, measured)]
 
 
-def _of_heads(model: Model, setting: Setting, config: Study) -> tuple[Unit, Unit]:
+def _of_heads(model: Model, setting: TaskSetup, config: Study) -> tuple[Unit, Unit]:
     examples = replace(setting, limit=config.examples)
     return accuracy_unit(model, setting), head_unit(model, examples, "gradient", config.reduction)
 
@@ -127,7 +120,7 @@ def _removed(removals: Removals, config: Study, settings: Sequence[Asked]) -> li
     pruned = [asked for asked in settings if asked.group.prune]
     seen = _seen(settings)
 
-    def each(wanted: Callable[[Asked], bool], make: Callable[[Setting, Any], Unit]) -> list[Unit]:
+    def each(wanted: Callable[[Asked], bool], make: Callable[[TaskSetup, Any], Unit]) -> list[Unit]:
         return [make(a.setting, component) for a in pruned if wanted(a) for component in COMPONENTS]
 
     units = []

@@ -8,7 +8,7 @@ from typing import Any
 
 from headcount.progress import Progress, say
 from headcount.results import InputError, Result, Run
-from headcount.study.work import Work, nothing
+from headcount.tracing.internal import Work, no_work
 
 
 class ImpossibleError(Exception):
@@ -41,14 +41,14 @@ class Unit:
     steps: int
     measure: Callable[[Progress], tuple[Result, ...]]
     needs: tuple[str, ...] = ()
-    work: Work = nothing
+    work: Work = no_work
     partial: bool = False
     group: str = ""
 
     @property
     def runs_model(self) -> bool:
         """Whether anything passes through the model; what does not is cheap."""
-        return self.work is not nothing
+        return self.work is not no_work
 
     def inputs(self, run: Run) -> dict[str, Any]:
         """What its results say of the results that it reads: a digest of each, None for one that is not there."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from headcount.tracing.ablation.surgery import taken_out
+from headcount.tracing.surgery import taken_out
 
 _SAMPLE = 4096
 _FACTOR = 0x1E3779B97F4A7C15

@@ -5,14 +5,19 @@ from headcount.tracing.hooks.hook import Patch, Recorder, RecordGradient, Record
 from headcount.tracing.hooks.passes import ForwardPass
 from headcount.tracing.hooks.run import to_device
 from headcount.tracing.loading.default_model import NAME as DEFAULT_MODEL
-from headcount.tracing.loading.downloads import Wheel, cache_folder, whole_or_not_at_all
+from headcount.tracing.loading.downloads import Wheel, cache_folder
 from headcount.tracing.token_pool import TokenPool, token_pool
 from headcount.tracing.weights import output_heads, unembed_embed, unembedding, value_heads
+from headcount.tracing.work import Item, Items, Kind, ModelPass, Work, no_work
 
 __all__ = [
     "DEFAULT_MODEL",
     "TOKENS",
     "ForwardPass",
+    "Item",
+    "Items",
+    "Kind",
+    "ModelPass",
     "Patch",
     "Prepared",
     "RecordGradient",
@@ -20,9 +25,11 @@ __all__ = [
     "Recorder",
     "TokenPool",
     "Wheel",
+    "Work",
     "Zero",
     "cache_folder",
     "map_batches",
+    "no_work",
     "output_heads",
     "pad",
     "pass_through",
@@ -33,5 +40,4 @@ __all__ = [
     "unembed_embed",
     "unembedding",
     "value_heads",
-    "whole_or_not_at_all",
 ]

@@ -9,8 +9,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from headcount.results import InputError
-from headcount.tracing.ablation.removed import Removed, removal_hooks
-from headcount.tracing.ablation.surgery import lost_hooks, taken_out
 from headcount.tracing.architectures.anatomy import Anatomy, empty_copy, family_of
 from headcount.tracing.cache import Cache
 from headcount.tracing.fingerprint import fingerprint, weights_state
@@ -21,6 +19,9 @@ from headcount.tracing.hooks.hook_map import HookName, build
 from headcount.tracing.hooks.passes import ForwardPass
 from headcount.tracing.hooks.ports import find_envoy
 from headcount.tracing.hooks.protocol import RemoteExecutor, StreamingExecutor
+from headcount.tracing.hooks.removal import removal_hooks
+from headcount.tracing.removed import Removed
+from headcount.tracing.surgery import lost_hooks, taken_out
 from headcount.tracing.tokens import check_unicode, is_text, token_ids
 
 

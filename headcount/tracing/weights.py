@@ -4,70 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from headcount.results import InputError
+from headcount.tracing.hooks.modules import matrix, output_bias
 from headcount.tracing.hooks.views import View
 from headcount.travel import travels
 
 if TYPE_CHECKING:
     from headcount.tracing.hooks.protocol import TracedModel
-
-
-@travels
-def matrix(module: nn.Module) -> Float[Tensor, "d_in d_out"]:
-    """The matrix W of a projection y = x W + b (torch stores it transposed in `Linear`, not so in GPT-2's `Conv1D`)."""
-    weight: Tensor = module.weight  # type: ignore[assignment]
-    return weight.T if isinstance(module, nn.Linear) else weight
-
-
-@travels
-def output_bias(module: nn.Module) -> Tensor | float:
-    """The bias of a projection, 0 where it has none."""
-    bias = getattr(module, "bias", None)
-    return bias if isinstance(bias, Tensor) else 0.0
-
-
-@travels
-def head_outputs(
-    projection: nn.Module, z: Float[Tensor, "batch pos head d_head"]
-) -> Float[Tensor, "batch pos head d_model"]:
-    """What each head adds to the residual stream: z W_O, head by head, without the bias."""
-    per_head = matrix(projection).unflatten(0, (z.shape[-2], -1))
-    return torch.einsum("bphd,hdm->bphm", z, per_head)
-
-
-@travels
-def normalised(norm: nn.Module, x: Tensor) -> Tensor:
-    """What a norm makes of its input before gain and bias.
-
-    Layer norm: (x - mean) / sqrt(variance + eps); RMS norm: x / sqrt(mean x² + eps), in float32.
-    """
-    if isinstance(norm, nn.LayerNorm):
-        return nn.functional.layer_norm(x, norm.normalized_shape, eps=norm.eps)
-    wide = x.float()
-    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + _epsilon(norm))).to(x.dtype)
-
-
-@travels
-def affine(norm: nn.Module, x: Tensor) -> Tensor:
-    """A norm's gain and bias applied to an already normalised value."""
-    gain = getattr(norm, "weight", None)
-    if gain is None:
-        return x
-    # Gemma stores the gain less one.
-    gain = 1.0 + gain.float() if type(norm).__name__.startswith("Gemma") else gain
-    bias = getattr(norm, "bias", None)
-    scaled = (x * gain).to(x.dtype)
-    return scaled if bias is None else scaled + bias
-
-
-@travels
-def _epsilon(norm: nn.Module) -> float:
-    epsilon = getattr(norm, "variance_epsilon", None)
-    return float(norm.eps if epsilon is None else epsilon)  # type: ignore[arg-type]
 
 
 @travels

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from headcount.importance.tasks.documents import Document
+from headcount.importance.documents import Document
 
 METRICS = ("acc", "acc_all", "exact", "greedy")
 

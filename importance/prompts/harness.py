@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from headcount.importance.documents import Prompt
 from headcount.importance.rows.schema import Row
-from headcount.importance.tasks.documents import Prompt
 from headcount.results import InputError
 
 

@@ -8,8 +8,8 @@ space and all, whether it is scored, shown in a shot or differentiated (the publ
 import re
 from collections.abc import Callable, Sequence
 
+from headcount.importance.documents import Prompt
 from headcount.importance.rows.schema import Row
-from headcount.importance.tasks.documents import Prompt
 
 SEPARATOR = "\n\n"
 LETTERS = "ABCDE"

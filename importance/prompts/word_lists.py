@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 
+from headcount.importance.documents import Prompt
 from headcount.importance.rows.rows import HALVES, Rows, content, halves
 from headcount.importance.rows.schema import Kind, Row
-from headcount.importance.tasks.documents import Prompt
 
 FIELDS: dict[str, Kind] = {"input": "text", "output": "text"}
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from headcount.importance.likelihoods.evaluation import Judged, ask
+from headcount.importance.evaluation import Judged, ask
 from headcount.importance.measure import ffn_importance, head_importance
 from headcount.importance.pruning.sweep import Component, Parts, Removal, Sweep, n_parts
 from headcount.importance.tasks.task import Task

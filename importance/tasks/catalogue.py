@@ -1,44 +1,11 @@
 """The tasks by name: the paper's sixteen, the built-in word lists, and, asked for by exact name, lm-eval's others."""
 
 import difflib
-import tomllib
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from typing import Any
 
-from headcount.importance.rows.schema import Kind
+from headcount.importance.rows.definitions import sixteen
 from headcount.results import InputError
 
 LISTS = ("country_capital", "antonym", "plural", "past_tense", "letter_case", "key_value")
-
-
-@dataclass(frozen=True)
-class Definition:
-    """One of the sixteen; tasks.toml says what each entry means."""
-
-    name: str
-    lm_eval: str
-    hub: tuple[str, ...]
-    scored: str
-    fields: dict[str, Kind]
-    train: str = "train"
-    wheel: str | None = None
-    metric: str = "acc"
-    classes: bool = False
-    aliases: tuple[str, ...] = ()
-
-
-@cache
-def sixteen() -> dict[str, Definition]:
-    """The paper's tasks by name."""
-    entries = tomllib.loads(files("headcount.importance.tasks").joinpath("tasks.toml").read_text(encoding="utf-8"))
-    return {name: _definition(name, entry) for name, entry in entries.items()}
-
-
-def _definition(name: str, entry: dict[str, Any]) -> Definition:
-    lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
-    return Definition(name=name, **(entry | lists))
 
 
 def names() -> list[str]:

@@ -5,11 +5,12 @@ from typing import Any
 
 from headcount.importance.prompts.paper import Paper
 from headcount.importance.prompts.word_lists import FIELDS, Lists, read_list
+from headcount.importance.rows.definitions import Definition, sixteen
 from headcount.importance.rows.folder import read_folder
 from headcount.importance.rows.hub import HUB, read_hub
 from headcount.importance.rows.rows import Rows
 from headcount.importance.rows.schema import Row, check
-from headcount.importance.tasks.catalogue import LISTS, Definition, resolve, sixteen
+from headcount.importance.tasks.catalogue import LISTS, resolve
 from headcount.importance.tasks.other_lm_eval_tasks import load_other
 from headcount.importance.tasks.own import is_own, load_own
 from headcount.importance.tasks.task import ENCODING, Profile, Prompts, Task

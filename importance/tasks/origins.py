@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headcount.importance.rows import wheel
-from headcount.importance.tasks.catalogue import LISTS, names, resolve, sixteen
+from headcount.importance.rows.definitions import sixteen
+from headcount.importance.tasks.catalogue import LISTS, names, resolve
 from headcount.results import InputError
 
 

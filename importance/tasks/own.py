@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from headcount.importance.documents import Prompt
 from headcount.importance.rows.folder import read_folder
 from headcount.importance.rows.schema import Kind, Row, check
-from headcount.importance.tasks.documents import Prompt
 from headcount.importance.tasks.task import Profile, Task
 from headcount.results import InputError
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+from headcount.importance.documents import Document, Example, Prompt
 from headcount.importance.likelihoods import metrics
 from headcount.importance.rows.rows import Rows
 from headcount.importance.rows.schema import Row
-from headcount.importance.tasks.documents import Document, Example, Prompt
 from headcount.importance.tasks.shots import Shots
 from headcount.results import InputError
 from headcount.results.storage.field_types import is_whole

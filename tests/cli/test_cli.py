@@ -166,7 +166,7 @@ def test_bad_input_is_one_line_that_helps_and_exit_status_2(tmp_path, folder, ca
 
 
 def test_output_that_nobody_takes_is_no_traceback(measured):
-    command = [sys.executable, "-m", "headcount.cli.app", "show", measured, "--json"]
+    command = [sys.executable, "-m", "headcount", "show", measured, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reader_gone:
         reader_gone.stdout.close()
         assert reader_gone.stderr.read() == ""

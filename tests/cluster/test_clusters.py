@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 
 
 def study(out, *options):
-    return [sys.executable, "-m", "headcount.cli.app", "study", "study.toml", "--out", out, *options]
+    return [sys.executable, "-m", "headcount", "study", "study.toml", "--out", out, *options]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from headcount.importance import load_task
 from headcount.importance.prompts.harness import build, configuration, lm_eval_tasks
-from headcount.importance.tasks.catalogue import sixteen
+from headcount.importance.rows.definitions import sixteen
 from headcount.importance.tasks.loading import lm_eval_task
 from headcount.importance.tasks.shots import Shots
 from headcount.importance.tasks.task import question

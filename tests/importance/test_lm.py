@@ -10,7 +10,7 @@ from lm_eval.tasks import TaskManager
 
 from headcount.importance import accuracy, load_task
 from headcount.importance.lm_eval_adapter import HarnessModel
-from headcount.importance.tasks.catalogue import sixteen
+from headcount.importance.rows.definitions import sixteen
 from headcount.importance.tasks.loading import lm_eval_task
 from headcount.results import InputError
 from headcount.tracing import load_model

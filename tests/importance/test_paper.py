@@ -6,7 +6,7 @@ import pytest
 
 from headcount.importance import Example, load_task
 from headcount.importance.prompts.paper import Paper
-from headcount.importance.tasks.catalogue import sixteen
+from headcount.importance.rows.definitions import sixteen
 
 OPTIONS = {"text": ["a stone", "a cloud"], "label": ["A", "B"]}
 

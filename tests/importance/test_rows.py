@@ -13,8 +13,8 @@ import pytest
 
 from headcount.importance import load_task
 from headcount.importance.rows import wheel
+from headcount.importance.rows.definitions import sixteen
 from headcount.importance.rows.rows import content, halves
-from headcount.importance.tasks.catalogue import sixteen
 from headcount.results import InputError
 from headcount.tracing.loading import downloads
 

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from headcount.importance import load_task
+from headcount.importance.rows.definitions import sixteen
 from headcount.importance.rows.rows import content
-from headcount.importance.tasks.catalogue import names, sixteen
+from headcount.importance.tasks.catalogue import names
 from headcount.importance.tasks.shots import Shots
 from headcount.results import InputError
 

@@ -6,7 +6,7 @@ import pytest
 from support.synthetic_tasks import write_tasks
 
 from headcount.importance import accuracy, head_importance, load_task, prune
-from headcount.importance.likelihoods.evaluation import encoded
+from headcount.importance.evaluation import encoded
 from headcount.tracing import load_model, masked
 
 PREVIOUS_TOKEN, INDUCTION = (0, 0), ((1, 2), (1, 3))

@@ -47,7 +47,7 @@ def test_every_part_of_a_study_takes_the_operations_that_are_predicted(
     monkeypatch.setitem(models.SIZES, "num_hidden_layers", 6)
     for name, value in {"num_hidden_layers": 6, "intermediate_size": 128}.items():
         monkeypatch.setitem(models.GROUPED, name, value)
-    monkeypatch.setattr("headcount.study.work.SAMPLE", 1000)  # the lengths of all documents, not of the first
+    monkeypatch.setattr("headcount.importance.work.SAMPLE", 1000)  # the lengths of all documents, not of the first
     hf = models.BUILDERS[architecture]()
     hf.set_attn_implementation("eager")
     model = load_model(hf, tokenizer=models.bpe_tokenizer())

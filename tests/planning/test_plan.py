@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.headcount_runs import run
 
-from headcount.importance.tasks.catalogue import sixteen
+from headcount.importance.rows.definitions import sixteen
 from headcount.planning import hardware
 from headcount.planning.costs import batched, costs
 from headcount.planning.flops import Shape
@@ -15,8 +15,8 @@ from headcount.planning.plan import plan_study
 from headcount.planning.stand_ins import made_up, published
 from headcount.study.config import Study, Tasks
 from headcount.study.measure import induction_units
-from headcount.study.work import Item, Items, Kind
 from headcount.tracing import describe_model, planned_batches
+from headcount.tracing.internal import Item, Items, Kind
 
 CONFIG = Study(model="tiny-opt", tasks=[Tasks(names=["plural"], shots=[0, 2], limit=12)], sequences=3, examples=10)
 

@@ -11,7 +11,7 @@ from support.headcount_runs import run
 
 import headcount as hc
 from headcount.results import create_run
-from headcount.study.measure import induction_units
+from headcount.study.measure import induction_units, load_settings
 from headcount.study.removals import pruning_units
 from headcount.study.schedule import measure_units
 
@@ -31,7 +31,7 @@ def spread(whole):
 def results(model, folder):
     """Scores with their control, and importance and pruning of heads and networks."""
     made = create_run(folder, model={"name": model.name})
-    settings = hc.measure.load_settings(["key_value"], [1], 6, None, "harness", 0)
+    settings = load_settings(["key_value"], [1], 6, None, "harness", 0)
     units = induction_units(model, 2, 0, control=True)
     for component in ("heads", "ffns"):
         units += pruning_units(model, made, settings, component, "static", [50], [0])

@@ -10,8 +10,8 @@ from support.headcount_runs import run
 
 from headcount import viz
 from headcount.importance import accuracy, ffn_importance, head_importance, load_task, prune
+from headcount.importance.documents import Document, Example
 from headcount.importance.likelihoods import metrics
-from headcount.importance.tasks.documents import Document, Example
 from headcount.induction import copying, distinct_tokens, prefix_matching, repeated_tokens
 from headcount.results import HeadScores, open_run
 from headcount.tracing import load_model

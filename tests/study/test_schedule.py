@@ -9,13 +9,13 @@ from headcount.cluster.shares import Share, divide
 from headcount.results import HeadScores, create_run
 from headcount.study.schedule import Schedule, measure_units
 from headcount.study.units import Unit
-from headcount.study.work import Kind, Pass, sequences_of
+from headcount.tracing.internal import Item, Items, Kind, ModelPass
 
 MODEL = {"name": "tiny", "revision": None, "fingerprint": "abc"}
 
 
 def unit(name, needs=(), group="", partial=False, model=True):
-    work = {"work": lambda: (Pass(Kind.FORWARD, sequences_of([1])),)} if model else {}
+    work = {"work": lambda: (ModelPass(Kind.FORWARD, Items((Item(1),))),)} if model else {}
     scores = HeadScores([[1.0]], provenance={})
     return Unit(name, (name,), {}, int(model), lambda progress: (scores,), needs, partial=partial, group=group, **work)
 

@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 def test_a_streamed_study_that_is_killed_goes_on_and_ends_in_the_same_numbers(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
-    command = [sys.executable, "-m", "headcount.cli.app", "study", "streamed.toml", "--out", "streamed"]
+    command = [sys.executable, "-m", "headcount", "study", "streamed.toml", "--out", "streamed"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     waited_for = folder / "streamed" / "importance" / "heads" / "plural.0shot.safetensors"

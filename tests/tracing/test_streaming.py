@@ -18,8 +18,8 @@ from support.equals_local import EXAMPLES, TEXT, EqualsLocal, close
 from headcount import importance, induction
 from headcount.results import InputError
 from headcount.tracing import load_model, pruned, randomised
-from headcount.tracing.loading.checkpoint import Checkpoint
-from headcount.tracing.loading.stored_tensor import PAGE, Stored, pages
+from headcount.tracing.checkpoints.checkpoint import Checkpoint
+from headcount.tracing.checkpoints.stored_tensor import PAGE, Stored, pages
 from headcount.tracing.streaming.memory import as_bytes, held_memory
 from headcount.tracing.streaming.residuals import Residuals
 
@@ -166,10 +166,10 @@ class TestStored:
             raise OSError(errno.EINVAL, "no such reads here")
 
         if request.param == "open refuses":
-            monkeypatch.setattr("headcount.tracing.loading.stored_tensor._past_the_cache", refuse)
+            monkeypatch.setattr("headcount.tracing.checkpoints.stored_tensor._past_the_cache", refuse)
         elif request.param == "read refuses":
             monkeypatch.setattr(
-                "headcount.tracing.loading.stored_tensor._past_the_cache",
+                "headcount.tracing.checkpoints.stored_tensor._past_the_cache",
                 lambda path, flags: os.open(path, os.O_WRONLY),
             )
         return request.param

@@ -12,7 +12,9 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -303,3 +305,22 @@ def _finite(text: str) -> float:
     if not isfinite(number := float(text)):
         _no_constant(text)
     return number
+
+
+def write_folder_whole(folder: Path, marker: str, make: Callable[[Path, Path], None]) -> None:
+    """Fill a folder if it is not there yet, so that it appears whole or not at all.
+
+    Args:
+        folder: The folder that is wanted.
+        marker: Name of a file that a whole one has.
+        make: Given a scratch folder and a path that does not exist yet, makes the folder at that path.
+    """
+    if (folder / marker).is_file():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        made = Path(scratch) / "made"
+        make(Path(scratch), made)
+        if not (folder / marker).is_file():  # another process may have been quicker
+            shutil.rmtree(folder, ignore_errors=True)
+            made.rename(folder)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headcount.results import InputError
-from headcount.tracing.ablation.removed import HeadSet, LayerSet, Removed
 from headcount.tracing.model import Model
+from headcount.tracing.removed import HeadSet, LayerSet, Removed
 
 
 def with_present_removals(model: Model, heads: HeadSet | None, ffns: LayerSet | None) -> Removed:

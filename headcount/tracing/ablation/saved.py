@@ -16,11 +16,11 @@ from torch import Tensor
 
 from headcount.results import InputError
 from headcount.results.storage import files
-from headcount.tracing.ablation.removed import Removed
-from headcount.tracing.ablation.surgery import fill, take_out
+from headcount.results.storage.files import write_folder_whole
 from headcount.tracing.architectures.anatomy import Anatomy
-from headcount.tracing.loading.downloads import whole_or_not_at_all
 from headcount.tracing.model import Model
+from headcount.tracing.removed import Removed
+from headcount.tracing.surgery import fill, take_out
 
 NOTE = "headcount.json"
 _KIND = "PrunedModel"
@@ -59,7 +59,7 @@ def save_pruned(model: Model, folder: str | Path) -> None:
     try:
         if path.exists() and any(path.iterdir()):
             raise InputError(f"{path} is not empty: expected a new folder for the pruned model")
-        whole_or_not_at_all(path, NOTE, lambda _, made: _write(model, made))
+        write_folder_whole(path, NOTE, lambda _, made: _write(model, made))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
 

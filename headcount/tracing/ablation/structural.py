@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from headcount.results import InputError
 from headcount.tracing.ablation.masks import with_present_removals
-from headcount.tracing.ablation.removed import HeadSet, LayerSet
-from headcount.tracing.ablation.surgery import fill, take_out
 from headcount.tracing.architectures.anatomy import Anatomy, empty_copy
-from headcount.tracing.loading.devices import place_as
+from headcount.tracing.devices import place_as
 from headcount.tracing.model import Model, wrap_for_nnsight
+from headcount.tracing.removed import HeadSet, LayerSet
+from headcount.tracing.surgery import fill, take_out
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from headcount.results import InputError
 from headcount.tracing.hooks.attention import AttentionCall
 from headcount.tracing.hooks.hook import Hook, HookFunction
-from headcount.tracing.weights import affine, head_outputs, normalised, output_bias
+from headcount.tracing.hooks.modules import affine, head_outputs, normalised, output_bias
 from headcount.travel import travels
 
 if TYPE_CHECKING:

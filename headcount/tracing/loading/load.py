@@ -14,9 +14,9 @@ from torch import nn
 from headcount.results import InputError
 from headcount.tracing.ablation import saved
 from headcount.tracing.architectures.anatomy import family_of
+from headcount.tracing.checkpoints.checkpoint import Checkpoint
+from headcount.tracing.devices import place_as
 from headcount.tracing.loading import bridge, default_model, self_check
-from headcount.tracing.loading.checkpoint import Checkpoint
-from headcount.tracing.loading.devices import place_as
 from headcount.tracing.loading.pretrained import NO_CODE, built, configuration, reading
 from headcount.tracing.loading.pretrained import tokenizer as read_tokenizer
 from headcount.tracing.model import Model

@@ -12,9 +12,9 @@ from torch import Tensor
 from headcount.results import InputError
 from headcount.tracing.cache import Cache
 from headcount.tracing.hooks.hook import Hook, HookFunction, RecordValue, Zero
+from headcount.tracing.hooks.modules import output_bias
 from headcount.tracing.hooks.ports import attention_operation
 from headcount.tracing.model import Model
-from headcount.tracing.weights import output_bias
 
 # Relative to the largest magnitude compared: sums are taken in another order than the model takes them.
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headcount.tracing.checkpoints.checkpoint import Checkpoint
+from headcount.tracing.checkpoints.stored_tensor import pages
 from headcount.tracing.fingerprint import digest_of, piece
-from headcount.tracing.loading.checkpoint import Checkpoint
-from headcount.tracing.loading.stored_tensor import pages
 
 _ALIGNED = 16
 """Numbers, of which the weights of a block begin at a multiple: processors read them in lines of 64 bytes."""

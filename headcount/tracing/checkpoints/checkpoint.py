@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from headcount.results import InputError
-from headcount.tracing.loading.stored_tensor import Stored
+from headcount.tracing.checkpoints.stored_tensor import Stored
 
 _LISTS = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WHOLE = ("model.safetensors", "pytorch_model.bin")

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headcount.importance.documents import Document, Example
 from headcount.importance.likelihoods import metrics
 from headcount.importance.likelihoods.encoding import Encoding, encode
 from headcount.importance.likelihoods.prefix_tree import Tokens
 from headcount.importance.likelihoods.score import Likelihood
-from headcount.importance.tasks.documents import Document, Example
 from headcount.importance.tasks.task import Task
 from headcount.results import InputError
 from headcount.tracing import Model, provenance

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from headcount.results import InputError
 from headcount.tracing.architectures.sizes import Sizes
-from headcount.tracing.hooks.hook import HookFunction, Zero
-from headcount.tracing.hooks.hook_map import HookMap, HookPoint
 
 HeadSet = Bool[Tensor, "layer head"] | Iterable[tuple[int, int]] | Any
 LayerSet = Bool[Tensor, " layer"] | Iterable[int] | Any
@@ -35,17 +33,6 @@ class Removed:
 
     def __or__(self, other: "Removed") -> "Removed":
         return Removed(self.heads | other.heads, self.ffns | other.ffns)
-
-
-def removal_hooks(removed: Removed, hook_map: HookMap) -> list[tuple[HookPoint, HookFunction]]:
-    """Return the hooks that remove these parts: a head's z, and what a feed-forward network adds, become zero."""
-    hooks: list[tuple[HookPoint, HookFunction]] = []
-    for layer, heads in enumerate(removed.heads):
-        if heads.any():
-            hooks.append((hook_map[f"blocks.{layer}.attn.hook_z"], Zero(heads)))
-    for layer in removed.ffns.nonzero().flatten().tolist():
-        hooks.append((hook_map[f"blocks.{layer}.hook_mlp_out"], Zero()))
-    return hooks
 
 
 def _mask(what: str, chosen: Any, shape: tuple[int, ...]) -> Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from headcount.results import InputError
-from headcount.tracing.ablation.removed import Removed
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.architectures.families import Family
 from headcount.tracing.hooks.hook_map import HookMap
+from headcount.tracing.removed import Removed
 
 
 class Constant(nn.Module):

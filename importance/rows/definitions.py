@@ -1,0 +1,37 @@
+"""The paper's sixteen tasks: where their rows are and what each row holds."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from headcount.importance.rows.schema import Kind
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One of the sixteen; tasks.toml says what each entry means."""
+
+    name: str
+    lm_eval: str
+    hub: tuple[str, ...]
+    scored: str
+    fields: dict[str, Kind]
+    train: str = "train"
+    wheel: str | None = None
+    metric: str = "acc"
+    classes: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+@cache
+def sixteen() -> dict[str, Definition]:
+    """The paper's tasks by name."""
+    entries = tomllib.loads(files("headcount.importance.rows").joinpath("tasks.toml").read_text(encoding="utf-8"))
+    return {name: _definition(name, entry) for name, entry in entries.items()}
+
+
+def _definition(name: str, entry: dict[str, Any]) -> Definition:
+    lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+    return Definition(name=name, **(entry | lists))

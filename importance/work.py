@@ -1,0 +1,58 @@
+"""The work of measurements on tasks: the passes that each puts through a model (see `tracing.work`)."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import cycle, islice
+
+from headcount.importance.evaluation import ask, encoded
+from headcount.importance.likelihoods.prefix_tree import Tree, grow
+from headcount.importance.likelihoods.score import forest
+from headcount.importance.measure import RankSplit
+from headcount.importance.tasks.setup import TaskSetup
+from headcount.tracing import Model
+from headcount.tracing.internal import Item, Items, Kind, ModelPass
+
+SAMPLE = 30
+"""Documents whose lengths stand for all, in turn."""
+
+
+def accuracy_work(model: Model, setup: TaskSetup) -> tuple[ModelPass, ...]:
+    """Return the work of `accuracy`."""
+    return (ModelPass(Kind.FORWARD, documents_of(model, setup)),)
+
+
+def head_importance_work(model: Model, setup: TaskSetup, method: str) -> tuple[ModelPass, ...]:
+    """Return the work of `head_importance` by a method."""
+    kind = Kind.GRADIENTS if method == "gradient" else Kind.HEAD_ORACLE
+    return (ModelPass(kind, examples_of(model, setup)),)
+
+
+def ffn_importance_work(model: Model, setup: TaskSetup, rank_split: RankSplit = None) -> tuple[ModelPass, ...]:
+    """Return the work of `ffn_importance`."""
+    return (ModelPass(Kind.FFN_ORACLE, documents_of(model, setup, rank_split)),)
+
+
+@lru_cache(maxsize=1024)
+def documents_of(model: Model, setup: TaskSetup, rank_split: RankSplit = None) -> Items:
+    """Return a task's documents as they are scored; the lengths of the first ones stand for all."""
+    task, n = (setup.task.of_pool(), setup.examples) if rank_split else (setup.task, setup.documents)
+    sample = ask(model, task, setup.shots, min(n, SAMPLE), setup.seed).tokens
+    trees = forest(model, sample)
+    return _repeated([_of_tree(tree) for _, tree in trees], n * len(trees) / len(sample))
+
+
+@lru_cache(maxsize=1024)
+def examples_of(model: Model, setup: TaskSetup) -> Items:
+    """Return a task's examples as gradients are taken on them; the lengths of the first ones stand for all."""
+    n = setup.examples
+    sample = setup.task.examples(setup.shots, min(n, SAMPLE), seed=setup.seed)
+    return _repeated([_of_tree(grow([request])) for request in encoded(model, sample, setup.task.encoding)], n)
+
+
+def _of_tree(tree: Tree) -> Item:
+    places = {place for read in tree.read for place in read}
+    return Item(len(tree.ids), len(places), len(tree.targets), branched=len(set(tree.branch) - {0}) > 1)
+
+
+def _repeated(items: Sequence[Item], n: float) -> Items:
+    return Items(tuple(islice(cycle(items), round(n))))

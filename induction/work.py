@@ -1,0 +1,51 @@
+"""The work of induction measurements: the passes that each puts through a model (see `tracing.work`)."""
+
+import warnings
+from collections.abc import Sequence
+
+from headcount.induction import prefix_score, prompts, sampling, sequences
+from headcount.induction.measure import LOSS_PERIOD
+from headcount.tracing import Model
+from headcount.tracing.internal import Item, Items, Kind, ModelPass
+
+
+def score_heads_work(
+    model: Model, n_sequences: int, prefix_definition: str = "successor", *, copy: bool = False
+) -> tuple[ModelPass, ...]:
+    """Return the work of `score_heads`: prefix matching and copying on the sequences that fit.
+
+    Args:
+        model: The model; no weights are needed.
+        n_sequences: As for `score_heads`.
+        prefix_definition: As for `score_heads`.
+        copy: True if a second model with random weights is made for it.
+    """
+    with warnings.catch_warnings(action="ignore"):  # what is left out is said when it is
+        used, _ = sampling.fitting(model, sampling.pool_of(model), n_sequences)
+    bos = model.bos is not None
+    periods = [sequences.period(index) for index in used]
+    lengths = [prefix_score.REPEATS * period + bos for period in periods]
+    pairs = [len(prefix_score.entries(period, bos, prefix_definition).query) for period in periods]
+    return (
+        ModelPass(Kind.PREFIX, _sequences(lengths, pairs), copy=copy),
+        ModelPass(Kind.COPYING, _sequences(lengths), copy=copy),
+    )
+
+
+def repeat_loss_work(model: Model, n_sequences: int) -> tuple[ModelPass, ...]:
+    """Return the work of `repeat_loss`."""
+    length = prefix_score.REPEATS * LOSS_PERIOD + (model.bos is not None)
+    items = Items(tuple(Item(length, logits=length) for _ in range(n_sequences)), batch_size=1)
+    return (ModelPass(Kind.LOSS, items),)
+
+
+def patterns_work(model: Model, prompt: str, seed: int) -> tuple[ModelPass, ...]:
+    """Return the work of `record_patterns` on a prompt: as prefix matching, it ends at the last layer's attention."""
+    length = prompts.LONGEST if model.tokenizer is None else prompts.prompt(model, prompt, seed).shape[1]
+    return (ModelPass(Kind.PREFIX, _sequences([length])),)
+
+
+def _sequences(lengths: Sequence[int], pairs: Sequence[int] | None = None) -> Items:
+    """Return sequences of random tokens, with the number of entries that are taken of each pattern."""
+    taken = pairs if pairs is not None else [0] * len(lengths)
+    return Items(tuple(Item(pos, pairs=entries) for pos, entries in zip(lengths, taken, strict=True)))
