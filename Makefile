@@ -1,8 +1,9 @@
-# Two commands: `make report` runs the quick study of the default model into report.html, `make test` every check.
-# Each sets up .venv itself; both are quick the second time.
+# `make report` writes the quick study of the default model into report.html; `make test` runs every check.
+# Both install into .venv the first time.
 PYTHON ?= python3
 BIN := .venv/bin
 
+# import-linter runs without its cache, which may hold the imports of files that have changed since.
 .PHONY: report test
 report: .venv/.installed
 	$(BIN)/headcount study --preset quick --out runs/smollm2-135m
@@ -12,7 +13,7 @@ test: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 .venv/bin/python:

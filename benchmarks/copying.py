@@ -1,4 +1,4 @@
-"""Copying of all heads, against the computation that the published code does.
+"""Time of copying of all heads, compared with the published computation.
 
 Shape of OPT-125m, random weights, 101 tokens. The published computation (a full-vocabulary softmax, loops over heads
 and positions) is the one in tests/reference, written from the paper's description.
@@ -26,10 +26,10 @@ def main() -> None:
     tokens = torch.cat([torch.tensor([2]), torch.randperm(50000, generator=pick)[:100] + 5])[None]
     copying(model, tokens, "published")
     for _ in range(pairs):
-        ours = min(seconds(lambda: copying(model, tokens, "published")) for _ in range(3))
-        theirs = seconds(lambda: published_copying(model.hf, tokens[0]))
+        fast = min(seconds(lambda: copying(model, tokens, "published")) for _ in range(3))
+        slow = seconds(lambda: published_copying(model.hf, tokens[0]))
         print(
-            f"published computation / copying, 101 tokens: {theirs / ours:.0f} ({theirs:.1f} s / {ours:.3f} s)",
+            f"published computation / copying, 101 tokens: {slow / fast:.0f} ({slow:.1f} s / {fast:.3f} s)",
             flush=True,
         )
     difference = copying(model, tokens, "published").values - published_copying(model.hf, tokens[0])

@@ -1,7 +1,7 @@
-"""One and two layers of OPT-66B's own width, run for real: d_model 9216, 72 heads, d_mlp 36864, random weights.
+"""Scores of one and two layers of OPT-66B's width: d_model 9216, 72 heads, d_mlp 36864, random weights.
 
-Scores of every head against plain loops over eager attention with the same weights, with time and peak memory. The
-embedding is OPT-66B's, too; two layers in bfloat16 take 5 GB.
+Scores of every head are compared with plain loops over eager attention with the same weights; time and peak memory are
+printed. The embedding has OPT-66B's size, too; two layers in bfloat16 take 5 GB.
 """
 
 import resource
@@ -20,15 +20,15 @@ SHAPE = {"hidden_size": 9216, "word_embed_proj_dim": 9216, "num_attention_heads"
 
 def main() -> None:
     for n_layers, dtype in ((1, torch.float32), (1, torch.bfloat16), (2, torch.bfloat16)):
-        model, made = timed(lambda n=n_layers, d=dtype: opt(n, d))
+        model, build_time = timed(lambda n=n_layers, d=dtype: opt(n, d))
         repeated, distinct = tokens()
         prefix, prefix_time = timed(lambda m=model, t=repeated: prefix_matching(m, t, PERIOD).values)
         copied, copying_time = timed(lambda m=model, t=distinct: copying(m, t).values)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        apart = largest(prefix - plain_prefix(model, repeated)), largest(copied - plain_copying(model, distinct))
-        print(f"{n_layers} layers in {dtype}, made and checked in {made:.1f} s, peak of the process {peak:.1f} GB")
+        errors = largest(prefix - plain_prefix(model, repeated)), largest(copied - plain_copying(model, distinct))
+        print(f"{n_layers} layers in {dtype}, built and checked in {build_time:.1f} s, peak memory {peak:.1f} GB")
         print(f"  prefix matching of {repeated.shape[1]} tokens {prefix_time:.1f} s, copying {copying_time:.1f} s")
-        print(f"  apart from plain loops by at most {apart[0]:.1e} and {apart[1]:.1e}")
+        print(f"  largest difference from plain loops {errors[0]:.1e} and {errors[1]:.1e}")
         print(f"  highest scores {prefix.max():.3f} and {copied.max():.3f}", flush=True)
         del model
 
@@ -53,14 +53,14 @@ def opt(n_layers: int, dtype: torch.dtype) -> Model:
 
 
 def tokens() -> tuple[Tensor, Tensor]:
-    """BOS and tokens that repeat four times; BOS and distinct ones."""
+    """Return BOS and tokens that repeat four times; BOS and distinct tokens."""
     drawn = torch.randperm(50000, generator=torch.Generator().manual_seed(0))[: 4 * PERIOD] + 5
     bos = torch.tensor([2])
     return torch.cat([bos, drawn[:PERIOD].repeat(4)])[None], torch.cat([bos, drawn])[None]
 
 
 def plain_prefix(model: Model, ids: Tensor) -> Tensor:
-    """The mean over queries of the attention to what followed earlier occurrences of the query's token."""
+    """Return the mean over queries of the attention to the successors of earlier occurrences of the query's token."""
     model.hf.set_attn_implementation("eager")
     patterns = model.hf(input_ids=ids, output_attentions=True, use_cache=False).attentions
     model.hf.set_attn_implementation("sdpa")
@@ -76,7 +76,7 @@ def plain_prefix(model: Model, ids: Tensor) -> Tensor:
 
 
 def plain_copying(model: Model, ids: Tensor) -> Tensor:
-    """How far each head raises the token that it attends to most, among those it can attend to, on the embeddings."""
+    """Return how far each head raises, on the embeddings, the most attended of the tokens that it can attend to."""
     decoder, unembed = model.hf.model.decoder, model.hf.lm_head.weight[ids[0]].float()
     mask = torch.ones_like(ids)
     embedded = decoder.embed_tokens(ids) + decoder.embed_positions(mask, 0)
@@ -88,11 +88,11 @@ def plain_copying(model: Model, ids: Tensor) -> Tensor:
             part(x)[0].float().unflatten(-1, (72, 128))
             for part in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
-        scores.append(torch.stack([one_head(head, q, k, v, attention.out_proj, unembed) for head in range(72)]))
+        scores.append(torch.stack([copying_of_head(head, q, k, v, attention.out_proj, unembed) for head in range(72)]))
     return torch.stack(scores)
 
 
-def one_head(head: int, q: Tensor, k: Tensor, v: Tensor, out: torch.nn.Linear, unembed: Tensor) -> Tensor:
+def copying_of_head(head: int, q: Tensor, k: Tensor, v: Tensor, out: torch.nn.Linear, unembed: Tensor) -> Tensor:
     w_o = out.weight[:, 128 * head : 128 * (head + 1)].float()
     shares = []
     for query in range(1, len(q)):
@@ -105,10 +105,10 @@ def one_head(head: int, q: Tensor, k: Tensor, v: Tensor, out: torch.nn.Linear, u
 
 
 def timed(work):  # type: ignore[no-untyped-def]
-    """What some work gives, and how many seconds it took."""
+    """Return the result of a call, and its seconds."""
     start = time.perf_counter()
-    found = work()
-    return found, time.perf_counter() - start
+    result = work()
+    return result, time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Prefix matching of all heads, against the least that any method can do: one plain forward pass.
+"""Time of prefix matching of all heads over that of one plain forward pass, the least that any method needs.
 
-A published shape, OPT-125m's if no other is named, with random weights; sequences of 401 tokens (period 100, 4 repeats,
-BOS), one if not more are asked for.
+A published shape, by default OPT-125m's, with random weights; sequences of 401 tokens (period 100, 4 repeats, BOS), by
+default one.
 """
 
 import argparse
 
 import torch
-from common import published_shape, ratios, say
+from common import published_shape, ratios, report
 
 from headcount.induction import prefix_matching
 from headcount.tracing import Model
@@ -20,32 +20,32 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--sequences", type=int, default=1)
-    asked = parser.parse_args()
-    model = published_shape(asked.model, asked.device, getattr(torch, asked.dtype))
-    tokens = repeated(100).repeat(asked.sequences, 1)
-    there = tokens.to(model.device)
+    options = parser.parse_args()
+    model = published_shape(options.model, options.device, getattr(torch, options.dtype))
+    tokens = repeated(100).repeat(options.sequences, 1)
+    on_device = tokens.to(model.device)
 
-    def ours() -> None:
+    def scores() -> None:
         prefix_matching(model, tokens, 100)
 
     def plain() -> None:
         with torch.no_grad():
-            model.hf.model(input_ids=there, use_cache=False)
+            model.hf.model(input_ids=on_device, use_cache=False)
 
-    say("prefix matching / plain SDPA forward without unembedding, 401 tokens", ratios(ours, plain, asked.pairs))
+    report("prefix matching / plain SDPA forward without unembedding, 401 tokens", ratios(scores, plain, options.pairs))
     small, large = extra_bytes(model, 100), extra_bytes(model, 400)
     megabytes = f"{large / 1e6:.1f} MB / {small / 1e6:.1f} MB"
     print(f"extra allocations at 1601 tokens / at 401: {large / small:.2f} ({megabytes})")
 
 
 def repeated(period: int) -> torch.Tensor:
-    """BOS and a random sequence, four times."""
+    """Return BOS and a random sequence, four times."""
     once = torch.randperm(50000, generator=torch.Generator().manual_seed(0))[:period] + 5
     return torch.cat([torch.tensor([2]), once.repeat(4)])[None]
 
 
 def extra_bytes(model: Model, period: int) -> int:
-    """Bytes that the measurement allocates beyond what the plain forward pass does, freed or not."""
+    """Return the bytes that the measurement allocates beyond those of the plain forward pass, freed or not."""
     tokens = repeated(period).to(model.device)
 
     def plain() -> None:
@@ -56,7 +56,7 @@ def extra_bytes(model: Model, period: int) -> int:
 
 
 def allocated(work) -> int:  # type: ignore[no-untyped-def]
-    """All bytes allocated during a call: as torch's profiler counts them, on a GPU as its allocator does."""
+    """Return all bytes allocated during a call: by torch's profiler; on a GPU by its allocator."""
     work()
     if torch.cuda.is_initialized():
         before = torch.cuda.memory_stats()["allocated_bytes.all.allocated"]

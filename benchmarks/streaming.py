@@ -1,9 +1,9 @@
-"""A model larger than memory: streaming against accelerate's disk offload, and against what the machine can do at best.
+"""Time of streaming a model larger than memory, compared with accelerate's disk offload and the machine's limits.
 
 The checkpoint has OPT-6.7B's shape and random weights, stored in float16 (13.3 GB, written once to --folder), and is
 computed with in float32. Each measurement is a process of its own, before which the checkpoint is dropped from the
 page cache. Needs about 10 GB of memory for accelerate at a batch of 16, and a file system that honours the drop.
-Where other work cannot be kept off the machine, compare the processors' seconds rather than those of the clock.
+Where other work cannot be kept off the machine, compare the CPU seconds, not those of the clock.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import save_file
 
 from headcount.tracing import load_model
-from headcount.tracing.loading.load import TINY_OPT
+from headcount.tracing.sources.names import TINY_OPT
 from headcount.tracing.streaming.memory import held_memory
 
 SEQUENCES, LENGTH, LAYERS = 16, 33, 32
@@ -37,24 +37,33 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", choices=WORK)
     parser.add_argument("--without", nargs="*", default=[], choices=WORK)
-    asked = parser.parse_args()
-    if not (asked.folder / "config.json").exists():
-        write_checkpoint(asked.folder, asked.layers)
-    if asked.only is not None:
-        print(json.dumps(WORK[asked.only](asked.folder, asked.memory)))
+    options = parser.parse_args()
+    if not (options.folder / "config.json").exists():
+        write_checkpoint(options.folder, options.layers)
+    if options.only is not None:
+        print(json.dumps(WORK[options.only](options.folder, options.memory)))
         return
-    for _ in range(asked.rounds):
+    for _ in range(options.rounds):
         for name in WORK:
-            if name not in asked.without:
-                drop(asked.folder)
-                command = [sys.executable, __file__, "--folder", asked.folder, "--memory", asked.memory, "--only", name]
+            if name not in options.without:
+                drop(options.folder)
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--folder",
+                    options.folder,
+                    "--memory",
+                    options.memory,
+                    "--only",
+                    name,
+                ]
                 done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
                 figures = json.loads(done.stdout.splitlines()[-1])
                 print(f"{name}: " + ", ".join(f"{what} {value:.4g}" for what, value in figures.items()), flush=True)
 
 
 def write_checkpoint(folder: Path, n_layers: int) -> None:
-    """A shard for each layer and one for the rest, with an index, as large checkpoints on the Hub are."""
+    """Write a shard for each layer and one for the rest, with an index, as large checkpoints on the Hub are."""
     from transformers import OPTConfig, OPTForCausalLM
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,11 +76,11 @@ def write_checkpoint(folder: Path, n_layers: int) -> None:
         tensors = {}
         for name, parameter in parameters.items():
             if name.startswith(part) and name not in weight_map:
-                if len(numbers) < parameter.numel():  # drawn once: what is timed does not look at the values
+                if len(numbers) < parameter.numel():  # drawn once: times do not depend on the values
                     numbers = torch.empty(parameter.numel(), dtype=torch.float16).normal_(0, 0.02, generator=generator)
                 norm = "norm" in name and name.endswith("weight")
-                some = torch.ones(len(parameter)) if norm else numbers[: parameter.numel()]
-                tensors[name] = some.view(parameter.shape).half().clone()
+                values = torch.ones(len(parameter)) if norm else numbers[: parameter.numel()]
+                tensors[name] = values.view(parameter.shape).half().clone()
         file = f"model-{part.removesuffix('.').rpartition('.')[2] or 'rest'}.safetensors"
         weight_map |= dict.fromkeys(tensors, file)
         save_file(tensors, folder / file, metadata={"format": "pt"})
@@ -82,7 +91,7 @@ def write_checkpoint(folder: Path, n_layers: int) -> None:
 
 
 def drop(folder: Path) -> None:
-    """Forget what the system has in memory of a folder's files."""
+    """Drop a folder's files from the page cache."""
     os.sync()
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
@@ -90,25 +99,25 @@ def drop(folder: Path) -> None:
 
 
 def tokens() -> torch.Tensor:
-    """BOS and tokens that repeat four times."""
+    """Return BOS and tokens that repeat four times."""
     drawn = torch.rand(SEQUENCES, 50000, generator=torch.Generator().manual_seed(0)).topk((LENGTH - 1) // 4).indices
     return torch.cat([torch.full((SEQUENCES, 1), 2), drawn.repeat(1, 4) + 5], 1)
 
 
-def ours(folder: Path, memory: str) -> dict[str, float]:
-    """The logits of all sequences; what the process holds itself, and what it reads, at each moment of the run."""
+def streaming(folder: Path, memory: str) -> dict[str, float]:
+    """Compute the logits of all sequences; return time, peak of anonymous memory, and bytes read."""
     with Watch() as watch:
         model = load_model(folder, stream=True, memory=memory, dtype="float32")
         start, spent = time.perf_counter(), time.process_time()
         logits = model(tokens())
-        figures = {"seconds": time.perf_counter() - start, "processors' seconds": time.process_time() - spent}
+        figures = {"seconds": time.perf_counter() - start, "CPU seconds": time.process_time() - spent}
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     figures |= {"peak GiB": watch.peak / 2**30, "bytes read / checkpoint": watch.read / size}
     return {**figures, "sum": float(logits.double().sum())}
 
 
 def scores(folder: Path, memory: str) -> dict[str, float]:
-    """Prefix matching and copying of every head."""
+    """Measure prefix matching and copying of every head."""
     from headcount.induction import copying, prefix_matching
 
     with Watch() as watch:
@@ -130,7 +139,7 @@ def scores(folder: Path, memory: str) -> dict[str, float]:
 
 def offloaded(batch_size: int) -> Callable[[Path, str], dict[str, float]]:
     def run(folder: Path, memory: str) -> dict[str, float]:
-        """The logits of all sequences, by transformers and accelerate: the blocks on disk, the rest in memory."""
+        """Compute the logits of all sequences with accelerate: the blocks on disk, the rest in memory."""
         from transformers import AutoModelForCausalLM
 
         with Watch() as watch, tempfile.TemporaryDirectory() as offload, torch.no_grad():
@@ -141,18 +150,18 @@ def offloaded(batch_size: int) -> Callable[[Path, str], dict[str, float]]:
             start, spent, total = time.perf_counter(), time.process_time(), 0.0
             for rows in tokens().split(batch_size):
                 total += float(model(rows, use_cache=False).logits.double().sum())
-            taken = {"seconds": time.perf_counter() - start, "processors' seconds": time.process_time() - spent}
-        return {**taken, "peak GiB": watch.peak / 2**30, "sum": total}
+            times = {"seconds": time.perf_counter() - start, "CPU seconds": time.process_time() - spent}
+        return {**times, "peak GiB": watch.peak / 2**30, "sum": total}
 
     return run
 
 
 def floors(folder: Path, memory: str) -> dict[str, float]:
-    """What nothing can be faster than: reading the files one after the other, and the matrix products alone."""
-    room, start = bytearray(1 << 24), time.perf_counter()
+    """Measure the limits of any method: reading the files one after the other, and the matrix products alone."""
+    buffer, start = bytearray(1 << 24), time.perf_counter()
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb", buffering=0) as file:
-            while file.readinto(room):
+            while file.readinto(buffer):
                 pass
     disk = time.perf_counter() - start
     width, hidden, n_layers = SHAPE["hidden_size"], SHAPE["ffn_dim"], len(list(folder.glob("*.safetensors"))) - 1
@@ -167,16 +176,16 @@ def floors(folder: Path, memory: str) -> dict[str, float]:
         torch.nn.functional.linear(small, wide)
         torch.nn.functional.linear(large, narrow)
     torch.nn.functional.linear(small, unembedding)
-    taken = {"products seconds": time.perf_counter() - start, "processors' seconds": time.process_time() - spent}
-    return {"disk seconds": disk, **taken}
+    times = {"products seconds": time.perf_counter() - start, "CPU seconds": time.process_time() - spent}
+    return {"disk seconds": disk, **times}
 
 
 class Watch:
-    """The most anonymous memory of this process while it lasts, and the bytes that it reads from disks."""
+    """The peak of anonymous memory of this process, and the bytes that it reads from disks, while a block runs."""
 
     def __enter__(self) -> "Watch":
         self.peak, self._began, self._over = 0, bytes_read(), threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
         return self
 
@@ -186,23 +195,23 @@ class Watch:
         self.read = self.now()
 
     def now(self) -> int:
-        """The bytes read so far."""
+        """Return the bytes read so far."""
         return bytes_read() - self._began
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._over.wait(0.01):
             self.peak = max(self.peak, held_memory())
 
 
 def bytes_read() -> int:
-    """What this process has had fetched from disks."""
+    """Return the bytes that this process has read from disks."""
     fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
     return int(fields["read_bytes"])
 
 
 WORK: dict[str, Callable[[Path, str], dict[str, float]]] = {
     "floors": floors,
-    "ours": ours,
+    "streaming": streaming,
     "accelerate, batch 16": offloaded(16),
     "accelerate, batch 1": offloaded(1),
     "scores": scores,

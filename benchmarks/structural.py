@@ -1,6 +1,6 @@
-"""Structural removal: the speed-up of what is left, against the speed-up that its operations predict.
+"""Speed-up of pruned models, compared with the speed-up that the remaining operations predict.
 
-Layers of OPT-1.3B's shape with random weights; counted are matrix products (projections, attention, unembedding).
+Layers of OPT-1.3B's shape with random weights; operations are matrix products (projections, attention, unembedding).
 """
 
 import argparse
@@ -8,11 +8,12 @@ import statistics
 
 import torch
 import transformers
-from common import ratios, say, seconds
+from common import ratios, report, seconds
 
 from headcount.importance import load_task, prune_grid
-from headcount.importance.evaluation import ask
-from headcount.importance.likelihoods.score import forest, likelihoods
+from headcount.importance.evaluation import encode_task
+from headcount.importance.likelihoods.log_likelihoods import log_likelihoods
+from headcount.importance.likelihoods.tree_passes import document_trees
 from headcount.results import HeadScores, LayerScores
 from headcount.tracing import Model, load_model, pruned
 
@@ -34,7 +35,7 @@ def model_of(n_layers: int) -> Model:
 
 
 def operations(model: Model, tokens: int, length: int, heads: torch.Tensor, ffns: torch.Tensor) -> float:
-    """Multiplications of a pass over so many tokens in rows of this length, without these parts."""
+    """Return the multiplications of a pass over tokens in rows of a length, without the removed parts."""
     sizes = model.sizes
     projections = 4 * sizes.d_model * sizes.d_head
     attention = 2 * length * sizes.d_head
@@ -44,21 +45,21 @@ def operations(model: Model, tokens: int, length: int, heads: torch.Tensor, ffns
 
 
 def removals(model: Model) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """The same share of heads in every layer, and every other network."""
+    """Return three removals: the same share of heads in every layer, every other network, and both."""
     sizes = model.sizes
     heads = torch.zeros(sizes.n_layers, sizes.n_heads, dtype=torch.bool)
     heads[:, : round(0.7 * sizes.n_heads)] = True
     ffns = torch.arange(sizes.n_layers) % 2 == 0
     none = torch.zeros_like(heads), torch.zeros_like(ffns)
     return {
-        "70 % of heads gone": (heads, none[1]),
-        "50 % of FFNs gone": (none[0], ffns),
+        "70 % of heads removed": (heads, none[1]),
+        "50 % of FFNs removed": (none[0], ffns),
         "both": (heads, ffns),
     }
 
 
 def passes(pairs: int, n_layers: int, rows: int, length: int) -> None:
-    """Forward passes of the whole and of the smaller models, in turn."""
+    """Time forward passes of the whole and of the pruned models, in turn."""
     model = model_of(n_layers)
     tokens = torch.randint(4, 512, (rows, length))
     none = torch.zeros(n_layers, 32, dtype=torch.bool), torch.zeros(n_layers, dtype=torch.bool)
@@ -67,20 +68,20 @@ def passes(pairs: int, n_layers: int, rows: int, length: int) -> None:
         small = pruned(model, *gone)
         predicted = whole / operations(model, tokens.numel(), length, *gone)
         with torch.no_grad():
-            found = ratios(lambda: model.hf(tokens), lambda small=small: small.hf(tokens), pairs)
-        say(f"{name}: speed-up (operations say {predicted:.2f})", found)
-        print(f"    reached: {statistics.median(found) / predicted:.2f}", flush=True)
+            speed_ups = ratios(lambda: model.hf(tokens), lambda small=small: small.hf(tokens), pairs)
+        report(f"{name}: speed-up (operations predict {predicted:.2f})", speed_ups)
+        print(f"    reached: {statistics.median(speed_ups) / predicted:.2f}", flush=True)
 
 
 def grid(n_layers: int, limit: int) -> None:
-    """A whole combined grid of one task, against one evaluation of the whole model and the operations that are left."""
+    """Time a combined grid of one task; compare it with an evaluation of the model and the remaining operations."""
     model, task = model_of(n_layers), load_task("plural")
     heads, ffns = HeadScores(torch.rand(n_layers, 32)), LayerScores(torch.rand(n_layers))
-    asked = ask(model, task, 5, limit, 0)
-    lengths = [len(tree.ids) for _, tree in forest(model, asked.tokens)]
+    encoded = encode_task(model, task, 5, limit, 0)
+    lengths = [len(tree.ids) for _, tree in document_trees(model, encoded.requests)]
     tokens, length = sum(lengths), round(sum(lengths) / len(lengths))
-    likelihoods(model, asked.tokens)
-    one = statistics.median(seconds(lambda: likelihoods(model, asked.tokens)) for _ in range(5))
+    log_likelihoods(model, encoded.requests)
+    whole_time = statistics.median(seconds(lambda: log_likelihoods(model, encoded.requests)) for _ in range(5))
     none = torch.zeros(n_layers, 32, dtype=torch.bool), torch.zeros(n_layers, dtype=torch.bool)
     whole = operations(model, tokens, length, *none)
     counts = {
@@ -93,9 +94,9 @@ def grid(n_layers: int, limit: int) -> None:
         gone[1][ffns.ranking()[:ffn]] = True
         share += operations(model, tokens, length, gone[0].view(n_layers, 32), gone[1]) / whole
     taken = seconds(lambda: prune_grid(model, task, heads, ffns, shots=5, limit=limit))
-    what = f"grid of {len(counts)} different points, {limit} documents, {tokens} tokens"
-    print(f"{what}: {taken:.1f} s; operations say {share * one:.1f} s")
-    print(f"    reached: {share * one / taken:.2f}")
+    title = f"grid of {len(counts)} different points, {limit} documents, {tokens} tokens"
+    print(f"{title}: {taken:.1f} s; operations predict {share * whole_time:.1f} s")
+    print(f"    reached: {share * whole_time / taken:.2f}")
 
 
 def main() -> None:
@@ -105,9 +106,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--limit", type=int, default=24)
-    asked = parser.parse_args()
-    passes(asked.pairs, asked.layers, asked.rows, asked.length)
-    grid(asked.layers, asked.limit)
+    options = parser.parse_args()
+    passes(options.pairs, options.layers, options.rows, options.length)
+    grid(options.layers, options.limit)
 
 
 if __name__ == "__main__":

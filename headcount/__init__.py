@@ -1,13 +1,13 @@
-"""Which attention heads and feed-forward networks does in-context learning need? Everything under one name.
+"""The attention heads and feed-forward networks that in-context learning needs: everything under one name.
 
 `import headcount as hc` gives the public names of the rooms (`hc.load_model`), and the rooms themselves
-(`hc.viz.heads(scores)`). They are imported when first used, so that the command line answers at once.
+(`hc.viz.heads(scores)`). They are imported at their first use, so that the command line answers at once.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # what `__getattr__` resolves, for editors and type checkers
+if TYPE_CHECKING:  # the names that `__getattr__` finds, for editors and type checkers
     from headcount import importance as importance
     from headcount import induction as induction
     from headcount import results as results
@@ -20,7 +20,10 @@ if TYPE_CHECKING:  # what `__getattr__` resolves, for editors and type checkers
     from headcount.stats import *  # noqa: F403
     from headcount.tracing import *  # noqa: F403
 
-ROOMS = ("importance", "induction", "results", "stats", "tracing", "viz")
+_NAMED_HERE = ("results", "stats", "tracing", "induction", "importance")
+"""The rooms whose public names are here too, the quickest to import first; figures stay under `hc.viz`."""
+
+ROOMS = (*_NAMED_HERE, "viz")
 
 
 def __getattr__(name: str) -> Any:
@@ -28,7 +31,7 @@ def __getattr__(name: str) -> Any:
     if name in ROOMS:
         return import_module(f"headcount.{name}")
     if not name.startswith("_"):
-        for room in ROOMS[:-1]:  # figures stay under `viz`, where a name like `heads` says what it is
+        for room in _NAMED_HERE:
             module = import_module(f"headcount.{room}")
             if name in module.__all__:
                 return getattr(module, name)
@@ -36,4 +39,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*ROOMS, *(name for room in ROOMS[:-1] for name in import_module(f"headcount.{room}").__all__)})
+    """Return the rooms and all public names."""
+    return sorted({*ROOMS, *(name for room in _NAMED_HERE for name in import_module(f"headcount.{room}").__all__)})

@@ -10,10 +10,10 @@ from rich.progress import Progress as Bar
 
 
 class Progress:
-    """A bar on standard error, shown only where that is a terminal.
+    """A bar on standard error, shown only if that is a terminal.
 
     Args:
-        steps: How many steps it counts; None if that is not known yet.
+        steps: The number of steps that it counts; None if that is not known yet.
     """
 
     def __init__(self, steps: int | None) -> None:
@@ -33,23 +33,23 @@ class Progress:
             self._bar.stop()
 
     def expect(self, steps: int) -> None:
-        """Say how many steps there are."""
+        """Set the number of steps."""
         self._bar.update(self._task, total=steps)
 
     def title(self, text: str) -> None:
-        """Say what is being done."""
+        """Show the name of the current work."""
         self._bar.update(self._task, description=text)
 
     def advance(self, steps: int) -> None:
-        """So many steps are done."""
+        """Count some more steps as done."""
         self._bar.advance(self._task, steps)
 
 
 def say(text: str) -> None:
-    """One line on standard error, whether or not it is a terminal."""
+    """Write one line to standard error, whether or not it is a terminal."""
     print(f"headcount: {text}", file=sys.stderr)
 
 
 def say_warnings() -> None:
-    """From now on, a warning is one line like all else that is said."""
+    """Write each warning from now on as one line, like all other messages."""
     warnings.showwarning = lambda message, *_args, **_kwargs: say(f"note: {message}")

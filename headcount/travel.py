@@ -1,12 +1,15 @@
-"""Code that travels: a request to a server carries the source of what is done there, since this toolkit is not there.
+"""Code that travels: a request to a server holds the source of the code that runs there, as it lacks this toolkit.
 
-What is marked with `travels` runs wherever the model is, here or on a server that has torch and nnsight. It therefore
-keeps to these rules, which `tests/tracing/test_travel.py` checks for everything that is marked:
+Functions and classes marked with `travels` run where the model is: in this process, or on a server that has torch and
+nnsight. `tests/tracing/test_travel.py` checks that they follow these rules:
 
-* functions and plain classes only: the generated methods of dataclasses, enumerations and named tuples have no source;
-* annotations are text (`from __future__ import annotations`), so that no type must exist on the other side;
-* names from outside are torch and the standard library, other marked code, and constants;
-* no state but in arguments and attributes.
+* functions and plain classes only: generated methods of dataclasses, enumerations and named tuples have no source;
+* no decorators but `property`, `classmethod` and `staticmethod`: the source of the bare function travels;
+* annotations are text (`from __future__ import annotations`), so that no type must exist on the server;
+* global names, defaults, base classes and class attributes are torch, the standard library, other marked code, or
+  constants; imports inside of functions are of torch, nnsight and the standard library;
+* no `super()` outside of `__init__`, and no names that a class mangles: methods are compiled outside of their class;
+* no state other than arguments and attributes of objects.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Any, TypeVar
 Marked = TypeVar("Marked")
 
 TRAVELLERS: list[Any] = []
-"""Everything that is marked, in the order of definition."""
+"""All marked code, in the order of definition."""
 
 
 def travels(code: Marked) -> Marked:

@@ -1,9 +1,13 @@
-"""What matters for a task: tasks, accuracy, head and FFN importance, and comparisons of what was measured."""
+"""Importance for a task: tasks, accuracy, importance of heads and feed-forward networks, and pruning."""
+
+if __name__ != "headcount.importance":  # imported from the checkout's folder, it would be a second copy
+    raise ImportError(f"the module {__name__} is part of headcount: import headcount.importance instead")
 
 from headcount.importance.documents import Document, Example
 from headcount.importance.measure import accuracy, ffn_importance, head_importance
 from headcount.importance.pruning.prune import prune, prune_grid
 from headcount.importance.tasks.loading import load_task
+from headcount.importance.tasks.paper_task import lm_eval_task
 from headcount.importance.tasks.task import Task
 
 __all__ = [
@@ -13,6 +17,7 @@ __all__ = [
     "accuracy",
     "ffn_importance",
     "head_importance",
+    "lm_eval_task",
     "load_task",
     "prune",
     "prune_grid",

@@ -1,15 +1,15 @@
-"""The words of a task: an example, a document, a prompt."""
+"""The units of a task: an example, a document, a prompt."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Example:
-    """A text and what follows it.
+    """A context and its continuation.
 
     Args:
-        context: What the model reads first: shots and question.
-        continuation: What it is asked to go on with; the space between the two, if any, belongs to it.
+        context: The text that the model reads first: shots and question.
+        continuation: The text whose probability is measured; the space between the two, if any, belongs to it.
     """
 
     context: str
@@ -23,8 +23,8 @@ class Document:
     Args:
         index: Its place in the task's scored rows, counted from 0.
         requests: One example for each choice.
-        gold: The right choices. Where there are several, the first is the one that examples go on with.
-        group: The question this is an answer to (MultiRC); None where every document stands for itself.
+        gold: The right choices. Of several, the first is the continuation of importance examples.
+        group: The question that this is an answer to (MultiRC); None where every document stands for itself.
     """
 
     index: int
@@ -35,14 +35,14 @@ class Document:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a profile makes of one row, before any shots.
+    """One row as a profile prompts it, before any shots.
 
     Args:
         contexts: One for each choice; all alike, except where the choices differ in the context (Winogrande).
         continuations: One for each choice.
         gold: The right choices, as in `Document`.
         shot: The row with its answer, as it stands before another row's context, separator included.
-        prefix: What comes before the shots.
+        prefix: The text that comes before the shots.
     """
 
     contexts: tuple[str, ...]
@@ -52,6 +52,6 @@ class Prompt:
     prefix: str = ""
 
     def after(self, shots: str) -> tuple[Example, ...]:
-        """The requests, with `shots` in front of each context."""
+        """Return the requests, with `shots` in front of each context."""
         pairs = zip(self.contexts, self.continuations, strict=True)
         return tuple(Example(self.prefix + shots + context, continuation) for context, continuation in pairs)

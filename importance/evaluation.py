@@ -1,4 +1,4 @@
-"""Documents ready to be scored, and what their log-likelihoods say."""
+"""A task's documents as tokens, and a model's answers to them."""
 
 import math
 from collections.abc import Sequence
@@ -11,37 +11,46 @@ from torch import Tensor
 
 from headcount.importance.documents import Document, Example
 from headcount.importance.likelihoods import metrics
-from headcount.importance.likelihoods.encoding import Encoding, encode
-from headcount.importance.likelihoods.prefix_tree import Tokens
-from headcount.importance.likelihoods.score import Likelihood
+from headcount.importance.likelihoods.encoding import EncodedRequest, Encoding, encode
+from headcount.importance.likelihoods.log_likelihoods import LogLikelihood
 from headcount.importance.tasks.task import Task
 from headcount.results import InputError
 from headcount.tracing import Model, provenance
 
 
 @dataclass(frozen=True)
-class Asked:
+class EncodedTask:
     """A task's documents as one model reads them.
 
     Attributes:
         task: The task.
         documents: Its documents, after their shots.
-        tokens: Each document's requests as tokens.
-        settings: How they were asked for: shots, limit, seed.
+        requests: Each document's requests as tokens.
+        settings: The options of the documents: shots, limit, seed.
     """
 
     task: Task
     documents: list[Document]
-    tokens: list[list[Tokens]]
+    requests: list[list[EncodedRequest]]
     settings: dict[str, Any]
 
     @property
     def cut(self) -> int:
-        """In how many documents a context was too long and was cut from the left."""
-        return sum(any(request.cut for request in requests) for requests in self.tokens)
+        """The number of documents whose context was too long and was cut from the left."""
+        return sum(any(request.cut for request in requests) for requests in self.requests)
+
+    @property
+    def chance(self) -> float:
+        """The expected accuracy of guessing."""
+        return self.task.chance(self.documents)
+
+    @property
+    def majority(self) -> float:
+        """The accuracy of the best constant answer."""
+        return self.task.majority(self.documents)
 
     def provenance(self, model: Model, **settings: Any) -> dict[str, Any]:
-        """What is needed to ask the same again."""
+        """Return everything that is needed to score the same documents again."""
         task = self.task
         return provenance(
             model,
@@ -56,12 +65,12 @@ class Asked:
         )
 
 
-class Judged(NamedTuple):
-    """What the log-likelihoods of some documents say.
+class Answers(NamedTuple):
+    """A model's answers to some documents.
 
     Attributes:
-        correct: 1 for each unit that is right, 0 for the others; NaN where the model's log-likelihoods are.
-        choice: The request chosen in each document; -1 where there is nothing to choose.
+        correct: 1 for each unit that is right, else 0; NaN where the model's log-likelihoods are.
+        choice: The request chosen in each document; -1 where there is only one.
         gold_log_p: Log-probability of the right continuation, in nats.
         margin: That less the best wrong one; NaN where there is none.
     """
@@ -72,49 +81,53 @@ class Judged(NamedTuple):
     margin: Float[Tensor, " document"]
 
 
-def ask(model: Model, task: Task, shots: int, limit: int | None, seed: int) -> Asked:
-    """A task's documents as tokens.
+def encode_task(model: Model, task: Task, shots: int, limit: int | None, seed: int) -> EncodedTask:
+    """Return a task's documents as tokens.
 
     Raises:
         InputError: A number is out of range, there are too few rows, or a continuation has no tokens.
     """
     documents = task.documents(shots, limit, seed)
-    tokens = [encoded(model, document.requests, task.encoding) for document in documents]
-    return Asked(task, documents, tokens, {"shots": shots, "limit": limit, "seed": seed})
+    requests = [encode_examples(model, document.requests, task.encoding) for document in documents]
+    return EncodedTask(task, documents, requests, {"shots": shots, "limit": limit, "seed": seed})
 
 
-def encoded(model: Model, requests: Sequence[Example], encoding: Encoding) -> list[Tokens]:
-    """Requests as tokens of this model."""
+def encode_examples(model: Model, examples: Sequence[Example], encoding: Encoding) -> list[EncodedRequest]:
+    """Return examples, or a document's requests, as tokens of this model.
+
+    Raises:
+        InputError: The model has no tokenizer, or a continuation has no tokens.
+    """
     if model.tokenizer is None:
         raise InputError(f"{model.name} was loaded without a tokenizer: load_model(..., tokenizer=)")
     longest = model.sizes.context
     return [
-        encode(model.tokenizer, request.context, request.continuation, longest=longest, encoding=encoding)
-        for request in requests
+        encode(model.tokenizer, example.context, example.continuation, longest=longest, encoding=encoding)
+        for example in examples
     ]
 
 
-def judge(asked: Asked, found: Sequence[list[Likelihood]]) -> Judged:
-    """What the log-likelihoods of every document's requests say."""
-    log_p = [[value.log_p for value in values] for values in found]
-    greedy = [[value.greedy for value in values] for values in found]
-    pairs = list(zip(asked.documents, found, strict=True))
-    return Judged(
-        correct=torch.tensor(asked.task.correct(asked.documents, log_p, greedy), dtype=torch.float32),
-        choice=torch.tensor([_choice(values) for _, values in pairs], dtype=torch.float32),
+def answers_of(encoded: EncodedTask, log_likelihoods: Sequence[list[LogLikelihood]]) -> Answers:
+    """Return the answers that follow from the log-likelihoods of every document's requests."""
+    log_p = [[request.log_p for request in requests] for requests in log_likelihoods]
+    greedy = [[request.greedy for request in requests] for requests in log_likelihoods]
+    pairs = list(zip(encoded.documents, log_p, strict=True))
+    return Answers(
+        correct=torch.tensor(encoded.task.correct(encoded.documents, log_p, greedy), dtype=torch.float32),
+        choice=torch.tensor([_choice(values) for values in log_p], dtype=torch.float32),
         gold_log_p=torch.tensor([_gold(document, values) for document, values in pairs]),
         margin=torch.tensor([_margin(document, values) for document, values in pairs]),
     )
 
 
-def _choice(values: list[Likelihood]) -> float:
-    return metrics.chosen([value.log_p for value in values]) if len(values) > 1 else -1
+def _choice(log_p: list[float]) -> float:
+    return metrics.chosen(log_p) if len(log_p) > 1 else -1
 
 
-def _gold(document: Document, values: list[Likelihood]) -> float:
-    return metrics.highest([values[choice].log_p for choice in document.gold])
+def _gold(document: Document, log_p: list[float]) -> float:
+    return metrics.highest([log_p[choice] for choice in document.gold])
 
 
-def _margin(document: Document, values: list[Likelihood]) -> float:
-    wrong = [value.log_p for choice, value in enumerate(values) if choice not in document.gold]
-    return _gold(document, values) - metrics.highest(wrong) if wrong else math.nan
+def _margin(document: Document, log_p: list[float]) -> float:
+    wrong = [value for choice, value in enumerate(log_p) if choice not in document.gold]
+    return _gold(document, log_p) - metrics.highest(wrong) if wrong else math.nan

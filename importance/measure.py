@@ -8,13 +8,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headcount.importance.attribution import gradients
-from headcount.importance.attribution.passes import gradient_pass, without_each_ffn, without_each_head
+from headcount.importance.attribution.gradient_passes import gradient_contributions
+from headcount.importance.attribution.gradients import (
+    FOLDS,
+    Contributions,
+    Estimate,
+    estimate_importance,
+    normalised_by_layer,
+)
+from headcount.importance.attribution.leave_one_out import without_each_ffn, without_each_head
 from headcount.importance.documents import Example
-from headcount.importance.evaluation import Asked, ask, encoded, judge
-from headcount.importance.likelihoods.encoding import Encoding
-from headcount.importance.likelihoods.prefix_tree import Tokens, grow
-from headcount.importance.likelihoods.score import Likelihood, forest, likelihoods
+from headcount.importance.evaluation import EncodedTask, answers_of, encode_examples, encode_task
+from headcount.importance.likelihoods.encoding import EncodedRequest, Encoding
+from headcount.importance.likelihoods.log_likelihoods import LogLikelihood, log_likelihoods
+from headcount.importance.likelihoods.prefix_tree import build_tree
+from headcount.importance.likelihoods.tree_passes import document_trees
 from headcount.importance.tasks.task import Task
 from headcount.results import Accuracy, HeadScores, InputError, LayerScores
 from headcount.tracing import BatchSize, Model, Progress, provenance
@@ -23,7 +31,7 @@ from headcount.tracing.internal import Prepared, run_batches
 RankSplit = Literal["train"] | None
 
 LOSS_SCALE = {torch.float16: 1024.0}
-"""What the loss is multiplied by before the backward pass: float16 has no numbers below 6e-8; bfloat16 has."""
+"""Factor of the loss before the backward pass: float16 has no numbers below 6e-8; bfloat16 has."""
 
 
 def accuracy(
@@ -36,7 +44,7 @@ def accuracy(
     batch_size: BatchSize = "auto",
     progress: Progress | None = None,
 ) -> Accuracy:
-    """How many documents of a task a model gets right.
+    """Measure a model's accuracy on the documents of a task.
 
     Args:
         model: The model; parts that are removed at present (`masked`) stay removed.
@@ -45,27 +53,27 @@ def accuracy(
         limit: Documents at most.
         seed: Seed of the shots.
         batch_size: Documents run together; "auto" fits it to the machine.
-        progress: Told of every batch that is done, in documents.
+        progress: Called after each batch with the number of documents in it.
 
     Returns:
-        Accuracy by the task's metric with its standard error, what chance and the best constant answer would give, and
-        for each document the choice, the gold log-probability and the margin.
+        Accuracy by the task's metric with its standard error, the accuracy of guessing and of the best constant answer,
+        and for each document the choice, the gold log-probability and the margin.
 
     Raises:
         InputError: A number is out of range, there are too few rows, or a continuation has no tokens.
     """
-    asked = ask(model, task, shots, limit, seed)
-    found = judge(asked, likelihoods(model, asked.tokens, batch_size=batch_size, progress=progress))
-    n = len(found.correct)
+    encoded = encode_task(model, task, shots, limit, seed)
+    answers = answers_of(encoded, log_likelihoods(model, encoded.requests, batch_size=batch_size, progress=progress))
+    n = len(answers.correct)
     return Accuracy(
-        value=float(found.correct.mean()),
-        stderr=float(found.correct.std() / math.sqrt(n)) if n > 1 else math.nan,
+        value=float(answers.correct.mean()),
+        stderr=float(answers.correct.std() / math.sqrt(n)) if n > 1 else math.nan,
         n=n,
-        chance=task.chance(asked.documents),
-        majority=task.majority(asked.documents),
-        cut=asked.cut,
-        provenance=asked.provenance(model),
-        **found._asdict(),
+        chance=encoded.chance,
+        majority=encoded.majority,
+        cut=encoded.cut,
+        provenance=encoded.provenance(model),
+        **answers._asdict(),
     )
 
 
@@ -81,12 +89,12 @@ def head_importance(
     batch_size: BatchSize = "auto",
     progress: Progress | None = None,
 ) -> HeadScores:
-    """How much a model's predictions need each head.
+    """Score every head by how much a model's predictions need it.
 
     `gradient`: the first-order change of the loss on the gold continuations as a head's output goes to zero (see
-    `headcount.importance.attribution.gradients.estimate` for the reductions); one forward and one backward pass,
-    weights frozen. `oracle`: the mean drop of the gold log-probability, in nats, when the head is really removed, one
-    at a time.
+    `headcount.importance.attribution.gradients.estimate_importance` for the reductions); one forward and one backward
+    pass, weights frozen. `oracle`: the mean drop of the gold log-probability, in nats, when the head is really removed,
+    one at a time.
 
     Args:
         model: The model; removed parts stay removed.
@@ -94,11 +102,11 @@ def head_importance(
         method: `gradient` or `oracle`.
         reduction: For gradients `token` (the published code), `example` or `signed`.
         normalise: Divide by the L2 norm of each layer (Michel et al. 2019).
-        encoding: How text becomes tokens; `task.encoding` for a task's examples.
-        loss_scale: What the loss is multiplied by before the backward pass; None takes 1,024 for float16, else 1.
-            Examples whose gradients become infinite are run again with less.
+        encoding: The way in which text becomes tokens; `task.encoding` for a task's examples.
+        loss_scale: Factor of the loss before the backward pass; None takes 1,024 for float16, else 1. Examples whose
+            gradients become infinite are run again with less.
         batch_size: Examples run together; "auto" fits it to the machine. It does not change the scores.
-        progress: Told of every batch that is done, in examples.
+        progress: Called after each batch with the number of examples in it.
 
     Returns:
         Scores with variance over examples and `folds`, ten interleaved subsets of the examples. Normalised scores have
@@ -113,16 +121,12 @@ def head_importance(
         raise InputError(f"method must be gradient or oracle, not {method!r}")
     if not examples:
         raise InputError("head importance needs at least one example")
-    requests = encoded(model, examples, encoding)
+    requests = encode_examples(model, examples, encoding)
     scale = LOSS_SCALE.get(model.dtype, 1.0) if loss_scale is None else loss_scale
     if method == "gradient":
-        found = gradient_pass(model, requests, scale, batch_size, progress)
-        reads = torch.tensor([len(request.ids) - 1 for request in requests])
-        predicted = torch.tensor([len(request.ids) - request.start for request in requests])
-        result = gradients.estimate(found, reads, predicted, reduction)
+        estimate = _gradient_estimate(model, requests, reduction, scale, batch_size, progress)
     else:
-        drops = _head_drops(model, requests, batch_size, progress)
-        result = gradients.estimate(gradients.Contributions(drops, drops), *_ones(len(drops)), "signed")
+        estimate = _oracle_estimate(model, requests, batch_size, progress)
         reduction = "log-probability"
     settings = {
         "method": method,
@@ -134,14 +138,50 @@ def head_importance(
         "cut": sum(request.cut > 0 for request in requests),
     }
     return HeadScores(
-        gradients.normalised(result.values) if normalise else result.values,
-        variance=None if normalise else result.variance,
+        normalised_by_layer(estimate.values) if normalise else estimate.values,
+        variance=None if normalise else estimate.variance,
         n=len(examples),
-        folds=gradients.normalised(result.folds) if normalise else result.folds,
+        folds=normalised_by_layer(estimate.folds) if normalise else estimate.folds,
         measure="head_importance",
         definition=f"{method}, {reduction}",
         provenance=provenance(model, **settings),
     )
+
+
+def _gradient_estimate(
+    model: Model,
+    requests: Sequence[EncodedRequest],
+    reduction: str,
+    loss_scale: float,
+    batch_size: BatchSize,
+    progress: Progress | None,
+) -> Estimate:
+    """Return importance as the first-order change of the loss."""
+    contributions = gradient_contributions(model, requests, loss_scale, batch_size, progress)
+    read = torch.tensor([len(request.ids) - 1 for request in requests])
+    predicted = torch.tensor([len(request.ids) - request.start for request in requests])
+    return estimate_importance(contributions, read, predicted, reduction)
+
+
+def _oracle_estimate(
+    model: Model, requests: Sequence[EncodedRequest], batch_size: BatchSize, progress: Progress | None
+) -> Estimate:
+    """Return importance as the mean drop of the log-probability without each head."""
+    drops = _drops_without_heads(model, requests, batch_size, progress)
+    counts = torch.ones(len(drops), dtype=torch.long)  # of a mean over examples, tokens do not count
+    return estimate_importance(Contributions(drops, drops), counts, counts, "signed")
+
+
+def _drops_without_heads(
+    model: Model, requests: Sequence[EncodedRequest], batch_size: BatchSize, progress: Progress | None
+) -> Float[Tensor, "example layer head"]:
+    """Return the drop of the log-probability of each example without each head."""
+    trees = [build_tree([request]) for request in requests]
+
+    def prepare(batch: list[int]) -> Prepared[Tensor]:
+        return without_each_head(model, [trees[index] for index in batch])
+
+    return torch.stack(run_batches(model, prepare, [len(tree.ids) for tree in trees], batch_size, progress))
 
 
 def ffn_importance(
@@ -155,9 +195,9 @@ def ffn_importance(
     batch_size: BatchSize = "auto",
     progress: Progress | None = None,
 ) -> LayerScores:
-    """How much accuracy a task loses without each layer's feed-forward network, one removal at a time.
+    """Score each layer's feed-forward network by the drop of accuracy without it, one removal at a time.
 
-    IS_l = P(model) - P(model without FFN l), P = accuracy. What lies below the removed network is computed once.
+    IS_l = P(model) - P(model without FFN l), P = accuracy. The layers below the removed network are computed once.
 
     Args:
         model: The model; removed parts stay removed.
@@ -165,10 +205,10 @@ def ffn_importance(
         shots: Solved examples in front of each document.
         limit: Documents at most.
         rank_split: None takes the documents that accuracy is measured on, as the published code does; `"train"` takes
-            the pool that shots come from, so that a ranking is not tried on the documents that it was made on.
+            the pool that shots come from, so that a ranking is not tested on the documents that it is from.
         seed: Seed of the shots.
         batch_size: Documents run together.
-        progress: Told of every batch that is done, in documents.
+        progress: Called after each batch with the number of documents in it.
 
     Returns:
         The drop in accuracy for each layer; its variance is that of the paired difference over units. `extras` holds
@@ -181,56 +221,40 @@ def ffn_importance(
     """
     if rank_split not in (None, "train"):
         raise InputError(f"rank_split must be None or 'train', not {rank_split!r}")
-    asked = ask(model, task.of_pool() if rank_split else task, shots, limit, seed)
-    whole, *without = [judge(asked, run) for run in _runs_without_ffns(model, asked, batch_size, progress)]
-    drops = torch.stack([whole.correct - run.correct for run in without])
+    encoded = encode_task(model, task.of_pool() if rank_split else task, shots, limit, seed)
+    runs = _runs_without_ffns(model, encoded, batch_size, progress)
+    whole, *without = [answers_of(encoded, run) for run in runs]
+    drops = torch.stack([whole.correct - answers.correct for answers in without])
+    n = drops.shape[1]
     return LayerScores(
         drops.mean(1),
-        variance=drops.var(1) if drops.shape[1] > 1 else None,
-        n=drops.shape[1],
-        folds=torch.stack(
-            [drops[:, fold :: gradients.FOLDS].mean(1) for fold in range(min(gradients.FOLDS, drops.shape[1]))]
-        ),
+        variance=drops.var(1) if n > 1 else None,
+        n=n,
+        folds=torch.stack([drops[:, fold::FOLDS].mean(1) for fold in range(min(FOLDS, n))]),
         measure="ffn_importance",
         definition="oracle, accuracy",
-        extras={"log_p": torch.stack([(whole.gold_log_p - run.gold_log_p).mean() for run in without])},
-        provenance=asked.provenance(model, accuracy=_json(whole.correct.mean()), rank_split=rank_split),
+        extras={"log_p": torch.stack([(whole.gold_log_p - answers.gold_log_p).mean() for answers in without])},
+        provenance=encoded.provenance(model, accuracy=_json_number(whole.correct.mean()), rank_split=rank_split),
     )
 
 
 def _runs_without_ffns(
-    model: Model, asked: Asked, batch_size: BatchSize, progress: Progress | None
-) -> list[list[list[Likelihood]]]:
-    """The likelihoods of every document with all parts, then without the network of layer 0, 1, ..."""
-    grown = forest(model, asked.tokens)
+    model: Model, encoded: EncodedTask, batch_size: BatchSize, progress: Progress | None
+) -> list[list[list[LogLikelihood]]]:
+    """Return the log-likelihoods of every document with all parts, then without the network of layer 0, 1, ..."""
+    trees = document_trees(model, encoded.requests)
 
-    def prepare(chosen: list[int]) -> Prepared[list[list[Likelihood]]]:
-        return without_each_ffn(model, [grown[index][1] for index in chosen])
+    def prepare(batch: list[int]) -> Prepared[list[list[LogLikelihood]]]:
+        return without_each_ffn(model, [trees[index][1] for index in batch])
 
-    done = run_batches(model, prepare, [len(tree.ids) for _, tree in grown], batch_size, progress)
-    found: list[list[list[Likelihood]]] = [[[] for _ in asked.documents] for _ in range(model.sizes.n_layers + 1)]
-    for (place, _), by_run in zip(grown, done, strict=True):
-        for run, values in enumerate(by_run):
-            found[run][place] += values
-    return found
-
-
-def _head_drops(
-    model: Model, requests: Sequence[Tokens], batch_size: BatchSize, progress: Progress | None
-) -> Float[Tensor, "example layer head"]:
-    """How much the log-probability of each example falls without each head."""
-    trees = [grow([request]) for request in requests]
-
-    def prepare(chosen: list[int]) -> Prepared[Tensor]:
-        return without_each_head(model, [trees[index] for index in chosen])
-
-    return torch.stack(run_batches(model, prepare, [len(tree.ids) for tree in trees], batch_size, progress))
+    by_tree = run_batches(model, prepare, [len(tree.ids) for _, tree in trees], batch_size, progress)
+    runs: list[list[list[LogLikelihood]]] = [[[] for _ in encoded.documents] for _ in range(model.sizes.n_layers + 1)]
+    for (number, _), by_run in zip(trees, by_tree, strict=True):
+        for run, values in zip(runs, by_run, strict=True):
+            run[number] += values
+    return runs
 
 
-def _json(number: Tensor) -> float | None:
-    """A number as JSON has it, which has no NaN."""
+def _json_number(number: Tensor) -> float | None:
+    """Return a number as JSON can hold it, which has no NaN."""
     return None if number.isnan() else float(number)
-
-
-def _ones(n: int) -> tuple[Tensor, Tensor]:
-    return torch.ones(n, dtype=torch.long), torch.ones(n, dtype=torch.long)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import cycle, islice
 
-from headcount.importance.evaluation import ask, encoded
-from headcount.importance.likelihoods.prefix_tree import Tree, grow
-from headcount.importance.likelihoods.score import forest
+from headcount.importance.evaluation import encode_examples, encode_task
+from headcount.importance.likelihoods.prefix_tree import PrefixTree, build_tree
+from headcount.importance.likelihoods.tree_passes import document_trees
 from headcount.importance.measure import RankSplit
 from headcount.importance.tasks.setup import TaskSetup
 from headcount.tracing import Model
@@ -18,40 +18,41 @@ SAMPLE = 30
 
 def accuracy_work(model: Model, setup: TaskSetup) -> tuple[ModelPass, ...]:
     """Return the work of `accuracy`."""
-    return (ModelPass(Kind.FORWARD, documents_of(model, setup)),)
+    return (ModelPass(Kind.FORWARD, document_items(model, setup)),)
 
 
 def head_importance_work(model: Model, setup: TaskSetup, method: str) -> tuple[ModelPass, ...]:
     """Return the work of `head_importance` by a method."""
     kind = Kind.GRADIENTS if method == "gradient" else Kind.HEAD_ORACLE
-    return (ModelPass(kind, examples_of(model, setup)),)
+    return (ModelPass(kind, example_items(model, setup)),)
 
 
 def ffn_importance_work(model: Model, setup: TaskSetup, rank_split: RankSplit = None) -> tuple[ModelPass, ...]:
     """Return the work of `ffn_importance`."""
-    return (ModelPass(Kind.FFN_ORACLE, documents_of(model, setup, rank_split)),)
+    return (ModelPass(Kind.FFN_ORACLE, document_items(model, setup, rank_split)),)
 
 
 @lru_cache(maxsize=1024)
-def documents_of(model: Model, setup: TaskSetup, rank_split: RankSplit = None) -> Items:
+def document_items(model: Model, setup: TaskSetup, rank_split: RankSplit = None) -> Items:
     """Return a task's documents as they are scored; the lengths of the first ones stand for all."""
     task, n = (setup.task.of_pool(), setup.examples) if rank_split else (setup.task, setup.documents)
-    sample = ask(model, task, setup.shots, min(n, SAMPLE), setup.seed).tokens
-    trees = forest(model, sample)
-    return _repeated([_of_tree(tree) for _, tree in trees], n * len(trees) / len(sample))
+    sample = encode_task(model, task, setup.shots, min(n, SAMPLE), setup.seed).requests
+    trees = document_trees(model, sample)
+    return _repeated([_tree_item(tree) for _, tree in trees], n * len(trees) / len(sample))
 
 
 @lru_cache(maxsize=1024)
-def examples_of(model: Model, setup: TaskSetup) -> Items:
+def example_items(model: Model, setup: TaskSetup) -> Items:
     """Return a task's examples as gradients are taken on them; the lengths of the first ones stand for all."""
     n = setup.examples
     sample = setup.task.examples(setup.shots, min(n, SAMPLE), seed=setup.seed)
-    return _repeated([_of_tree(grow([request])) for request in encoded(model, sample, setup.task.encoding)], n)
+    requests = encode_examples(model, sample, setup.task.encoding)
+    return _repeated([_tree_item(build_tree([request])) for request in requests], n)
 
 
-def _of_tree(tree: Tree) -> Item:
-    places = {place for read in tree.read for place in read}
-    return Item(len(tree.ids), len(places), len(tree.targets), branched=len(set(tree.branch) - {0}) > 1)
+def _tree_item(tree: PrefixTree) -> Item:
+    places = {place for predicting in tree.predict_at for place in predicting}
+    return Item(len(tree.ids), len(places), len(tree.targets), branched=tree.forks)
 
 
 def _repeated(items: Sequence[Item], n: float) -> Items:

@@ -1,8 +1,11 @@
-"""Induction heads: who attends to what came next before, who copies what is attended to, and one head at a glance."""
+"""Induction heads: scores of prefix matching and copying for every head, and the profile of one head."""
+
+if __name__ != "headcount.induction":  # imported from the checkout's folder, it would be a second copy
+    raise ImportError(f"the module {__name__} is part of headcount: import headcount.induction instead")
 
 from headcount.induction.measure import copying, prefix_matching, record_patterns, repeat_loss, score_heads
 from headcount.induction.profile import head_profile
-from headcount.induction.sampling import distinct_tokens, repeated_tokens
+from headcount.induction.tokens.sampling import distinct_tokens, repeated_tokens
 
 __all__ = [
     "copying",

@@ -3,8 +3,9 @@
 import warnings
 from collections.abc import Sequence
 
-from headcount.induction import prefix_score, prompts, sampling, sequences
+from headcount.induction.formulas.prefix_matching import REPEATS, pattern_entries
 from headcount.induction.measure import LOSS_PERIOD
+from headcount.induction.tokens import prompts, sampling, sequences
 from headcount.tracing import Model
 from headcount.tracing.internal import Item, Items, Kind, ModelPass
 
@@ -20,12 +21,12 @@ def score_heads_work(
         prefix_definition: As for `score_heads`.
         copy: True if a second model with random weights is made for it.
     """
-    with warnings.catch_warnings(action="ignore"):  # what is left out is said when it is
-        used, _ = sampling.fitting(model, sampling.pool_of(model), n_sequences)
+    with warnings.catch_warnings(action="ignore"):  # `score_heads` itself warns of what is left out
+        used, _ = sampling.fitting_sequences(model, sampling.model_token_pool(model), n_sequences)
     bos = model.bos is not None
     periods = [sequences.period(index) for index in used]
-    lengths = [prefix_score.REPEATS * period + bos for period in periods]
-    pairs = [len(prefix_score.entries(period, bos, prefix_definition).query) for period in periods]
+    lengths = [REPEATS * period + bos for period in periods]
+    pairs = [len(pattern_entries(period, bos, prefix_definition).query) for period in periods]
     return (
         ModelPass(Kind.PREFIX, _sequences(lengths, pairs), copy=copy),
         ModelPass(Kind.COPYING, _sequences(lengths), copy=copy),
@@ -34,7 +35,7 @@ def score_heads_work(
 
 def repeat_loss_work(model: Model, n_sequences: int) -> tuple[ModelPass, ...]:
     """Return the work of `repeat_loss`."""
-    length = prefix_score.REPEATS * LOSS_PERIOD + (model.bos is not None)
+    length = REPEATS * LOSS_PERIOD + (model.bos is not None)
     items = Items(tuple(Item(length, logits=length) for _ in range(n_sequences)), batch_size=1)
     return (ModelPass(Kind.LOSS, items),)
 
@@ -47,5 +48,5 @@ def patterns_work(model: Model, prompt: str, seed: int) -> tuple[ModelPass, ...]
 
 def _sequences(lengths: Sequence[int], pairs: Sequence[int] | None = None) -> Items:
     """Return sequences of random tokens, with the number of entries that are taken of each pattern."""
-    taken = pairs if pairs is not None else [0] * len(lengths)
-    return Items(tuple(Item(pos, pairs=entries) for pos, entries in zip(lengths, taken, strict=True)))
+    counts = pairs if pairs is not None else [0] * len(lengths)
+    return Items(tuple(Item(pos, pairs=count) for pos, count in zip(lengths, counts, strict=True)))

@@ -14,8 +14,8 @@ from jaxtyping import install_import_hook
 
 # Shapes and types in signatures are checked on the modules that are pure mathematics. (nnsight reads the source of
 # `with` blocks, and of what goes to a server, so modules that open a trace or travel stay as they are.)
-PURE = [f"induction.{name}" for name in ("sequences", "prefix", "pattern")]
-PURE += ["headcount.stats.ranks"]
+PURE = [f"headcount.induction.formulas.{name}" for name in ("attention_statistics", "prefix_matching")]
+PURE += ["headcount.induction.tokens.sequences", "headcount.stats.ranks", "headcount.stats.resampling"]
 install_import_hook(PURE, "beartype.beartype")
 
 

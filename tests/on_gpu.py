@@ -1,4 +1,4 @@
-"""Every measurement on a GPU, against the same one on the CPU. Run by hand, where there is one:
+"""Every measurement on a GPU, compared with the same one on the CPU. Run by hand on a machine with a GPU:
 
 python -m pytest tests/on_gpu.py
 """
@@ -16,8 +16,7 @@ from transformers import Gemma2Config
 
 import headcount as hc
 from headcount import importance, induction
-from headcount.planning.flops import Shape
-from headcount.planning.hardware import measured
+from headcount.planning import Shape, measure_this_machine
 from headcount.results import HeadScores, open_run
 from headcount.tracing import AttentionCall, load_model, masked, pruned, randomised, save_pruned
 
@@ -54,7 +53,7 @@ class TestEqualsLocal(EqualsLocal):
     within = 5e-5  # a GPU adds in another order, which logits of the order of 10 show
 
     def test_where_they_run(self, local, far):
-        """Also with a tokenizer, for which nnsight opens a pipeline: left alone, that takes a model to the GPU."""
+        """Also with a tokenizer, for which nnsight opens a pipeline, which would move a model to the GPU."""
         assert (local.runs_on, local(TEXT).device.type) == ("cpu", "cpu")
         assert (far.runs_on, far(TEXT).device.type) == ("cuda", "cuda")
         assert load_model("tiny-opt").runs_on == "cpu"
@@ -66,17 +65,17 @@ class TestEqualsLocal(EqualsLocal):
 
     def test_long_sequences_with_windows(self, local, far):
         tokens = torch.randint(3, 160, (3, 1, 30)).repeat(1, 1, 4).flatten(1)
-        ours, theirs = (induction.prefix_matching(model, tokens, 30) for model in (local, far))
-        self.close(theirs.values, ours.values)
+        expected, scores = (induction.prefix_matching(model, tokens, 30) for model in (local, far))
+        self.close(scores.values, expected.values)
 
     def test_copying_by_eigenvalues(self, local, far):
-        ours, theirs = (induction.copying(model, torch.arange(2, 9)[None], "eigenvalue") for model in (local, far))
-        self.close(theirs.values, ours.values)
+        expected, scores = (induction.copying(model, torch.arange(2, 9)[None], "eigenvalue") for model in (local, far))
+        self.close(scores.values, expected.values)
 
-    def test_parts_taken_out(self, local, far, tmp_path):
-        gone = torch.rand(3, 4, generator=torch.Generator().manual_seed(0)) < 0.5
-        small = pruned(far, gone, [1])
-        with masked(local, gone, [1]):
+    def test_pruned_parts(self, local, far, tmp_path):
+        removed = torch.rand(3, 4, generator=torch.Generator().manual_seed(0)) < 0.5
+        small = pruned(far, removed, [1])
+        with masked(local, removed, [1]):
             self.close(small(TEXT), local(TEXT))
         save_pruned(small, tmp_path / "small")
         self.close(load_model(tmp_path / "small", device_map="cuda")(TEXT), small(TEXT))
@@ -84,19 +83,19 @@ class TestEqualsLocal(EqualsLocal):
     def test_random_weights(self, local, far):
         self.close(randomised(far)(TEXT), randomised(local)(TEXT))
 
-    def test_weights_are_known_again(self, local, far):
+    def test_fingerprints_are_equal(self, local, far):
         assert far.fingerprint() == local.fingerprint()
 
 
 GROUPED = (1, 2, 4)
-SOME_DTYPES = {torch.float32: 2e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
+DTYPES = {torch.float32: 2e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 
 
-@pytest.mark.parametrize(("dtype", "within"), SOME_DTYPES.items(), ids=str)
+@pytest.mark.parametrize(("dtype", "within"), DTYPES.items(), ids=str)
 @pytest.mark.parametrize("window", [None, 9])
 @pytest.mark.parametrize("pos", [1, 37, 401])
 def test_attention_of_any_width(dtype, within, window, pos):
-    """Also of widths and lengths that fused kernels want padded or aligned."""
+    """Also of widths and lengths that fused kernels need padded or aligned."""
     for d_head, kv_heads in product((1, 6, 12, 64, 80, 128), GROUPED):
         q, k, v = (torch.randn(2, heads, pos, d_head, device="cuda", dtype=dtype) for heads in (4, kv_heads, kv_heads))
         call = AttentionCall.of((torch.nn.Module(), q, k, v, None), {"sliding_window": window})
@@ -111,26 +110,26 @@ def test_attention_of_any_width(dtype, within, window, pos):
         )
 
 
-def test_what_does_not_fit_is_halved(toy):
-    """Batches that take more than the memory that is left."""
+def test_batches_that_do_not_fit_are_halved(toy):
+    """Batches that need more than the free memory."""
     tokens = induction.repeated_tokens(toy, 60, 400)
     expected = induction.prefix_matching(toy, tokens, 60, batch_size=8)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    whole = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + (64 << 20)) / whole)
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + (64 << 20)) / total)
     try:
         with pytest.raises(torch.OutOfMemoryError):
             toy(tokens)
-        came = induction.prefix_matching(toy, tokens, 60, batch_size=400)
-        ours = importance.head_importance(toy, EXAMPLES * 300, batch_size=600)
+        scores = induction.prefix_matching(toy, tokens, 60, batch_size=400)
+        importances = importance.head_importance(toy, EXAMPLES * 300, batch_size=600)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    close(came.values, expected.values)
-    close(ours.values, importance.head_importance(toy, EXAMPLES * 300, batch_size=20).values)
+    close(scores.values, expected.values)
+    close(importances.values, importance.head_importance(toy, EXAMPLES * 300, batch_size=20).values)
 
 
-def test_memory_grows_with_length_and_not_with_its_square(toy):
+def test_memory_is_linear_in_length(toy):
     def peak(period):
         tokens = torch.arange(3, 3 + period).repeat(4)[None]
         induction.prefix_matching(toy, tokens, period)
@@ -143,7 +142,7 @@ def test_memory_grows_with_length_and_not_with_its_square(toy):
     assert peak(context) <= 4.6 * peak(context // 4)
 
 
-def scores(device, dtype="float32"):
+def all_scores(device, dtype="float32"):
     model, task = load_model("tiny-opt", dtype=dtype, device_map=device), importance.load_task("key_value")
     tokens = induction.repeated_tokens(model, period=25, n_sequences=3)
     return {
@@ -157,26 +156,26 @@ def scores(device, dtype="float32"):
 
 
 def test_the_same_again_is_the_same_to_the_bit():
-    first, again = scores("cuda"), scores("cuda")
+    first, again = all_scores("cuda"), all_scores("cuda")
     assert {name: bool(torch.equal(first[name], again[name])) for name in first} == dict.fromkeys(first, True)
 
 
 @pytest.mark.parametrize(("dtype", "within"), [("bfloat16", 1.0), ("float16", 0.25)])
 def test_16_bits_stay_near_float32(dtype, within):
-    exact, rounded = scores("cuda"), scores("cuda", dtype)
+    exact, rounded = all_scores("cuda"), all_scores("cuda", dtype)
     for name, most in (("prefix", 2e-3), ("copying", 4e-2), ("heads", 3e-2), ("oracle", 0.3), ("log p", 0.3)):
         assert rounded[name].dtype == torch.float32
         assert (exact[name] - rounded[name]).abs().max() <= most * within, name
     assert (exact["ffns"] - rounded["ffns"]).abs().max() <= 1.5 / 12  # one document in twelve
 
 
-def test_where_transformers_puts_it():
+def test_device_maps():
     whole = load_model("tiny-opt")
     tokens = induction.repeated_tokens(whole, 25, 3)
     task = importance.load_task("key_value")
     order = HeadScores(torch.arange(float(whole.sizes.n_layers * whole.sizes.n_heads)).view(whole.sizes.n_layers, -1))
-    for placing in ("auto", {"": 0}):
-        model = load_model("tiny-opt", device_map=placing)
+    for device_map in ("auto", {"": 0}):
+        model = load_model("tiny-opt", device_map=device_map)
         assert model.runs_on == "cuda"
         for measure in (
             lambda m: induction.prefix_matching(m, tokens, 25).values,
@@ -191,20 +190,20 @@ def test_where_transformers_puts_it():
 
 
 def test_a_study(tmp_path, capsys):
-    """Every kind of unit, with its report and a verdict on nothing lost when it is asked for again."""
+    """Every kind of unit, with its report; the same study again has nothing to do."""
     config = tmp_path / "study.toml"
     config.write_text(SMALL_STUDY)
     for device in ("cpu", "cuda"):
         status, _, err = run(capsys, "study", config, "--device", device, "--out", tmp_path / device)
         assert status == 0, err
-    here, there = (open_run(tmp_path / device) for device in ("cpu", "cuda"))
-    contents = [{name: result.to_content() for name, result in one.items()} for one in (here, there)]
+    on_cpu, on_gpu = (open_run(tmp_path / device) for device in ("cpu", "cuda"))
+    contents = [{name: result.to_content() for name, result in results.items()} for results in (on_cpu, on_gpu)]
     assert set(contents[0]) == set(contents[1])
     for name, content in contents[1].items():
-        for key, came in {} if name.startswith("analyses/") else content.tensors.items():
+        for key, values in {} if name.startswith("analyses/") else content.tensors.items():
             expected = contents[0][name].tensors[key]
-            within = 1e-5 if came.is_floating_point() else 1  # the levels of attention patterns
-            torch.testing.assert_close(came.float(), expected.float(), rtol=1e-4, atol=within, equal_nan=True)
+            within = 1e-5 if values.is_floating_point() else 1  # the levels of attention patterns
+            torch.testing.assert_close(values.float(), expected.float(), rtol=1e-4, atol=within, equal_nan=True)
     status, _, err = run(capsys, "report", tmp_path / "cuda", "--output", tmp_path / "report.html")
     assert status == 0, err
     again, out, err = run(
@@ -214,7 +213,7 @@ def test_a_study(tmp_path, capsys):
     assert all(unit["done"] for unit in json.loads(out))
 
 
-def test_commands_say_what_the_machine_is(capsys):
+def test_commands_describe_the_machine(capsys):
     status, out, err = run(capsys, "doctor", "--model", "tiny-opt")
     assert status == 0, err
     assert "hooks show what they should" in " ".join(out.split())
@@ -222,7 +221,7 @@ def test_commands_say_what_the_machine_is(capsys):
         capsys, "plan", "--model", "tiny-opt", "--preset", "quick", "--hardware", "this", "--device", "cuda", "--json"
     )
     assert status == 0, err
-    on = measured(Shape.of(load_model("tiny-opt")), torch.float32, "cuda")
+    on = measure_this_machine(Shape.of(load_model("tiny-opt")), torch.float32, "cuda")
     assert (on.kind, on.memory) == ("cuda", torch.cuda.get_device_properties(0).total_memory)
     assert on.flops > 1e9 < on.bandwidth
 

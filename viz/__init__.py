@@ -1,22 +1,25 @@
-"""Figures and the report: what was measured, made visible.
+"""Figures, views of attention, and the report.
 
-`heads` draws a map of scores, `head` one of them at a glance, `ffn_importance` scores of layers, `loss_by_repeat` the
-in-context learning curve, `pruning_curve` and `pruning_grid` what removing parts costs, `compare`, `rank_correlation`,
-`shots`, `by_layer`, `at_depths` and `capacity_retained` how scores compare; `attention` shows what heads attend to and
-`tokens` a value of each token, with circuitsvis; `explorer` is all heads of a run to choose from; `report` writes a
-whole run into one HTML file that opens without a network.
+`heads` draws a map of scores, `head` a card of one head, `ffn_importance` scores of layers, `loss_by_repeat` the
+in-context learning curve, `pruning_curve` and `pruning_grid` the accuracy as parts are removed. `compare`,
+`rank_correlation`, `shots`, `by_layer`, `at_depths` and `capacity_retained` draw comparisons of scores. `attention`
+shows what heads attend to and `tokens` a value of each token, both with circuitsvis. `explorer` shows all heads of a
+run to choose from, and `report` writes a whole run into one HTML file that opens without a network.
 
-A notebook saved as a page keeps the attention views as they are, and plotly's figures if it was run with
+A notebook saved as a page stores the attention views as they are, and plotly's figures if it was run with
 `PLOTLY_RENDERER=plotly_mimetype+notebook`.
 """
 
-from headcount.viz.attention_views.circuits import attention, tokens
+if __name__ != "headcount.viz":  # imported from the checkout's folder, it would be a second copy
+    raise ImportError(f"the module {__name__} is part of headcount: import headcount.viz instead")
+
+from headcount.viz.attention_views.circuitsvis_views import attention, tokens
 from headcount.viz.figures.capacity import capacity_retained
 from headcount.viz.figures.comparison import compare
 from headcount.viz.figures.correlations import rank_correlation, shots
 from headcount.viz.figures.depth import at_depths, by_layer
 from headcount.viz.figures.head_card import head
-from headcount.viz.figures.layers import ffn_importance
+from headcount.viz.figures.layer_scores import ffn_importance
 from headcount.viz.figures.loss_curve import loss_by_repeat
 from headcount.viz.figures.pruning import pruning_curve, pruning_grid
 from headcount.viz.figures.score_map import heads

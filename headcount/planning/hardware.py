@@ -1,4 +1,4 @@
-"""What a study would run on: known devices, one's own in a file, or this machine, measured."""
+"""Hardware for a study: a known device, a device described in a file, or this machine, measured."""
 
 import os
 import re
@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from headcount.planning.flops import Shape
+from headcount.planning.shape import Shape
 from headcount.results import InputError
-from headcount.study import toml_files
+from headcount.study import parse_toml, read_toml_text
 from headcount.tracing.internal import TOKENS
 
 KEYS = {
@@ -24,7 +24,7 @@ KEYS = {
     "bandwidth": "bytes a second from memory",
     "utilisation": "the share of the operations a second that is reached, above 0 and at most 1",
 }
-OPTIONAL = {"name": "what it is called", "devices": "how many there are", "kind": "cuda or cpu"}
+OPTIONAL = {"name": "a name for it", "devices": "the number of devices", "kind": "cuda or cpu"}
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Hardware:
     """One or more devices of a kind.
 
     Attributes:
-        name: What it is called.
-        devices: How many. Layers are spread over them and run one after another: more devices hold more, at the same
-            speed.
-        kind: `cuda` or `cpu`, by which batches choose their size.
-        flops: Operations a second of one device that are counted on.
+        name: A name for it.
+        devices: The number of devices. Layers are spread over them and run one after another: more devices hold more,
+            at the same speed.
+        kind: `cuda` or `cpu`, on which the size of batches depends.
+        flops: Operations a second of one device, as they are expected in practice.
         memory: Bytes that one device holds.
         bandwidth: Bytes a second from its memory.
-        source: Where these numbers come from, for a person.
+        source: The source of these numbers, for a person.
     """
 
     name: str
@@ -51,44 +51,44 @@ class Hardware:
     source: str
 
 
-def hardware(asked: str, shape: Shape, dtype: torch.dtype, device: str | None = None) -> Hardware:
-    """The hardware that a name, a file or `this` means.
+def choose_hardware(name: str, shape: Shape, dtype: torch.dtype, device: str | None = None) -> Hardware:
+    """Return the hardware of a name.
 
     Args:
-        asked: `8xA100-80GB` or another device of the table, with or without a number; `this`; or a TOML file.
+        name: `8xA100-80GB` or another device of the table, with or without a number; `this`; or a TOML file.
         shape: The model that is to run on it: this machine is measured with products of its size.
         dtype: Number format of the weights.
-        device: Which device of this machine; None takes a GPU if the model is to be placed on one.
+        device: The device of this machine, as transformers takes it: None is the CPU.
 
     Raises:
         InputError: There is no such device or file, or a key of the file is unknown, missing or out of range.
     """
-    if asked == "this":
-        return measured(shape, dtype, device)
-    if asked.endswith(".toml"):
-        return _from_file(Path(os.path.expanduser(asked)), dtype)
-    found = re.fullmatch(r"(?:([1-9][0-9]{0,5})x)?(.+)", asked)
-    table = known()
-    if found is None or found[2] not in table:
+    if name == "this":
+        return measure_this_machine(shape, dtype, device)
+    if name.endswith(".toml"):
+        return _from_file(Path(os.path.expanduser(name)), dtype)
+    match = re.fullmatch(r"(?:([1-9][0-9]{0,5})x)?(.+)", name)
+    table = known_devices()
+    if match is None or match[2] not in table:
         raise InputError(
             f"--hardware must be one of {', '.join(table)}, with a number in front like 8x{next(iter(table))}, or "
-            f"this, or a TOML file, not {asked!r}"
+            f"this, or a TOML file, not {name!r}"
         )
-    return _of(table[found[2]] | {"name": asked, "devices": int(found[1] or 1)}, dtype)
+    return _described(table[match[2]] | {"name": name, "devices": int(match[1] or 1)}, dtype)
 
 
-def known() -> dict[str, dict[str, Any]]:
-    """The table of known devices."""
+def known_devices() -> dict[str, dict[str, Any]]:
+    """Return the table of known devices."""
     return tomllib.loads(files("headcount.planning").joinpath("hardware.toml").read_text(encoding="utf-8"))
 
 
 def _from_file(path: Path, dtype: torch.dtype) -> Hardware:
-    entry = toml_files.parse(toml_files.read(path), str(path))
-    said = "; ".join(f"{key} ({meaning})" for key, meaning in (KEYS | OPTIONAL).items())
+    entry = parse_toml(read_toml_text(path), str(path))
+    expected = "; ".join(f"{key} ({meaning})" for key, meaning in (KEYS | OPTIONAL).items())
     if unknown := sorted(entry.keys() - KEYS.keys() - OPTIONAL.keys()):
-        raise InputError(f"{path}: there is no key {unknown[0]!r}; expected {said}")
+        raise InputError(f"{path}: there is no key {unknown[0]!r}; expected {expected}")
     if missing := [key for key in KEYS if key not in entry]:
-        raise InputError(f"{path}: {missing[0]} is missing; expected {said}")
+        raise InputError(f"{path}: {missing[0]} is missing; expected {expected}")
     for key in KEYS:
         value = entry[key]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
@@ -102,10 +102,11 @@ def _from_file(path: Path, dtype: torch.dtype) -> Hardware:
         raise InputError(f"{path}: utilisation must be at most 1, not {entry['utilisation']}")
     if entry.get("kind", "cuda") not in ("cuda", "cpu"):
         raise InputError(f"{path}: kind must be cuda or cpu, not {entry['kind']!r}")
-    return _of({"name": path.stem} | entry, dtype)
+    return _described({"name": path.stem} | entry, dtype)
 
 
-def _of(entry: dict[str, Any], dtype: torch.dtype) -> Hardware:
+def _described(entry: dict[str, Any], dtype: torch.dtype) -> Hardware:
+    """The hardware of an entry of the table or of a file."""
     bits = 16 if dtype.itemsize <= 2 else 32
     peak, share = float(entry[f"flops_{bits}"]), float(entry["utilisation"])
     return Hardware(
@@ -119,13 +120,13 @@ def _of(entry: dict[str, Any], dtype: torch.dtype) -> Hardware:
     )
 
 
-def measured(shape: Shape, dtype: torch.dtype, device: str | None = None) -> Hardware:
-    """This machine, measured for some seconds.
+def measure_this_machine(shape: Shape, dtype: torch.dtype, device: str | None = None) -> Hardware:
+    """Measure this machine, for some seconds.
 
     Args:
         shape: The model, whose layers' matrices are multiplied.
         dtype: Their number format.
-        device: As transformers takes it: None is the CPU.
+        device: The device, as transformers takes it: None is the CPU.
     """
     on_gpu = device is not None and device != "cpu" and torch.cuda.is_available()
     place = torch.device("cuda" if on_gpu else "cpu")
@@ -147,17 +148,17 @@ def _memory_of_machine() -> float:
 
 
 def _product_rate(shape: Shape, dtype: torch.dtype, place: torch.device) -> float:
-    """Operations a second of a layer's products, which differ in speed: each shape is timed, and has its share."""
+    """Operations a second of a layer's products, which differ in speed: each shape is timed, and counts by its size."""
     s = shape.sizes
     heads, groups = s.n_heads * s.d_head, s.n_kv_heads * s.d_head
     products = [(s.d_model, heads), (s.d_model, groups), (s.d_model, groups), (heads, s.d_model)]
     products += [(s.d_model, s.d_mlp)] * (2 if shape.gated else 1) + [(s.d_mlp, s.d_model)]
-    seconds = sum(number * _product(*size, dtype, place) for size, number in Counter(products).items())
+    seconds = sum(number * _product_seconds(*size, dtype, place) for size, number in Counter(products).items())
     return 2.0 * TOKENS[place.type] * sum(d_in * d_out for d_in, d_out in products) / seconds
 
 
-def _product(d_in: int, d_out: int, dtype: torch.dtype, place: torch.device) -> float:
-    """Seconds of one product; of one that is too slow to be timed whole, as told by some of its columns.
+def _product_seconds(d_in: int, d_out: int, dtype: torch.dtype, place: torch.device) -> float:
+    """Seconds of one product; a product that is too slow to be timed whole is estimated from some of its columns.
 
     Half precision on a CPU, or a matrix of the largest models, would take minutes.
     """
@@ -174,7 +175,7 @@ def _product(d_in: int, d_out: int, dtype: torch.dtype, place: torch.device) -> 
 
 
 def _bandwidth(place: torch.device, numbers: int = 1 << 25) -> float:
-    """Bytes read and written a second by a copy too large for a cache."""
+    """Bytes a second read and written by a copy too large for a cache."""
     source = torch.zeros(numbers, device=place)
     target = torch.empty_like(source)
     return 2.0 * source.numel() * source.itemsize / _seconds(lambda: target.copy_(source), place, budget=0.4)
@@ -183,8 +184,8 @@ def _bandwidth(place: torch.device, numbers: int = 1 << 25) -> float:
 def _seconds(work: Any, place: torch.device, budget: float) -> float:
     """The median time of a call, the first ones left out."""
     times: list[float] = []
-    begun = time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - begun < budget:
+    beginning = time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - beginning < budget:
         start = time.perf_counter()
         work()
         if place.type == "cuda":

@@ -1,13 +1,14 @@
-"""Bytes that passes hold at their peak, beside the weights: a model of what PyTorch keeps, from sizes alone.
+"""Memory of passes at their peak, beside the weights: a model of PyTorch's tensors, from sizes alone.
 
-Numbers are counted where they are alive together in the widest place of a layer, and for gradients what autograd keeps
-of every layer with frozen weights. Python, PyTorch's libraries and memory that its allocator holds but does not use
-come on top: some hundred MB on a CPU.
+Counted are the numbers that are alive together in the widest place of a layer, and for gradients those that autograd
+saves of every layer with frozen weights. Python, PyTorch's libraries and memory that its allocator holds but does not
+use come on top: some hundred MB on a CPU.
 """
 
 from typing import NamedTuple
 
-from headcount.planning.flops import DEFINITIONS, Shape
+from headcount.planning.flops import DEFINITIONS
+from headcount.planning.shape import Shape
 from headcount.tracing.internal import Item, Kind
 
 FLOAT = 4
@@ -20,9 +21,9 @@ class Memory(NamedTuple):
     """Bytes on the device that holds most.
 
     Attributes:
-        weights: The model, and what is made beside it: matrices that were cut, a model with random weights.
-        activations: What is alive in a layer, and kept of all of them.
-        logits: Logits, and what is computed of them.
+        weights: The model, and copies beside it: matrices that were cut, a model with random weights.
+        activations: Numbers that are alive in a layer, and those saved of all layers.
+        logits: Logits, and numbers computed from them.
     """
 
     weights: float = 0.0
@@ -31,46 +32,46 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> float:
-        """All of them."""
+        """The sum of all."""
         return sum(self)
 
-    def or_more(self, other: "Memory") -> "Memory":
-        """The larger of two."""
+    def larger(self, other: "Memory") -> "Memory":
+        """Return the larger of two."""
         return max(self, other, key=lambda memory: memory.total)
 
 
-def weights(shape: Shape, devices: int, *, cut: float = 0.0, copy: bool = False) -> float:
-    """Bytes of weights on the first device, which also has what is outside of the layers.
+def weight_bytes(shape: Shape, devices: int, *, cut: float = 0.0, copy: bool = False) -> float:
+    """Return the bytes of weights on the first device, which also has the weights outside of the layers.
 
     Args:
         shape: The model.
-        devices: Over which its layers are spread evenly.
-        cut: The share of the attention matrices that is there a second time, without the heads that go.
-        copy: Whether a second model is made, which is spread like the first.
+        devices: The number of devices over which its layers are spread evenly.
+        cut: The share of the attention matrices that is there a second time, without the removed heads.
+        copy: True if there is a second model, spread like the first.
     """
     s = shape.sizes
-    mine = -(-s.n_layers // devices)
-    numbers = shape.embed_parameters + mine * (shape.layer_parameters + cut * shape.attention_parameters)
+    layers = -(-s.n_layers // devices)
+    numbers = shape.embed_parameters + layers * (shape.layer_parameters + cut * shape.attention_parameters)
     return shape.bytes_per_number * numbers * (1 + copy)
 
 
-def batch(shape: Shape, kind: Kind, items: list[Item], devices: int = 1) -> Memory:
-    """What a batch of items needs beside the weights."""
+def batch_memory(shape: Shape, kind: Kind, items: list[Item], devices: int = 1) -> Memory:
+    """Return the memory that a batch of items needs beside the weights."""
     s, b = shape.sizes, shape.bytes_per_number
     rows, pos, logits = len(items), max(item.pos for item in items), sum(item.logits for item in items)
     tokens, single = rows * pos, FLOAT * (b < FLOAT)
-    mine = -(-s.n_layers // devices)
+    layers = -(-s.n_layers // devices)
     active = tokens * b * _widest(shape)
     if any(item.branched for item in items):
         active += rows * pos * pos * (2 * b + 3)
-    of_logits = float(logits * s.vocab * (b + single + FLOAT))
+    logit_bytes = float(logits * s.vocab * (b + single + FLOAT))
     if kind is Kind.GRADIENTS:
-        active += tokens * b * mine * _kept(shape)
-        of_logits += logits * s.vocab * (FLOAT + b * (b < FLOAT))
+        active += tokens * b * layers * _saved(shape)
+        logit_bytes += logits * s.vocab * (FLOAT + b * (b < FLOAT))
     elif kind in (Kind.FFN_ORACLE, Kind.HEAD_ORACLE):
-        active += tokens * b * mine * s.d_model
+        active += tokens * b * layers * s.d_model
     if kind is Kind.HEAD_ORACLE:
-        active, of_logits = active * s.n_heads, of_logits * s.n_heads
+        active, logit_bytes = active * s.n_heads, logit_bytes * s.n_heads
     elif kind is Kind.PREFIX:
         pairs = rows * max(item.pairs for item in items)
         active += pairs * s.n_heads * (s.d_head * 2 * (b + single) + 3 * FLOAT)
@@ -78,22 +79,22 @@ def batch(shape: Shape, kind: Kind, items: list[Item], devices: int = 1) -> Memo
         entries = min(rows * s.n_heads * pos * pos, max(GROUP, rows * pos * pos))
         active += entries * (4 + DEFINITIONS) * FLOAT + tokens * (s.d_model + 2 * s.n_heads * s.d_head) * FLOAT
     elif kind is Kind.LOSS:
-        of_logits += logits * s.vocab * FLOAT
-    return Memory(0.0, float(active), of_logits)
+        logit_bytes += logits * s.vocab * FLOAT
+    return Memory(0.0, float(active), logit_bytes)
 
 
 def _widest(shape: Shape) -> int:
-    """Numbers a token that are alive at once in a layer: residual stream, its sum, its norm, and the widest inside."""
+    """Numbers per token alive at once in a layer: residual stream, its sum, its norm, and the widest values inside."""
     s = shape.sizes
     attention = s.d_head * (3 * s.n_heads + 2 * s.n_kv_heads)
     return 3 * s.d_model + max(attention, s.d_mlp * (3 if shape.gated else 2))
 
 
-def _kept(shape: Shape) -> int:
-    """Numbers a token that autograd keeps of a layer with frozen weights.
+def _saved(shape: Shape) -> int:
+    """Numbers per token that autograd saves of a layer with frozen weights.
 
-    What both norms read; queries, keys, values and the output of attention, and z; the gradient of z; of the network
-    what its activation function, and a gate, need.
+    The inputs of both norms; queries, keys, values and the output of attention, and z; the gradient of z; of the
+    network the inputs of its activation function, and of a gate.
     """
     s = shape.sizes
     attention = s.d_head * (4 * s.n_heads + 2 * s.n_kv_heads)

@@ -1,155 +1,163 @@
-"""What a study would cost, before any weight is loaded."""
+"""The plan of a study: its costs, before any weight is loaded."""
 
-import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from headcount.importance.work import SAMPLE
-from headcount.planning.costs import Cost, costs, together
-from headcount.planning.flops import Shape
-from headcount.planning.hardware import Hardware, hardware
-from headcount.planning.stand_ins import asked_or_standing_in, with_published_rows
-from headcount.results import create_run
-from headcount.study.config import Study
-from headcount.study.study import study_units
-from headcount.study.units import Unit
+from headcount.importance.internal import SAMPLE
+from headcount.planning.costs import Cost, unit_costs
+from headcount.planning.hardware import Hardware, choose_hardware
+from headcount.planning.plan_tasks import load_or_replace_tasks, with_published_rows
+from headcount.planning.shape import Shape
+from headcount.results import ResultName, create_run
+from headcount.study import StudyConfig, Unit, study_units
 from headcount.tracing import describe_model
 
-PARTS = {
-    r"induction/repeat_loss": "loss by repeat",
-    r"induction/": "induction scores",
-    r"attention/": "attention patterns",
-    r"control/": "random weights",
-    r"accuracy/": "accuracy",
-    r"importance/heads/(?!mean|rank-mean)": "head importance",
-    r"importance/ffns/(?!mean|rank-mean)": "FFN importance",
-    r"pruning/\w+/.*\.own": "removal, own ranking",
-    r"pruning/\w+/.*\.(mean|most|least)": "removal, other rankings",
-    r"pruning/\w+/.*\.random": "removal, random orders",
-    r"pruning/\w+/.*\.recomputed": "removal, ranked again",
-    r"pruning/grid/": "removal, both together",
-    r"": "comparisons",
+TITLES = {
+    "induction": "induction scores",
+    "attention": "attention patterns",
+    "control": "random weights",
+    "accuracy": "accuracy",
+    "importance/heads": "head importance",
+    "importance/ffns": "FFN importance",
+    "pruning/grid": "removal, both together",
 }
-"""Parts of a study, by the first result that a unit leaves."""
+"""The row of a plan for units whose first result is in a folder."""
+RANKING_TITLES = {
+    "own": "removal, own ranking",
+    "mean": "removal, other rankings",
+    "most": "removal, other rankings",
+    "least": "removal, other rankings",
+    "random": "removal, random orders",
+    "recomputed": "removal, ranked again",
+}
+"""The row of a plan for units whose first result is a pruning curve along a ranking."""
+COMPARISONS = "comparisons"
+"""The row of units that run no model: means over tasks, analyses, claims."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some units of one kind, together.
+class PlanRow:
+    """The units of one kind.
 
     Attributes:
-        name: What they measure.
-        units: How many they are.
-        cost: What they cost.
+        name: The kind.
+        units: The number of units.
+        cost: The cost of all of them.
     """
 
     name: str
     units: int
     cost: Cost
 
+    def as_values(self) -> dict[str, Any]:
+        """Return the row as JSON can hold it."""
+        numbers = self.cost._asdict()
+        for name in ("title", "names", "done"):
+            del numbers[name]
+        return {"part": self.name, "units": self.units, **numbers, "memory": self.cost.memory._asdict()}
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study would cost.
+    """The costs of a study.
 
     Attributes:
         model: The model.
         about: Its sizes, for a person.
         on: The hardware.
-        parts: Each part.
-        assumed: What was taken in place of what was not to be had, and what the numbers rest on; a sentence each.
+        rows: The costs of each kind of unit.
+        assumed: Assumptions behind the numbers, and replacements of what is missing here; a sentence each.
     """
 
     model: str
     about: str
     on: Hardware
-    parts: tuple[Part, ...]
+    rows: tuple[PlanRow, ...]
     assumed: tuple[str, ...]
 
     @property
-    def total(self) -> Part:
-        """All parts together."""
-        cost = reduce(together, (part.cost for part in self.parts), Cost("", (), False))
-        return Part("in all", sum(part.units for part in self.parts), cost)
+    def total(self) -> PlanRow:
+        """All units together."""
+        return PlanRow("in all", sum(row.units for row in self.rows), _sum(row.cost for row in self.rows))
 
     def as_values(self) -> dict[str, Any]:
-        """The plan as JSON can hold it."""
+        """Return the plan as JSON can hold it."""
         return {
             "model": self.model,
             "about": self.about,
             "hardware": asdict(self.on),
-            "parts": [_values(part) for part in self.parts],
-            "total": _values(self.total),
+            "parts": [row.as_values() for row in self.rows],
+            "total": self.total.as_values(),
             "assumed": list(self.assumed),
         }
 
 
-def _values(part: Part) -> dict[str, Any]:
-    said = part.cost._asdict()
-    for name in ("title", "names", "done"):
-        del said[name]
-    return {"part": part.name, "units": part.units, **said, "memory": part.cost.memory._asdict()}
-
-
-def plan_study(config: Study, on: str, *, published_rows: bool = False) -> Plan:
-    """What a study would cost on some hardware.
+def plan_study(config: StudyConfig, on: str, *, published_rows: bool = False) -> Plan:
+    """Return the costs of a study on some hardware.
 
     Args:
         config: The study.
-        on: The hardware, as `headcount.planning.hardware.hardware` takes it.
-        published_rows: Count as many rows as the paper's tasks have as published, where that is more than are at hand;
-            those at hand stand for the lengths of all.
+        on: The hardware, as `choose_hardware` takes it.
+        published_rows: True counts as many rows as the paper's tasks have as published, if that is more than are here;
+            those here stand for the lengths of all.
 
     Raises:
-        InputError: The model's configuration, the hardware or a task is not to be had.
+        InputError: The model's configuration, the hardware or a task is missing.
     """
     described = describe_model(config.model, dtype=config.dtype)
     model, shape = described.model, Shape.of(described.model)
-    chosen = hardware(on, shape, model.dtype, config.device)
-    settings, lacking = asked_or_standing_in(config)
+    chosen = choose_hardware(on, shape, model.dtype, config.device)
+    tasks, notes = load_or_replace_tasks(config)
     if published_rows:
-        settings, counted = with_published_rows(settings)
-        lacking += counted
-    with tempfile.TemporaryDirectory() as nowhere:  # nothing is measured, and nothing kept
-        run = create_run(Path(nowhere) / "run", model={"name": model.name})
-        units = study_units(model, run, config, settings)
-        found = costs(units, shape, chosen)
-    sizes = model.sizes
-    about = f"{shape.parameters / 1e9:.3g} billion parameters in {str(model.dtype).removeprefix('torch.')}, "
-    about += f"{sizes.n_layers} layers of {sizes.n_heads} heads"
-    assumed = (*described.assumed, *lacking, *_notes(chosen))
-    return Plan(model.name, about, chosen, _parts(units, found), assumed)
+        tasks, more = with_published_rows(tasks)
+        notes += more
+    with tempfile.TemporaryDirectory() as folder:  # nothing is measured, so nothing is stored
+        units = study_units(model, create_run(Path(folder) / "run", model={"name": model.name}), config, tasks)
+        costs = unit_costs(units, shape, chosen)
+    about = (
+        f"{shape.parameters / 1e9:.3g} billion parameters in {str(model.dtype).removeprefix('torch.')}, "
+        f"{model.sizes.n_layers} layers of {model.sizes.n_heads} heads"
+    )
+    assumed = (*described.assumed, *notes, *_assumptions(chosen))
+    return Plan(model.name, about, chosen, _rows(units, costs), assumed)
 
 
-def _parts(units: Sequence[Unit], found: Sequence[Cost]) -> tuple[Part, ...]:
+def _rows(units: Sequence[Unit], costs: Sequence[Cost]) -> tuple[PlanRow, ...]:
     groups: dict[str, list[Cost]] = {}
-    for unit, cost in zip(units, found, strict=True):
-        groups.setdefault(_part(unit.names[0]), []).append(cost)
-    nothing = Cost("", (), False)
-    return tuple(Part(name, len(group), reduce(together, group, nothing)) for name, group in groups.items())
+    for unit, cost in zip(units, costs, strict=True):
+        groups.setdefault(_title(ResultName.parse(unit.names[0])), []).append(cost)
+    return tuple(PlanRow(title, len(group), _sum(group)) for title, group in groups.items())
 
 
-def _part(result: str) -> str:
-    return next(name for pattern, name in PARTS.items() if re.match(pattern, result))
+def _title(name: ResultName | None) -> str:
+    """The row of a unit, from its first result."""
+    if name is None or (name.setting is not None and name.setting.is_mean):
+        return COMPARISONS
+    if name == ResultName.induction("repeat_loss"):
+        return "loss by repeat"
+    return RANKING_TITLES[name.ranking] if name.ranking else TITLES.get(name.folder, COMPARISONS)
 
 
-def _notes(on: Hardware) -> Iterable[str]:
-    """What the numbers rest on."""
+def _sum(costs: Iterable[Cost]) -> Cost:
+    return reduce(Cost.plus, costs, Cost())
+
+
+def _assumptions(on: Hardware) -> Iterator[str]:
     yield (
         f"lengths: the first {SAMPLE} documents of each task at each number of shots stand for all; batches are those "
-        "that the measurements make, padding included"
+        "of the measurements, padding included"
     )
     yield (
-        "FLOPs: matrix products, attention over the whole square of queries and keys; pruned models at what is left, "
-        "heads gone evenly; what two rankings agree on is run once, and counted twice"
+        "FLOPs: matrix products, attention over the whole square of queries and keys; pruned models at the parts that "
+        "are left, heads removed evenly; a removal on which two rankings agree is run once, and counted twice"
     )
     yield (
-        "memory: of the device that holds most, beside Python and libraries; cut matrices stand beside the whole "
-        "model, and so do random weights"
+        "memory: of the device that holds most, beside Python and libraries; cut matrices are there beside the whole "
+        "model, and so are random weights"
     )
     yield "requests, up, down: if every batch were a request to a remote server that sends back results only"
     if on.devices > 1:

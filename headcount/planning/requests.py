@@ -1,28 +1,29 @@
-"""What a remote run sends and gets back, if every batch is one request: a simple model.
+"""Bytes that a remote run sends and receives, if every batch is one request: a simple model.
 
-Up go the code of the request and the tokens, with positions and a mask where requests of a document share a row; down
-come results only, since patterns and activations are reduced on the server: log-probabilities, or scores
-[layer, head]. Tokens and masks are counted as they are; what is sent is compressed. A server removes parts by masks, at
-the operations of the whole model.
+A request holds its code and the tokens, with positions and a mask where several continuations of a document share a
+row. The answer holds results only, since patterns and activations are reduced on the server: log-probabilities, or
+scores [layer, head]. Tokens and masks are counted uncompressed, although they are sent compressed. A server removes
+parts by masks, at the operations of the whole model.
 """
 
-from headcount.planning.flops import Shape
+from headcount.planning.shape import Shape
 from headcount.tracing.internal import Item, Kind
 
 REQUEST = 16 * 1024
-"""Bytes of a request besides its tokens (code, names): 12 to 16 kB were seen for small ones, compressed."""
+"""Bytes of a request besides its tokens (code, names): small requests took 12 to 16 kB, compressed."""
 TOKEN, NUMBER = 8, 4
+"""Bytes of a token, and of a number of a result."""
 
 
-def up(items: list[Item]) -> int:
-    """Bytes of a batch's request."""
+def bytes_sent(items: list[Item]) -> int:
+    """Return the bytes of a batch's request."""
     tokens = len(items) * max(item.pos for item in items)
     tree = TOKEN * tokens + tokens * max(item.pos for item in items)
     return REQUEST + TOKEN * tokens + tree * any(item.branched for item in items)
 
 
-def down(shape: Shape, kind: Kind, items: list[Item]) -> int:
-    """Bytes of a batch's answer."""
+def bytes_received(shape: Shape, kind: Kind, items: list[Item]) -> int:
+    """Return the bytes of a batch's answer."""
     heads, requests = shape.sizes.n_layers * shape.sizes.n_heads, sum(item.requests for item in items)
     numbers = {
         Kind.FORWARD: 2 * requests,

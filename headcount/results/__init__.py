@@ -1,10 +1,16 @@
-"""What every measurement returns, and how it is kept on disk.
+"""Results of measurements, and the files and run directories that hold them.
 
-Scores of heads and layers (`HeadScores`, `LayerScores`), what measuring induction heads gives (`InductionScores`,
-`RepeatLoss`), one head at a glance (`HeadProfile`), what heads attend to on a prompt (`Patterns`), how well a model
-does on a task (`Accuracy`) and as parts are removed (`PruningCurve`, `PruningGrid`), what comparing scores gives
-(`Correlation`, `Overlap`, `Capacity`, ...; as a file, `Table`), the directory that holds a model's results
-(`create_run`, `open_run`, `Run`), and the error that speaks to a person (`InputError`).
+Every measurement returns one of these frozen dataclasses of plain tensors and numbers. None of them knows a model.
+
+* `HeadScores`, `LayerScores`: one number per head or layer, with variance, count and folds. `InductionScores` are the
+  three maps of induction heads, `RepeatLoss` is the in-context learning score.
+* `HeadProfile`: one head at a glance; `Patterns`: the attention of every head on a prompt.
+* `Accuracy`: the accuracy on a task; `PruningCurve`, `PruningGrid`: the same as parts of the model are removed.
+* `Correlation`, `Overlap`, `Capacity` and others: comparisons of scores; `Table`: any of them as rows in a file.
+
+All but the comparisons are saved and loaded as one file (`save`, `load`). `create_run` and `open_run` give a `Run`, the
+directory that holds the results of one model by name; `ResultName` and `Setting` are the grammar of these names.
+`InputError` is the error for bad input, with a message that a person can act on.
 """
 
 from headcount.results.errors import InputError

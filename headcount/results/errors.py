@@ -1,20 +1,31 @@
-"""The one error that a person, rather than a programmer, is meant to read."""
+"""The errors whose messages people read: bad input, and a damaged file."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from headcount.travel import travels
 
 
 @travels
 class InputError(ValueError):
-    """Something a person gave is wrong: a file, a folder, a name, a shape.
+    """Bad input: a file, a folder, a name or a shape that cannot be used.
 
-    The message is a single line that says what was expected, what came and what to do about it. The command line prints
-    it and exits with status 2; in a notebook it is an ordinary `ValueError`.
+    The message is a single line that states what was expected, what came and what to do about it. The command line
+    prints it and exits with status 2; in a notebook it is an ordinary `ValueError`.
 
     Args:
-        message: The sentence. Line breaks, which may arrive with a quoted name, become spaces.
+        message: The line. Line breaks, which may come with a quoted name, become spaces.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.splitlines()))
+
+
+class DamagedError(InputError):
+    """A file whose content is not what headcount once wrote."""
+
+
+def damaged(path: Path, reason: str) -> DamagedError:
+    """Return the error for a file that is damaged, or was never written by headcount."""
+    return DamagedError(f"{path} is damaged or was not written by headcount: {reason}; remove it and measure again")

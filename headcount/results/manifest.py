@@ -1,4 +1,4 @@
-"""What a run directory says of itself: of which model its results are, and which headcount made it."""
+"""The manifest of a run directory: the model that its results are of, and the headcount that wrote it."""
 
 import json
 import os
@@ -7,15 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headcount.results.errors import InputError
+from headcount.results.errors import InputError, damaged
 from headcount.results.storage import files
+from headcount.results.storage.atomic import write_whole
+from headcount.results.storage.json_text import read_json
 
 MANIFEST = "manifest.json"
 IDENTITY = ("name", "revision", "fingerprint")
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The manifest of a run directory.
+    """Read the manifest of a run directory.
 
     Returns:
         Format, schema, time of creation, version, and the model: its name at least, and its sizes where they are known.
@@ -27,22 +29,22 @@ def read(folder: Path) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise InputError(f"{folder} is not a run directory: expected {MANIFEST} in it, found none; check the path")
     files.check_file(path)
-    manifest = files.read_json(path)
+    manifest = read_json(path)
     files.check_header(path, manifest)
-    # The first runs had none.
+    # The first runs had no seal.
     if manifest.pop("sha256", seal := files.seal(manifest)) != seal:
-        raise files.damaged(path, "its content does not match its checksum")
+        raise damaged(path, "its content does not match its checksum")
     model = manifest.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("name"), str):
-        raise files.damaged(path, "it names no model")
+        raise damaged(path, "it names no model")
     sizes = model.get("sizes", {})
     if not isinstance(sizes, dict) or not all(type(size) is int for size in sizes.values()):
-        raise files.damaged(path, f"the sizes of its model are {sizes!r:.80}")
+        raise damaged(path, f"the sizes of its model are {sizes!r:.80}")
     return manifest
 
 
 def write(folder: Path, model: dict[str, Any], version: str) -> dict[str, Any]:
-    """Makes the manifest of a new run, and says what is in it.
+    """Write the manifest of a new run, and return it.
 
     Raises:
         InputError: It cannot be written.
@@ -55,16 +57,16 @@ def write(folder: Path, model: dict[str, Any], version: str) -> dict[str, Any]:
         "model": model,
     }
     sealed = manifest | {"sha256": files.seal(manifest)}
-    files.write_whole(folder / MANIFEST, (json.dumps(sealed, indent=2) + "\n").encode())
+    write_whole(folder / MANIFEST, (json.dumps(sealed, indent=2) + "\n").encode())
     return manifest
 
 
 def identity(model: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides whether two models are the same."""
+    """Return the entries that decide whether two models are the same."""
     return {key: model.get(key) for key in IDENTITY}
 
 
 def describe(model: Mapping[str, Any]) -> str:
-    """A model's name, and what tells it from another of the same name."""
+    """Return a model's name, and the entries that set it apart from another of the same name."""
     details = [f"{key} {model[key]}" for key in IDENTITY[1:] if model.get(key)]
     return f"{model.get('name')} ({', '.join(details)})" if details else str(model.get("name"))

@@ -5,8 +5,8 @@
     pruning/PART/SETTING.RANKING   pruning/grid/SETTING
     analyses/TOPIC   analyses/TOPIC.Kshot   analyses/capacity/SCORE.SETTING
 
-A SETTING is a task at a number of shots, such as `piqa.5shot`; a mean over tasks takes the place of a task. A PART is
-`heads`, `heads-oracle` or `ffns`, a RANKING what decided the order of removal, such as `own` or `random`.
+A SETTING is a task at a number of shots, such as `piqa.5shot`; a mean over tasks may stand in place of the task. A PART
+is `heads`, `heads-oracle` or `ffns`. A RANKING is the order in which parts are removed, such as `own` or `random`.
 """
 
 import re
@@ -16,17 +16,18 @@ SCORES = ("prefix_matching", "copying", "copying_published")
 """The scores of heads on random tokens, in the order in which they are shown."""
 
 MEANS = {"mean": "mean over tasks", "rank-mean": "mean rank over tasks"}
-"""What stands for several tasks in a setting, and its title."""
+"""The words that stand for several tasks in a setting, with their titles."""
 
-_SETTING = r"(?P<task>.+)\.(?P<shots>\d+)shot"
+_SETTING = r"(?P<task>[^/]+)\.(?P<shots>\d+)shot"
 _GRAMMAR = tuple(
     re.compile(pattern)
     for pattern in (
-        r"(?P<folder>induction|control|attention)/(?P<what>[\w-]+)",
+        r"(?P<folder>induction|control)/(?P<topic>[\w-]+)",
+        r"(?P<folder>attention)/(?P<topic>.+)",
         rf"(?P<folder>accuracy|importance/[\w-]+|pruning/grid)/{_SETTING}",
         rf"(?P<folder>pruning/(?:heads|ffns))/{_SETTING}\.(?P<ranking>[\w-]+)",
-        rf"(?P<folder>analyses/capacity)/(?P<what>\w+)\.{_SETTING}",
-        r"(?P<folder>analyses)/(?P<what>[\w/-]+)(?:\.(?P<shots>\d+)shot)?",
+        rf"(?P<folder>analyses/capacity)/(?P<topic>\w+)\.{_SETTING}",
+        r"(?P<folder>analyses)/(?P<topic>[\w/-]+)(?:\.(?P<shots>\d+)shot)?",
     )
 )
 
@@ -75,21 +76,21 @@ class ResultName:
 
     Attributes:
         folder: The first words, such as `induction`, `importance/heads` or `analyses`.
-        what: The score, the prompt, or the topic of an analysis.
-        setting: The task and shots, where the result is about one task or a mean over tasks.
+        topic: The score, the prompt, or the topic of an analysis.
+        setting: The task and shots of a result that is about one task or a mean over tasks.
         shots: The number of shots of an analysis over several tasks.
         ranking: The ranking along which parts were removed.
     """
 
     folder: str
-    what: str = ""
+    topic: str = ""
     setting: Setting | None = None
     shots: int | None = None
     ranking: str = ""
 
     def __str__(self) -> str:
         """Return the name as a run has it."""
-        words = [self.what, "" if self.setting is None else str(self.setting), self.ranking]
+        words = [self.topic, "" if self.setting is None else str(self.setting), self.ranking]
         words.append("" if self.shots is None else f"{self.shots}shot")
         return f"{self.folder}/{'.'.join(filter(None, words))}"
 
@@ -101,8 +102,8 @@ class ResultName:
                 groups = match.groupdict(default="")
                 shots = int(groups["shots"]) if groups.get("shots") else None
                 setting = Setting(groups["task"], shots) if groups.get("task") and shots is not None else None
-                what, ranking = groups.get("what", ""), groups.get("ranking", "")
-                return cls(groups["folder"], what, setting, None if setting else shots, ranking)
+                topic, ranking = groups.get("topic", ""), groups.get("ranking", "")
+                return cls(groups["folder"], topic, setting, None if setting else shots, ranking)
         return None
 
     @classmethod
@@ -152,5 +153,5 @@ class ResultName:
 
 
 def shots_title(shots: int) -> str:
-    """Return a number of shots as people write it: `1 shot`, `5 shots`."""
+    """Return a number of shots in words: `1 shot`, `5 shots`."""
     return f"{shots} shot{'' if shots == 1 else 's'}"

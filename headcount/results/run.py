@@ -1,4 +1,4 @@
-"""A run directory: everything that was measured on one model, one file for each finished piece."""
+"""A run directory: everything that was measured on one model, one file for each result."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from headcount.results import manifest
-from headcount.results.errors import InputError
+from headcount.results.errors import DamagedError, InputError
 from headcount.results.kinds.accuracy import Accuracy
 from headcount.results.kinds.head_profile import HeadProfile
 from headcount.results.kinds.patterns import Patterns
@@ -19,6 +19,7 @@ from headcount.results.kinds.repeat_loss import RepeatLoss
 from headcount.results.kinds.scores import HeadScores, LayerScores
 from headcount.results.kinds.table import Table
 from headcount.results.storage import checks, files
+from headcount.results.storage.atomic import TEMPORARY, set_aside
 
 Result = HeadScores | LayerScores | HeadProfile | RepeatLoss | Accuracy | PruningCurve | PruningGrid | Table | Patterns
 
@@ -31,13 +32,12 @@ NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
 class Run(Mapping[str, Result]):
     """The results in a run directory by name, such as `"induction/prefix_matching"`.
 
-    A result is read from disk each time it is asked for: other processes may be adding to the same folder. One that
-    cannot be read, or that another run or name was written for, raises `InputError` when it is asked for; the others
-    stay at hand.
+    A result is read from disk each time that it is looked up: other processes may be adding to the same folder. The
+    lookup of one that is damaged, or was written for another run or name, raises `InputError`; the rest stay readable.
 
     Attributes:
         folder: The directory.
-        manifest: What `create_run` wrote into it: format, schema, time of creation, model and version.
+        manifest: Format, schema, time of creation, model and version, as `create_run` wrote them.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
@@ -47,13 +47,13 @@ class Run(Mapping[str, Result]):
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all results, damaged ones included, in alphabetical order."""
-        found = (path for path in self.folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
-        named = {path.relative_to(self.folder).as_posix().removesuffix(path.suffix) for path in found}
-        return tuple(sorted(filter(_is_name, named)))
+        paths = (path for path in self.folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+        names = {path.relative_to(self.folder).as_posix().removesuffix(path.suffix) for path in paths}
+        return tuple(sorted(filter(_is_name, names)))
 
     def __getitem__(self, name: str) -> Result:
         path = self._path(name)
-        content = files.read(path)
+        content = files.read_content(path)
         self._check_place(path, name, content)
         if content.kind not in KINDS:
             raise InputError(f"{path}: expected one of {', '.join(KINDS)}, got {content.kind}; check the path")
@@ -72,11 +72,11 @@ class Run(Mapping[str, Result]):
         return f"Run({str(self.folder)!r}, {len(self)} results of {manifest.describe(self.manifest['model'])})"
 
     def save(self, name: str, result: Result) -> Path:
-        """Writes a result into the run, whole or not at all; one of the same name is replaced.
+        """Write a result into the run, whole or not at all; one of the same name is replaced.
 
         Args:
             name: Words of letters, digits and `_ . + -`, with `/` between folders.
-            result: What to keep.
+            result: The result.
 
         Returns:
             The file that now holds it.
@@ -87,11 +87,11 @@ class Run(Mapping[str, Result]):
         if not _is_name(name):
             raise InputError(f"expected a result's name such as 'induction/copying', got {name!r}; choose another")
         path = self.folder / f"{name}{result.suffix}"
-        files.write(path, replace(result.to_content(), belongs=self._place(name)))
+        files.write_content(path, replace(result.to_content(), belongs=self._place(name)))
         return path
 
     def set_aside(self, name: str) -> Path:
-        """Renames the file of a damaged result, so that the result counts as missing and can be measured again.
+        """Rename the file of a damaged result, so that the result counts as missing and can be measured again.
 
         Returns:
             The file's new path, which is the old one with `.damaged` after it.
@@ -100,31 +100,31 @@ class Run(Mapping[str, Result]):
             KeyError: The run has no such result.
             InputError: The file cannot be renamed.
         """
-        return files.set_aside(self._path(name))
+        return set_aside(self._path(name))
 
-    def owns(self, name: str) -> bool:
-        """Whether a result, if it can be read at all, says that it is this run's."""
+    def _has_written(self, name: str) -> bool:
+        """Return True if a result states that it is of this run, or is too damaged to state anything."""
         try:
-            return files.read(self._path(name)).belongs == self._place(name)
-        except files.DamagedError:
+            return files.read_content(self._path(name)).belongs == self._place(name)
+        except DamagedError:
             return True
 
     def _place(self, name: str) -> dict[str, Any]:
-        """Which result of which run: what a file says of itself, so that one put in its place is noticed."""
+        """Return what a file states of its place, result and run, so that another put in its place is noticed."""
         return {"result": name, "model": manifest.identity(self.manifest["model"])}
 
     def _check_place(self, path: Path, name: str, content: files.Content) -> None:
         if not content.belongs:
             warnings.warn(
-                f"results in {self.folder} that an early headcount wrote, or no run, do not say which run they are of: "
-                "whether a file of another run took the place of one cannot be seen",
+                f"results in {self.folder} that an early headcount wrote, or no run, do not state their run: "
+                "a file of another run that took the place of one cannot be noticed",
                 stacklevel=3,
             )
         elif content.belongs != self._place(name):
             model = content.belongs.get("model")
-            theirs = manifest.describe(model if isinstance(model, dict) else {})
+            described = manifest.describe(model if isinstance(model, dict) else {})
             raise InputError(
-                f"{path} holds {content.belongs.get('result')} of a run of {theirs}, expected {name} of "
+                f"{path} holds {content.belongs.get('result')} of a run of {described}, expected {name} of "
                 f"{manifest.describe(self.manifest['model'])}; remove it and measure again"
             )
 
@@ -135,7 +135,7 @@ class Run(Mapping[str, Result]):
         return path
 
     def _find(self, name: object) -> Path | None:
-        """The file of a result, without a look at all the others."""
+        """Return the file of a result, or None, without a look at the whole folder."""
         if not isinstance(name, str) or not _is_name(name):
             return None
         candidates = (self.folder / f"{name}{suffix}" for suffix in SUFFIXES)
@@ -147,10 +147,10 @@ def _is_name(name: str) -> bool:
 
 
 def open_run(folder: str | PathLike[str]) -> Run:
-    """Opens a run directory to read from it, complete or not.
+    """Open a run directory to read from it, complete or not.
 
     Args:
-        folder: A directory that `create_run` has made.
+        folder: A directory that `create_run` has created.
 
     Raises:
         InputError: It has no `manifest.json`, or one that is damaged, foreign or of a newer schema.
@@ -159,12 +159,12 @@ def open_run(folder: str | PathLike[str]) -> Run:
 
 
 def create_run(folder: str | PathLike[str], *, model: Mapping[str, Any], version: str = "") -> Run:
-    """Makes a run directory for one model, or opens the one that is there to go on with it.
+    """Create a run directory for one model, or open the one that is there to go on with it.
 
     Args:
         folder: A directory that does not exist, is empty, or holds a run of the same model. A damaged `manifest.json`
-            is set aside and written anew if every result says that it is of this model.
-        model: What the model is. `name`, `revision` and `fingerprint` decide whether two are the same.
+            is set aside and written anew if every result states that it is of this model.
+        model: The description of the model. `name`, `revision` and `fingerprint` decide whether two are the same.
         version: The version of headcount that measures, for the manifest.
 
     Raises:
@@ -177,33 +177,33 @@ def create_run(folder: str | PathLike[str], *, model: Mapping[str, Any], version
         manifest.write(folder, described, version)  # another process may write its own a moment later
     try:
         return _reopen(folder, described)
-    except files.DamagedError as error:
+    except DamagedError as error:
         return _restored(folder, described, version, error)
 
 
 def _reopen(folder: Path, model: dict[str, Any]) -> Run:
     run = open_run(folder)
-    theirs = run.manifest["model"]
-    if manifest.identity(theirs) != manifest.identity(model):
+    recorded = run.manifest["model"]
+    if manifest.identity(recorded) != manifest.identity(model):
         raise InputError(
-            f"{folder} holds a run of {manifest.describe(theirs)}, expected one of {manifest.describe(model)}; "
+            f"{folder} holds a run of {manifest.describe(recorded)}, expected one of {manifest.describe(model)}; "
             "choose another folder"
         )
     return run
 
 
-def _restored(folder: Path, model: dict[str, Any], version: str, error: files.DamagedError) -> Run:
-    """The run of which only the manifest is damaged: its results still say whose they are."""
+def _restored(folder: Path, model: dict[str, Any], version: str, error: DamagedError) -> Run:
+    """Return a run of which only the manifest is damaged: its results still state their model."""
     run = Run(folder, {"model": model})
-    if not run.names or not all(run.owns(name) for name in run.names):
+    if not run.names or not all(run._has_written(name) for name in run.names):
         raise error
-    aside = files.set_aside(folder / MANIFEST)
-    warnings.warn(f"{error}; kept as {aside.name}, and written anew: every result is of this model", stacklevel=3)
+    aside = set_aside(folder / MANIFEST)
+    warnings.warn(f"{error}; set aside as {aside.name}, and written anew: every result is of this model", stacklevel=3)
     return Run(folder, manifest.write(folder, model, version))
 
 
 def check_folder(folder: str | PathLike[str]) -> None:
-    """Requires of a folder what `create_run` does whatever the model is, so that none is loaded in vain.
+    """Require a folder that `create_run` would accept, before a model is loaded in vain.
 
     Raises:
         InputError: The folder is a file, cannot be written, or holds something else.
@@ -222,8 +222,8 @@ def check_folder(folder: str | PathLike[str]) -> None:
     if os.path.isfile(folder / MANIFEST):
         return
     # A run that was killed while it wrote its manifest has left a temporary file behind, and nothing else; a manifest
-    # that was not there just now is that of another process, which begins at the same time.
-    if any(entry.suffix != files.TEMPORARY and entry.name != MANIFEST for entry in folder.iterdir()):
+    # that was not there a moment ago is that of another process, which begins at the same time.
+    if any(entry.suffix != TEMPORARY and entry.name != MANIFEST for entry in folder.iterdir()):
         raise InputError(
             f"{folder}: expected a run, or a new or empty folder, got one with other files in it and no "
             f"{MANIFEST}; choose another folder"

@@ -22,7 +22,7 @@ class Aligned:
     Attributes:
         values: Float64 scores.
         layers: Each entry's layer, ascending; None for scores of layers, which have no order within a layer.
-        folds: Each task's folds; None where it has fewer than two.
+        folds: Each task's folds; None for a task that has fewer than two.
     """
 
     values: Float[np.ndarray, "task entry"]
@@ -35,7 +35,7 @@ class Aligned:
         return self.values.shape[-1]
 
     def ranked_in(self, within: Within) -> Int[np.ndarray, " entry"] | None:
-        """The layers in which ranks are taken, or None for ranks over all entries.
+        """Return the layers in which ranks are taken, or None for ranks over all entries.
 
         Raises:
             InputError: `within` is unknown, or there is no order within a layer.
@@ -47,61 +47,78 @@ class Aligned:
         return self.layers if within else None
 
     def freedom(self) -> Float[np.ndarray, "task task"]:
-        """Degrees of freedom of each pair's resampling: the fewer folds less 1; NaN where neither side has folds."""
-        each = np.array([np.inf if folds is None else len(folds) - 1 for folds in self.folds])
-        pairs = np.minimum(each[:, None], each)
+        """Return the degrees of freedom of each pair: the fewer folds less 1; NaN where neither side has folds."""
+        by_task = np.array([np.inf if folds is None else len(folds) - 1 for folds in self.folds])
+        pairs = np.minimum(by_task[:, None], by_task)
         return np.where(np.isinf(pairs), np.nan, pairs)
 
 
 def align(scores: Mapping[str, Scores]) -> Aligned:
-    """Lays scores side by side and leaves out every entry that is NaN, in values or folds, in any of them.
+    """Lay scores side by side and leave out every entry that is NaN, in values or folds, in any of them.
 
     Raises:
         InputError: Shapes differ, there are no scores, or fewer than three entries are left.
     """
     check_shapes(scores)
-    kept = np.logical_and.reduce([_measured(each) for each in scores.values()])
-    if kept.sum() < FEWEST:
+    measured = np.logical_and.reduce([_measured(of_task) for of_task in scores.values()])
+    if measured.sum() < FEWEST:
         names = ", ".join(scores)
         raise InputError(
-            f"expected at least {FEWEST} entries measured in all of {names}, got {kept.sum()} of {kept.size}"
+            f"expected at least {FEWEST} entries measured in all of {names}, got {measured.sum()} of {measured.size}"
         )
     first = next(iter(scores.values()))
-    layers = np.repeat(np.arange(first.shape[0]), first.shape[1])[kept] if isinstance(first, HeadScores) else None
-    values = np.stack([flat(each)[kept] for each in scores.values()])
-    return Aligned(values, layers, tuple(_folds(each, kept) for each in scores.values()))
+    layers = np.repeat(np.arange(first.shape[0]), first.shape[1])[measured] if isinstance(first, HeadScores) else None
+    values = np.stack([flat(of_task)[measured] for of_task in scores.values()])
+    return Aligned(values, layers, tuple(_folds(of_task, measured) for of_task in scores.values()))
 
 
 def check_shapes(scores: Mapping[str, Scores]) -> None:
-    """Refuses scores of different models.
+    """Refuse scores of different models.
 
     Raises:
         InputError: Shapes differ, or there are no scores.
     """
     if not scores:
         raise InputError("expected at least one set of scores, got none")
-    (name, first), *others = scores.items()
-    for other, each in others:
-        if each.shape != first.shape:
+    (first_name, first), *rest = scores.items()
+    for name, of_task in rest:
+        if of_task.shape != first.shape:
             raise InputError(
-                f"expected scores of one shape, got {name} of {list(first.shape)} and {other} of {list(each.shape)}; "
-                "compare scores of the same model"
+                f"expected scores of one shape, got {first_name} of {list(first.shape)} and {name} of "
+                f"{list(of_task.shape)}; compare scores of the same model"
             )
 
 
 def flat(scores: Scores) -> Float[np.ndarray, " entry"]:
-    """The values as float64 in one row."""
+    """Return the values as float64 in one row."""
     return scores.values.double().flatten().numpy()
 
 
 def check_resamples(resamples: int) -> None:
-    """Refuses a number of resamples that gives no spread; 0 leaves intervals and nulls out.
+    """Refuse a number of resamples that gives no spread; 0 leaves intervals and nulls out.
 
     Raises:
         InputError: It is 1 or negative.
     """
     if resamples != 0 and resamples < 2:
         raise InputError(f"resamples must be 0 (no intervals) or at least 2, not {resamples}")
+
+
+def check_share(name: str, values: Float[np.ndarray, "..."]) -> None:
+    """Refuse numbers of which a part cannot be a share of the sum.
+
+    Raises:
+        InputError: One is NaN or negative, or their sum is 0.
+    """
+    if np.isnan(values).any():
+        raise InputError(f"{name}: expected a score for every entry, got NaN for {np.isnan(values).sum()}")
+    if (values < 0).any():
+        raise InputError(
+            f"{name}: expected scores of at least 0, of which parts are shares, got {values.min():g}; "
+            "take a definition that is not signed"
+        )
+    if not values.sum():
+        raise InputError(f"{name}: expected a sum above 0, got zeros only")
 
 
 def _measured(scores: Scores) -> Bool[np.ndarray, " entry"]:
@@ -111,7 +128,7 @@ def _measured(scores: Scores) -> Bool[np.ndarray, " entry"]:
     return measured
 
 
-def _folds(scores: Scores, kept: Bool[np.ndarray, " entry"]) -> Float[np.ndarray, "fold entry"] | None:
+def _folds(scores: Scores, measured: Bool[np.ndarray, " entry"]) -> Float[np.ndarray, "fold entry"] | None:
     if scores.folds is None or len(scores.folds) < 2:
         return None
-    return scores.folds.double().flatten(1).numpy()[:, kept]
+    return scores.folds.double().flatten(1).numpy()[:, measured]

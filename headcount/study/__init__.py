@@ -1,1 +1,51 @@
-"""A study: everything that is measured on one model, resumably."""
+"""A study: everything that is measured on one model, in units of work that can be interrupted and resumed."""
+
+from headcount.study.config import PRESETS, StudyConfig, TaskGroup, parse_config, read_config
+from headcount.study.model_and_run import create_target_run, load_target, manifest_entry, open_target, study_target
+from headcount.study.run_comparison import compare_runs
+from headcount.study.schedule import Schedule, measure_units
+from headcount.study.study import StudyTask, check_distinct, load_tasks, study_units
+from headcount.study.summaries import is_summarised, summarise
+from headcount.study.toml_files import parse_toml, read_toml_text
+from headcount.study.unit import FailedError, Unit, measure_unit
+from headcount.study.units.analyses import analysis_units, derived_units
+from headcount.study.units.induction import induction_units
+from headcount.study.units.means import mean_units
+from headcount.study.units.pruning import pruning_units
+from headcount.study.units.tasks import accuracy_unit, ffn_unit, head_unit, load_setups
+
+__all__ = [
+    "PRESETS",
+    "FailedError",
+    "Schedule",
+    "StudyConfig",
+    "StudyTask",
+    "TaskGroup",
+    "Unit",
+    "accuracy_unit",
+    "analysis_units",
+    "check_distinct",
+    "compare_runs",
+    "create_target_run",
+    "derived_units",
+    "ffn_unit",
+    "head_unit",
+    "induction_units",
+    "is_summarised",
+    "load_setups",
+    "load_target",
+    "load_tasks",
+    "manifest_entry",
+    "mean_units",
+    "measure_unit",
+    "measure_units",
+    "open_target",
+    "parse_config",
+    "parse_toml",
+    "pruning_units",
+    "read_config",
+    "read_toml_text",
+    "study_target",
+    "study_units",
+    "summarise",
+]

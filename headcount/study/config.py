@@ -1,4 +1,4 @@
-"""What a study measures: a TOML file, checked, with a line number for whatever is wrong in it."""
+"""The configuration of a study: a TOML file, checked, with a line number for every error in it."""
 
 import re
 from importlib.resources import files
@@ -8,20 +8,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from headcount.importance.measure import RankSplit
+from headcount.importance.internal import RankSplit
 from headcount.results import InputError
-from headcount.study import toml_files
+from headcount.study.toml_files import parse_toml, read_toml_text
 
 PRESETS = ("quick", "paper", "smollm2")
-# Strict: true is no number, and 1.0 or "1" no count.
+GRID_HEAD_PERCENTS = (10, 20, 30, 40, 50, 60, 70)
+GRID_FFN_PERCENTS = (10, 20, 30, 40, 50)
+
+# Strict: true is no number, and neither 1.0 nor "1" is a count.
 Percent = Annotated[float, Field(gt=0, le=100, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
-Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]  # what random generators take as a seed
+Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]  # the seeds that random generators accept
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 
 def _distinct(seeds: list[int]) -> list[int]:
-    """One order that counts twice would make the spread over orders too small."""
+    """Refuse one order that counts twice, which would make the spread over orders too small."""
     if len(set(seeds)) < len(seeds):
         raise ValueError("expected every seed once")
     return seeds
@@ -31,19 +34,19 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Tasks(_Strict):
-    """Some tasks that are asked alike.
+class TaskGroup(_Strict):
+    """Tasks with the same options: a `[[tasks]]` table.
 
     Attributes:
         names: The tasks; see `headcount tasks`.
-        shots: Solved examples in front of each document: a number of shots each.
-        limit: Documents that are scored at most; examples are limited by the study's `examples`.
-        unseen: Whether they stay out of the means over tasks, which are then tried on them.
-        prune: Whether heads and feed-forward networks are removed on them.
-        random: Whether removal in random orders is measured too, the control.
-        recomputed: Whether importance is measured again before each step, too; costly.
-        grid: Whether heads and feed-forward networks are removed together, too.
-        data: A folder with these tasks' rows, or "hub"; the study's own if left out.
+        shots: Numbers of solved examples before each document; every task is measured at each.
+        limit: The number of documents to score, at most; examples are limited by the study's `examples`.
+        unseen: True leaves them out of the means over tasks, which are then tested on them.
+        prune: True prunes heads and feed-forward networks on them.
+        random: True also prunes in random orders, the control.
+        recomputed: True also prunes with importance measured again before each step; costly.
+        grid: True also prunes heads and feed-forward networks together.
+        data: A folder with these tasks' rows, or "hub"; the study's if left out.
     """
 
     names: Annotated[list[str], Field(min_length=1)]
@@ -57,36 +60,36 @@ class Tasks(_Strict):
     data: Text | None = None
 
 
-class Study(_Strict):
-    """Everything that is measured on one model.
+class StudyConfig(_Strict):
+    """The configuration of a study: everything that is measured on one model.
 
     Attributes:
         model: A folder, a name on the Hub, smollm2-135m or tiny-opt.
         dtype: Number format of the weights; the checkpoint's own if left out.
-        device: Where to put the model, such as cuda or auto; the CPU if left out.
+        device: Device of the model, such as cuda or auto; the CPU if left out.
         remote: A server that runs the model: "ndif", or an address.
-        stream: Whether the weights stay on disk and are read block by block: for models larger than memory.
-        memory: What this process may hold when it streams, such as "4GiB"; half of the machine's if left out.
+        stream: True leaves the weights on disk and reads them block by block: for models larger than memory.
+        memory: Memory that this process may use when it streams, such as "4GiB"; half of the machine's if left out.
         seed: Seed of sequences and shots.
-        sequences: Sequences of random tokens for the induction scores.
-        prefix_definition: Which definition of prefix matching.
-        control: Whether random weights are scored, too.
+        sequences: The number of sequences of random tokens for the induction scores.
+        prefix_definition: The definition of prefix matching.
+        control: True also scores random weights.
         profile: Prompts of today's evaluation harness, or of the one that the paper used.
         data: A folder of task rows, or "hub".
-        examples: Examples that gradients are taken on, at most.
-        reduction: How gradients become one number.
+        examples: The number of examples for gradients, at most.
+        reduction: The reduction of gradients to one number.
         rank_split: "train" ranks feed-forward networks on rows apart from those that score the pruned model.
-        head_percents: Shares of heads that are removed.
-        ffn_percents: Shares of feed-forward networks that are removed.
-        rankings: What decides who goes: a task's `own` importance, the `mean` over tasks, or the importance of the
-            task that is correlated `most` or `least` with it.
-        cross_percents: Shares that are removed by rankings other than a task's own; all of the above if left out.
-        random_percents: Shares that are removed in random orders.
-        random_seeds: One random order each.
-        grid_head_percents: Shares of heads in the combined grid.
-        grid_ffn_percents: Shares of feed-forward networks in it.
+        head_percents: Percentages of heads to prune.
+        ffn_percents: Percentages of feed-forward networks to prune.
+        rankings: Rankings that decide the order of pruning: a task's `own` importance, the `mean` over tasks, or the
+            importance of the task that is correlated `most` or `least` with it.
+        cross_percents: Percentages to prune by rankings other than a task's own; all of the above if left out.
+        random_percents: Percentages to prune in random orders.
+        random_seeds: Seeds of the random orders, one order each.
+        grid_head_percents: Percentages of heads in the combined grid.
+        grid_ffn_percents: Percentages of feed-forward networks in it.
         top: The share of highest heads whose overlap between tasks is measured.
-        tasks: The tasks.
+        tasks: The tasks, in groups.
     """
 
     model: Text = "smollm2-135m"
@@ -110,22 +113,22 @@ class Study(_Strict):
     cross_percents: list[Percent] | None = None
     random_percents: list[Percent] = [30, 50, 70, 90]
     random_seeds: Annotated[list[Natural], Field(min_length=1), AfterValidator(_distinct)] = [0, 1]
-    grid_head_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70]
-    grid_ffn_percents: list[Percent] = [10, 20, 30, 40, 50]
+    grid_head_percents: list[Percent] = [*GRID_HEAD_PERCENTS]
+    grid_ffn_percents: list[Percent] = [*GRID_FFN_PERCENTS]
     top: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.3
-    tasks: Annotated[list[Tasks], Field(min_length=1)]
+    tasks: Annotated[list[TaskGroup], Field(min_length=1)]
 
 
-def read_config(path: Path | None = None, preset: str | None = None) -> Study:
-    """A study's configuration, from a file or a preset.
+def read_config(path: Path | None = None, preset: str | None = None) -> StudyConfig:
+    """Return a study's configuration, from a file or a preset: exactly one of the two.
 
     Args:
         path: A TOML file.
-        preset: One of `PRESETS`; exactly one of the two is given.
+        preset: One of `PRESETS`.
 
     Raises:
-        InputError: Both or neither is given, there is no such file or preset, or it is not what it should be; the
-            message names the line.
+        InputError: Both or neither is passed, there is no such file or preset, or its content is wrong; the message
+            names the line.
     """
     if (path is None) == (preset is None):
         raise InputError(
@@ -136,29 +139,29 @@ def read_config(path: Path | None = None, preset: str | None = None) -> Study:
             raise InputError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
         text = files("headcount.study").joinpath("presets", f"{preset}.toml").read_text(encoding="utf-8")
         return parse_config(text, f"preset {preset}")
-    return parse_config(toml_files.read(Path(str(path))), str(path))
+    return parse_config(read_toml_text(Path(str(path))), str(path))
 
 
-def parse_config(text: str, source: str) -> Study:
-    """A study's configuration from the text of a TOML file.
+def parse_config(text: str, source: str) -> StudyConfig:
+    """Return a study's configuration from the text of a TOML file.
 
     Raises:
-        InputError: It is no TOML, or has an unknown key or a wrong value; the message names `source` and the line.
+        InputError: It is not TOML, or has an unknown key or a wrong value; the message names `source` and the line.
     """
     try:
-        return Study.model_validate(toml_files.parse(text, source))
+        return StudyConfig.model_validate(parse_toml(text, source))
     except ValidationError as error:
-        raise InputError(_explained(error, text, source)) from error
+        raise InputError(_explain(error, text, source)) from error
 
 
-def _explained(error: ValidationError, text: str, source: str) -> str:
-    """The first thing that is wrong, with its line; a key misspelt rather than the one that is missing for it."""
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+def _explain(error: ValidationError, text: str, source: str) -> str:
+    """The first error with its line; a misspelt key rather than the key that is missing because of it."""
+    first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
     path = first["loc"]
     place = f"{source}, line {_line(text, path)}"
     name = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
-        known = Tasks if "tasks" in path else Study
+        known = TaskGroup if "tasks" in path else StudyConfig
         return f"{place}: there is no setting {name!r}; expected one of {', '.join(known.model_fields)}"
     if first["type"] == "missing":
         return f"{source}: {name} is missing: add it"
@@ -166,18 +169,16 @@ def _explained(error: ValidationError, text: str, source: str) -> str:
 
 
 def _line(text: str, path: tuple[int | str, ...]) -> int:
-    """The line on which a setting stands: of the table that it is in, the first one that sets it."""
+    """The line of a key: the first line of its table that sets it."""
     lines = text.splitlines()
     start = 0
     for table, index in pairwise(path):
-        heads = [number for number, line in enumerate(lines) if re.match(rf"\s*\[\[\s*{table}\s*\]\]", line)]
-        if isinstance(index, int) and index < len(heads):
-            start = heads[index]
-    keys = [part for part in path if isinstance(part, str)]
-    named = (
-        number for number in range(start, len(lines)) if re.match(rf"\s*\"?{re.escape(keys[-1])}\"?\s*=", lines[number])
-    )
-    return next(named, start) + 1
+        headers = [number for number, line in enumerate(lines) if re.match(rf"\s*\[\[\s*{table}\s*\]\]", line)]
+        if isinstance(index, int) and index < len(headers):
+            start = headers[index]
+    key = re.escape([part for part in path if isinstance(part, str)][-1])
+    matches = (number for number in range(start, len(lines)) if re.match(rf"\s*\"?{key}\"?\s*=", lines[number]))
+    return next(matches, start) + 1
 
 
 def _short(value: Any) -> str:

@@ -1,139 +1,179 @@
-"""A study: everything that is measured on one model, as units in an order that gives a first report early."""
+"""The units of a study: everything that is measured on one model, in an order that gives a first report early."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
-from headcount.importance.pruning.sweep import Component, n_parts
-from headcount.importance.tasks.setup import TaskSetup
-from headcount.results import InputError, Run
+from headcount.importance.internal import EXAMPLES, Component, TaskSetup, n_parts
+from headcount.results import InputError, ResultName, Run
+from headcount.results.internal import SCORES
 from headcount.stats import compare
-from headcount.study.analyses import INDUCTION, Analyses
-from headcount.study.claims import claims_unit
-from headcount.study.config import Study, Tasks
-from headcount.study.measure import accuracy_unit, aggregate_unit, ffn_unit, head_unit, induction_units, load_settings
-from headcount.study.removals import Removals
-from headcount.study.units import Unit
+from headcount.study.claims.claims import claims_unit
+from headcount.study.config import StudyConfig, TaskGroup
+from headcount.study.unit import Unit
+from headcount.study.units.analyses import AnalysisUnits
+from headcount.study.units.induction import induction_units
+from headcount.study.units.means import mean_unit
+from headcount.study.units.pruning import PruningUnits
+from headcount.study.units.tasks import accuracy_unit, ffn_unit, head_unit, load_setups
 from headcount.tracing import Model
 
 COMPONENTS: tuple[Component, ...] = ("heads", "ffns")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A setting, and the part of the configuration that asks for it."""
+class StudyTask:
+    """A task at a number of shots, and the group of the configuration that it belongs to.
 
-    setting: TaskSetup
-    group: Tasks
+    Attributes:
+        setup: The task with its shots.
+        group: The options of its group.
+    """
+
+    setup: TaskSetup
+    group: TaskGroup
 
 
-def asked_settings(config: Study) -> list[Asked]:
-    """Every task at every number of shots; whatever is wrong with them is found before a model is loaded.
+def load_tasks(config: StudyConfig) -> list[StudyTask]:
+    """Load every task of a study at every number of shots; errors in them are found before a model is loaded.
 
     Raises:
-        InputError: A task is unknown, its rows cannot be had or are too few, or one setting is asked for twice.
+        InputError: A task is unknown, its rows are missing or too few, or it comes twice with one number of shots.
     """
-    found = [
-        Asked(setting, group)
+    tasks = [
+        StudyTask(setup, group)
         for group in config.tasks
-        for setting in load_settings(
+        for setup in load_setups(
             group.names, group.shots, group.limit, group.data or config.data, config.profile, config.seed
         )
     ]
-    check_once(found)
-    return found
+    check_distinct(tasks)
+    return tasks
 
 
-def check_once(settings: Sequence[Asked]) -> None:
-    """Refuse to ask one thing twice: its results would have one name.
+def check_distinct(tasks: Sequence[StudyTask]) -> None:
+    """Refuse a task that comes twice with one number of shots: its results would have one name.
 
     Raises:
-        InputError: A task is there twice with one number of shots.
+        InputError: There is such a task.
     """
-    names = [asked.setting.name for asked in settings]
-    for name, times in Counter(names).items():
+    for name, times in Counter(task.setup.name for task in tasks).items():
         if times > 1:
-            raise InputError(f"{name} is asked for twice: name every task once for each number of shots")
+            raise InputError(f"{name} is requested twice: name every task once for each number of shots")
 
 
-def study_units(model: Model, run: Run, config: Study, settings: Sequence[Asked]) -> list[Unit]:
-    """Everything that a study measures, in order: what a first report needs comes first."""
-    all_settings = [asked.setting for asked in settings]
+def study_units(model: Model, run: Run, config: StudyConfig, tasks: Sequence[StudyTask]) -> list[Unit]:
+    """Return everything that a study measures, in order: the units of a first report come first."""
     units = [
         *induction_units(
             model, config.sequences, config.seed, control=config.control, prefix_definition=config.prefix_definition
         ),
-        *(unit for setting in all_settings for unit in _of_heads(model, setting, config)),
-        *_means(run, "heads", settings),
-        *(ffn_unit(model, setting, config.rank_split) for setting in all_settings),
-        *_means(run, "ffns", settings),
-        *_compared(Analyses(run, config.top, config.seed, model.sizes.n_layers), settings),
-        *_removed(Removals(model, run, config), config, settings),
+        *_importance_units(model, run, config, tasks),
+        *_analysis_units(AnalysisUnits(run, config.top, config.seed, model.sizes.n_layers), tasks),
+        *_pruning_units(PruningUnits(model, run), config, tasks),
     ]
-    unseen = [asked.setting.task.name for asked in settings if asked.group.unseen]
-    measured = [name for unit in units for name in unit.names if not name.startswith(("control/", "attention/"))]
-    return [*units, claims_unit(run, _by_shots(settings), unseen, measured)]
+    unseen = [task.setup.task.name for task in tasks if task.group.unseen]
+    names = [name for unit in units for name in unit.names if not name.startswith(("control/", "attention/"))]
+    return [*units, claims_unit(run, _by_shots(tasks), unseen, names)]
 
 
-def _of_heads(model: Model, setting: TaskSetup, config: Study) -> tuple[Unit, Unit]:
-    examples = replace(setting, limit=config.examples)
-    return accuracy_unit(model, setting), head_unit(model, examples, "gradient", config.reduction)
-
-
-def _means(run: Run, component: str, settings: Sequence[Asked]) -> list[Unit]:
-    return [aggregate_unit(run, component, shots, tasks) for shots, tasks in _seen(settings).items() if len(tasks) > 1]
-
-
-def _by_shots(settings: Iterable[Asked]) -> dict[int, list[str]]:
-    """The tasks by number of shots."""
-    found: dict[int, list[str]] = {}
-    for asked in settings:
-        found.setdefault(asked.setting.shots, []).append(asked.setting.task.name)
-    return found
-
-
-def _seen(settings: Sequence[Asked]) -> dict[int, list[str]]:
-    """The tasks that the means are over, by number of shots."""
-    return _by_shots(asked for asked in settings if not asked.group.unseen)
-
-
-def _compared(analyses: Analyses, settings: Sequence[Asked]) -> list[Unit]:
-    seen = _seen(settings)
-    by_task: dict[str, list[int]] = {}
-    for asked in settings:
-        by_task.setdefault(asked.setting.task.name, []).append(asked.setting.shots)
+def _importance_units(model: Model, run: Run, config: StudyConfig, tasks: Sequence[StudyTask]) -> list[Unit]:
+    """Accuracy and importance of heads, then of feed-forward networks; each with its means."""
     units = []
-    for shots, tasks in _by_shots(settings).items():
-        units += analyses.of_shots(shots, [*tasks, *(["mean"] if len(seen.get(shots, [])) > 1 else [])])
-    names = [f"importance/{kind}/{asked.setting.name}" for kind in COMPONENTS for asked in settings]
-    return [
-        *units,
-        *analyses.across_shots(by_task),
-        analyses.layers([*(f"induction/{one}" for one in INDUCTION), *names]),
-    ]
+    for setup in (task.setup for task in tasks):
+        examples = replace(setup, limit=config.examples)
+        units += [accuracy_unit(model, setup), head_unit(model, examples, "gradient", config.reduction)]
+    units += _mean_units(run, "heads", tasks)
+    units += [ffn_unit(model, task.setup, config.rank_split) for task in tasks]
+    return units + _mean_units(run, "ffns", tasks)
 
 
-def _removed(removals: Removals, config: Study, settings: Sequence[Asked]) -> list[Unit]:
+def _mean_units(run: Run, component: Component, tasks: Sequence[StudyTask]) -> list[Unit]:
+    return [mean_unit(run, component, shots, names) for shots, names in _seen(tasks).items() if len(names) > 1]
+
+
+def _by_shots(tasks: Iterable[StudyTask]) -> dict[int, list[str]]:
+    """The names of the tasks by number of shots."""
+    names: dict[int, list[str]] = {}
+    for task in tasks:
+        names.setdefault(task.setup.shots, []).append(task.setup.task.name)
+    return names
+
+
+def _seen(tasks: Iterable[StudyTask]) -> dict[int, list[str]]:
+    """The names of the tasks that the means are over, by number of shots."""
+    return _by_shots(task for task in tasks if not task.group.unseen)
+
+
+def _analysis_units(analyses: AnalysisUnits, tasks: Sequence[StudyTask]) -> list[Unit]:
+    """Comparisons of all scores at each number of shots, across shots, and by layer."""
+    seen = _seen(tasks)
+    units = []
+    for shots, names in _by_shots(tasks).items():
+        units += analyses.of_shots(shots, [*names, *(["mean"] if len(seen.get(shots, [])) > 1 else [])])
+    by_task: dict[str, list[int]] = {}
+    for task in tasks:
+        by_task.setdefault(task.setup.task.name, []).append(task.setup.shots)
+    scores = [ResultName.induction(score) for score in SCORES]
+    scores += [ResultName.importance(part, task.setup.setting) for part in COMPONENTS for task in tasks]
+    return [*units, *analyses.across_shots(by_task), analyses.layers(scores)]
+
+
+def _pruning_units(pruning: PruningUnits, config: StudyConfig, tasks: Sequence[StudyTask]) -> list[Unit]:
     """Curves and grids: first each task by its own ranking, then the control, then all else."""
-    pruned = [asked for asked in settings if asked.group.prune]
-    seen = _seen(settings)
-
-    def each(wanted: Callable[[Asked], bool], make: Callable[[TaskSetup, Any], Unit]) -> list[Unit]:
-        return [make(a.setting, component) for a in pruned if wanted(a) for component in COMPONENTS]
-
+    pruned = [task for task in tasks if task.group.prune]
+    pairs = [(task, component) for task in pruned for component in COMPONENTS]
     units = []
     if "own" in config.rankings:
-        units += each(lambda a: True, lambda s, c: removals.ranked(s, c, "own", ()))
-    units += each(lambda a: a.group.random, removals.random)
-    units += [removals.grid(asked.setting) for asked in pruned if asked.group.grid]
-    for ranking in (ranking for ranking in config.rankings if ranking != "own"):
-        for asked, component in product(pruned, COMPONENTS):
-            others = [task for task in seen.get(asked.setting.shots, []) if task != asked.setting.task.name]
-            # A mean is over two tasks or more; most and least correlated differ among two others or more.
-            enough = len(others) > 1 and n_parts(removals.model.sizes, component) >= compare.FEWEST
-            if enough or (ranking == "mean" and len(seen.get(asked.setting.shots, [])) > 1):
-                units.append(removals.ranked(asked.setting, component, ranking, others))
-    units += each(lambda a: a.group.recomputed, removals.recomputed)
+        units += [pruning.ranked(task.setup, part, "own", _percents(config, part)) for task, part in pairs]
+    units += [
+        pruning.random(task.setup, part, config.random_percents, config.random_seeds)
+        for task, part in pairs
+        if task.group.random
+    ]
+    units += [
+        pruning.grid(task.setup, config.grid_head_percents, config.grid_ffn_percents)
+        for task in pruned
+        if task.group.grid
+    ]
+    units += _by_other_rankings(pruning, config, pairs, _seen(tasks))
+    units += [
+        pruning.recomputed(
+            task.setup, part, _percents(config, part), same_as_own=_ranked_alike(config, task.setup, part)
+        )
+        for task, part in pairs
+        if task.group.recomputed
+    ]
     return units
+
+
+def _by_other_rankings(
+    pruning: PruningUnits,
+    config: StudyConfig,
+    pairs: Sequence[tuple[StudyTask, Component]],
+    seen: Mapping[int, Sequence[str]],
+) -> list[Unit]:
+    """Curves along the mean over tasks, and along the most and least correlated tasks."""
+    units = []
+    for ranking, (task, part) in product((ranking for ranking in config.rankings if ranking != "own"), pairs):
+        names = seen.get(task.setup.shots, [])
+        candidates = [name for name in names if name != task.setup.task.name]
+        # A mean is over two tasks or more; most and least correlated differ among two candidates or more.
+        distinct = len(candidates) > 1 and n_parts(pruning.model.sizes, part) >= compare.FEWEST
+        if distinct or (ranking == "mean" and len(names) > 1):
+            percents = _percents(config, part) if config.cross_percents is None else config.cross_percents
+            units.append(pruning.ranked(task.setup, part, ranking, percents, candidates))
+    return units
+
+
+def _percents(config: StudyConfig, component: Component) -> list[float]:
+    return config.head_percents if component == "heads" else config.ffn_percents
+
+
+def _ranked_alike(config: StudyConfig, setup: TaskSetup, component: Component) -> bool:
+    """True if a ranking that is measured again, on the whole model, is the task's own."""
+    if component == "ffns":
+        return config.rank_split is None
+    n_again, n_before = (replace(setup, limit=limit).examples for limit in (EXAMPLES, config.examples))
+    return config.reduction == "token" and n_again == n_before

@@ -1,15 +1,17 @@
 """Open a model; read and change its activations under TransformerLens' names."""
 
-from headcount.tracing.ablation.masks import masked
+from headcount.tracing.ablation.masked import masked
+from headcount.tracing.ablation.parameter_counts import ParameterCounts, removed_parameters
+from headcount.tracing.ablation.pruned import pruned
 from headcount.tracing.ablation.saved import save_pruned
-from headcount.tracing.ablation.structural import ParameterCounts, pruned, removed_parameters
 from headcount.tracing.architectures.sizes import Sizes
-from headcount.tracing.batches import BatchSize, Prepared, Progress, map_batches, pad, planned_batches, run_batches
+from headcount.tracing.batches import BatchSize, Progress
 from headcount.tracing.cache import Cache
 from headcount.tracing.hooks.attention import AttentionCall
 from headcount.tracing.hooks.hook import Hook, Recorder
 from headcount.tracing.loading.describe import Described, describe_model
-from headcount.tracing.loading.load import load_model, randomised
+from headcount.tracing.loading.load import load_model
+from headcount.tracing.loading.random_weights import randomised
 from headcount.tracing.model import Model
 from headcount.tracing.provenance_record import identity, provenance
 from headcount.tracing.remote.errors import ServerError
@@ -22,7 +24,6 @@ __all__ = [
     "Hook",
     "Model",
     "ParameterCounts",
-    "Prepared",
     "Progress",
     "Recorder",
     "ServerError",
@@ -30,14 +31,10 @@ __all__ = [
     "describe_model",
     "identity",
     "load_model",
-    "map_batches",
     "masked",
-    "pad",
-    "planned_batches",
     "provenance",
     "pruned",
     "randomised",
     "removed_parameters",
-    "run_batches",
     "save_pruned",
 ]

@@ -1,4 +1,4 @@
-"""Batches that choose their own size."""
+"""Batches of items, as large as keeps a device busy and fits into memory."""
 
 import gc
 from collections.abc import Callable, Sequence
@@ -17,10 +17,9 @@ Progress = Callable[[int], Any]
 """Called with the number of items done since the last call."""
 
 Prepared = tuple[Sequence[ForwardPass], Callable[[list[Any]], Sequence[T]]]
-"""The passes of a batch, and what makes of their results one result for each of its items."""
+"""The passes of a batch, and the function that makes one result for each of its items from theirs."""
 
-# Tokens that keep a device busy, or are worth a request. More gains nothing; what does not fit into memory is halved
-# until it does.
+# Tokens that keep a device busy, or are worth a request: more gains nothing.
 TOKENS = {"cpu": 1024, "cuda": 16384, "server": 16384}
 
 
@@ -36,10 +35,10 @@ def map_batches(
     Args:
         compute: Takes the indices of a batch's items and returns one result for each.
         lengths: Each item's length in tokens.
-        batch_size: Items a batch; "auto" fills a batch with as many tokens as keep the device busy. Either way a batch
-            that does not fit into memory is halved, and so are those after it.
-        device: The kind of device the work is done on, or `server`.
-        progress: Told of every batch that is done.
+        batch_size: The number of items a batch; "auto" fills a batch with as many tokens as keep the device busy. In
+            both cases a batch that does not fit into memory is halved, and so are those after it.
+        device: The kind of device that computes, or `server`.
+        progress: Called after every batch.
 
     Raises:
         InputError: The batch size is not a positive number or "auto".
@@ -59,7 +58,7 @@ def map_batches(
             if len(batch) == 1 or not _out_of_memory(error):
                 raise
             fits = False
-        if not fits:  # only now is the error gone, and with it the tensors that its frames held
+        if not fits:  # here the error is gone, and with it the tensors that its frames held
             limit = len(batch) // 2
             _release_memory()
             continue
@@ -78,14 +77,14 @@ def run_batches(
 ) -> list[T]:
     """Run a model on batches of items of similar length and put the results back in order.
 
-    Where weights are streamed, all batches are one run, for which they are read once; elsewhere each is a run.
+    Where weights are streamed, all batches are one run, which reads them once; elsewhere each batch is a run.
 
     Args:
         model: The model.
-        prepare: Takes the indices of a batch's items.
+        prepare: Takes the indices of a batch's items, and returns its passes.
         lengths: Each item's length in tokens.
         batch_size: As in `map_batches`.
-        progress: Told of items that are done.
+        progress: Called with the number of items done since the last call.
 
     Raises:
         InputError: The batch size is not a positive number or "auto".
@@ -112,16 +111,16 @@ def _in_one_run(
 ) -> list[T]:
     prepared = [prepare(batch) for batch in batches]
     items = [item for batch in batches for item in batch]
-    told = 0
+    reported = 0
 
-    def say(share: float) -> None:
-        nonlocal told
-        if progress is not None and (done := int(share * len(items))) > told:
-            progress(done - told)
-            told = done
+    def report(share: float) -> None:
+        nonlocal reported
+        if progress is not None and (done := int(share * len(items))) > reported:
+            progress(done - reported)
+            reported = done
 
-    found = iter(model.run_passes([one for passes, _ in prepared for one in passes], say))
-    results = [result for passes, read in prepared for result in read([next(found) for _ in passes])]
+    outputs = iter(model.run_passes([forward for passes, _ in prepared for forward in passes], report))
+    results = [result for passes, read in prepared for result in read([next(outputs) for _ in passes])]
     return [result for _, result in sorted(zip(items, results, strict=True), key=lambda pair: pair[0])]
 
 
@@ -131,28 +130,28 @@ def planned_batches(
     device: str = "cpu",
     fits: Callable[[list[int]], bool] = lambda batch: True,
 ) -> list[list[int]]:
-    """The batches that `map_batches` would make, nothing computed.
+    """Return the batches that `map_batches` would make; nothing is computed.
 
     Args:
         lengths: Each item's length in tokens.
         batch_size: As in `map_batches`.
-        device: The kind of device the work would be done on.
-        fits: Whether a batch would fit into memory; one that does not is halved, as it would be.
+        device: The kind of device that would compute.
+        fits: Returns True for a batch that would fit into memory; another one is halved.
 
     Raises:
         OutOfMemoryError: A single item does not fit.
         InputError: The batch size is not a positive number or "auto".
     """
-    found: list[list[int]] = []
+    batches: list[list[int]] = []
 
     def compute(batch: list[int]) -> list[int]:
         if not fits(batch):
             raise torch.OutOfMemoryError("does not fit")
-        found.append(batch)
+        batches.append(batch)
         return batch
 
     map_batches(compute, lengths, batch_size, device)
-    return found
+    return batches
 
 
 def _release_memory() -> None:
@@ -162,14 +161,14 @@ def _release_memory() -> None:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; the CPU allocator has no error class of its own."""
+    """Return True for an error of a lack of memory; the CPU allocator has no error class for it."""
     words = ("can't allocate memory", "not enough memory", "out of memory")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
 
 
 def pad(rows: Sequence[torch.Tensor], device: Any) -> torch.Tensor:
-    """Sequences as one tensor [batch, pos], padded on the right with token 0.
+    """Return sequences as one tensor [batch, pos], padded on the right with token 0.
 
-    In a causal model nothing before the padding sees it, so no mask is needed.
+    In a causal model no token attends to the padding after it, so no mask is needed.
     """
     return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)

@@ -1,4 +1,4 @@
-"""What `run_with_cache` returns beside the logits: activations by hook name."""
+"""Activations by hook name, which `run_with_cache` returns beside the logits."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -34,23 +34,23 @@ class Cache(Mapping[str, Tensor]):
         self._activations, self._n_layers = activations, n_layers
 
     def __getitem__(self, key: Key) -> Tensor:
-        """The activation under a full or short name.
+        """Return the activation under a full or short name.
 
         Raises:
             InputError: It was not cached.
         """
-        found = self._find(key)
-        if found is None:
+        name = self._full_name(key)
+        if name is None:
             raise InputError(f"{key!r} is not in the cache, which holds {', '.join(self._activations) or 'nothing'}")
-        return self._activations[found]
+        return self._activations[name]
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """The activation under a full or short name, or the default if it was not cached."""
-        found = self._find(key)
-        return default if found is None else self._activations[found]
+        """Return the activation under a full or short name, or the default if it was not cached."""
+        name = self._full_name(key)
+        return default if name is None else self._activations[name]
 
     def __contains__(self, key: object) -> bool:
-        return self._find(key) is not None
+        return self._full_name(key) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._activations)
@@ -61,13 +61,13 @@ class Cache(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         return f"Cache of {len(self)} activations: {', '.join(self)}"
 
-    def _find(self, key: object) -> str | None:
-        """The full name of what is cached under this key."""
+    def _full_name(self, key: object) -> str | None:
+        """Return the hook name that is cached under a key, or None."""
         return next((name for name in _candidates(key, self._n_layers) if name in self._activations), None)
 
 
 def _candidates(key: Any, n_layers: int) -> list[str]:
-    """The full names that a key may stand for."""
+    """Return the hook names that a key may stand for."""
     if isinstance(key, str):
         numbered = re.fullmatch(r"([a-z_]+)(\d+)([a-z]?.*)", key)
         if numbered is None:

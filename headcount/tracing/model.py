@@ -1,4 +1,4 @@
-"""A language model that can be read and changed under TransformerLens' hook names."""
+"""A language model whose activations are read and changed under TransformerLens' hook names."""
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
@@ -15,33 +15,32 @@ from headcount.tracing.fingerprint import fingerprint, weights_state
 from headcount.tracing.hooks import execution
 from headcount.tracing.hooks.execution import PlacedHook
 from headcount.tracing.hooks.hook import Finish, HookFunction, RecordValue, SelectPositions
-from headcount.tracing.hooks.hook_map import HookName, build
+from headcount.tracing.hooks.hook_map import HookName, build_hook_map
 from headcount.tracing.hooks.passes import ForwardPass
 from headcount.tracing.hooks.ports import find_envoy
 from headcount.tracing.hooks.protocol import RemoteExecutor, StreamingExecutor
-from headcount.tracing.hooks.removal import removal_hooks
-from headcount.tracing.removed import Removed
-from headcount.tracing.surgery import lost_hooks, taken_out
+from headcount.tracing.hooks.removal import lost_hooks, removal_hooks
+from headcount.tracing.removed import Removed, pruned_parts
 from headcount.tracing.tokens import check_unicode, is_text, token_ids
 
 
 class Model:
-    """A model, its tokenizer, its sizes and its hook map; made by `load_model`.
+    """A model, its tokenizer, its sizes and its hook map; `load_model` returns one.
 
     Attributes:
         name: The model's name in results and reports.
         revision: The Hub's commit, if the model came from there.
         hf: The transformers model underneath.
-        nnsight: The same model as nnsight sees it, for whatever is not offered here.
+        nnsight: The nnsight model of it, for everything that this class does not offer.
         tokenizer: Its tokenizer, or None.
-        sizes: How large the whole model is.
-        family: Where its architecture keeps its parts.
-        variant: How it differs from others of its family.
-        hooks: Every hook name, and where its value is.
+        sizes: The sizes of the whole model.
+        family: The paths of its modules.
+        variant: Its differences from its family's common layout.
+        hooks: Every hook name, and the place of its value.
         removed: Parts that are removed at present; see `masked`.
-        pruned: Parts that were taken out of the weights for good; see `hc.pruned`. `sizes` are the whole model's.
-        server: The server that runs it, if one does; the weights are there, and those here have shapes only.
-        stream: The reader of its blocks, if the weights are on disk.
+        pruned: Parts that were taken out of the weights; see `hc.pruned`. `sizes` are the whole model's.
+        server: The server that runs it, if one does; the weights are there, and here they have shapes only.
+        stream: The runner that reads its blocks from disk, if the weights are there.
     """
 
     def __init__(
@@ -61,22 +60,22 @@ class Model:
             tokenizer: Its tokenizer, or None.
             name: The model's name in results.
             revision: The Hub's commit.
-            nnsight_model: The model as nnsight sees it, where there is one.
-            anatomy: Where the whole model keeps its parts, where that is known.
+            nnsight_model: The nnsight model of it, if there is one.
+            anatomy: The parts of the whole model, if they are known.
 
         Raises:
-            InputError: The architecture is not supported, there is no unembedding, or weights are out of reach.
+            InputError: The architecture is not supported, there is no unembedding, or some weights are not in memory.
         """
         family_of(hf.config)
         _check_readable(hf)
-        self.pruned = taken_out(hf)
+        self.pruned = pruned_parts(hf)
         anatomy = anatomy or Anatomy.of(hf if self.pruned is None else empty_copy(hf))
         hf.eval()
         unembed = next(name for name, module in hf.named_modules() if module is hf.get_output_embeddings())
-        self.hooks = build(anatomy.family, anatomy.sizes, anatomy.variant, unembed)
+        self.hooks = build_hook_map(anatomy.family, anatomy.sizes, anatomy.variant, unembed)
         if self.pruned is not None:
             self.hooks = self.hooks.without(lost_hooks(self.hooks, anatomy, self.pruned))
-        # nnsight sets the padding side and token of the tokenizer it is given; the person's own stays as it is.
+        # nnsight sets the padding side and token of its tokenizer; the caller's must not change.
         self.nnsight = wrap_for_nnsight(hf, copy.deepcopy(tokenizer)) if nnsight_model is None else nnsight_model
         self.hf, self.tokenizer, self.name, self.revision = hf, tokenizer, name, revision
         self.family, self.variant, self.sizes = anatomy.family, anatomy.variant, anatomy.sizes
@@ -94,14 +93,14 @@ class Model:
         return f"Model({self.name!r}: {sizes}, {self.dtype}, {self.device})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Model":
-        # nnsight's view of a model cannot be copied; it is made anew around the copy.
+        # An nnsight model cannot be copied: the copy gets a new one.
         twin = Model(copy.deepcopy(self.hf, memo), self.tokenizer, name=self.name, revision=self.revision)
         twin.removed = self.removed
         return twin
 
     @property
     def device(self) -> torch.device:
-        """Where tokens go in; for a model on a server, the CPU, from which they are sent."""
+        """The device of the token embedding; for a model on a server the CPU, from which tokens are sent."""
         if self.server is not None:
             return torch.device("cpu")
         return torch.device(self.hf.get_input_embeddings().weight.device)
@@ -152,7 +151,7 @@ class Model:
         return block
 
     def run_on(self, server: RemoteExecutor, nnsight_model: Any) -> None:
-        """Run on a server from now on; `nnsight_model` is the model as the server is told of it."""
+        """Run on a server from now on; `nnsight_model` is the nnsight model that requests refer to."""
         self.server, self.nnsight = server, nnsight_model
         self._envoys.clear()
 
@@ -168,8 +167,8 @@ class Model:
             prepend_bos: True begins the sequence with the BOS token; None does what the tokenizer does by default.
 
         Raises:
-            InputError: There is no tokenizer or no BOS token, these are no texts, or no valid ones, or they differ in
-                length.
+            InputError: There is no tokenizer or no BOS token, the argument is no text or no valid Unicode, or the texts
+                differ in length.
         """
         tokenizer = self._need_tokenizer()
         if not is_text(text):
@@ -233,7 +232,8 @@ class Model:
         recorders = {point.name: RecordValue() for point in points}
         with torch.no_grad():
             logits = self.run_with_hooks(tokens, list(recorders.items()))
-        return logits, Cache({name: one.records[0] for name, one in recorders.items()}, self.sizes.n_layers)
+        activations = {name: recorder.records[0] for name, recorder in recorders.items()}
+        return logits, Cache(activations, self.sizes.n_layers)
 
     def run_passes(self, passes: Sequence[ForwardPass], progress: Callable[[float], Any] | None = None) -> list[Any]:
         """Run some passes, and return the result of each.
@@ -243,7 +243,7 @@ class Model:
         Args:
             passes: From `pass_with`, `pass_at` and `pass_until_last`; hooks of later ones may read records of earlier
                 ones.
-            progress: Told the share that is done, where weights are streamed.
+            progress: Called with the share that is done, where weights are streamed.
         """
         return execution.execute(self, passes, progress)
 
@@ -257,7 +257,7 @@ class Model:
 
         Args:
             tokens: As in `run_with_hooks`.
-            fwd_hooks: As there.
+            fwd_hooks: As in `run_with_hooks`.
             finish: Turns the logits into the pass's result, where the model is; None returns the logits themselves.
 
         Raises:
@@ -276,7 +276,7 @@ class Model:
         positions: Int[Tensor, "batch pos"] | None = None,
         visible: Bool[Tensor, "batch query key"] | None = None,
     ) -> ForwardPass:
-        """Return a pass for the logits at some places: the unembedding, costly in small models, works on no others.
+        """Return a pass for the logits at some places: the unembedding, costly in small models, is applied there alone.
 
         Args:
             tokens: Tokens.
@@ -301,13 +301,13 @@ class Model:
     def pass_until_last(
         self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]
     ) -> ForwardPass:
-        """Return a pass for its hooks alone, without gradients; it ends after the last of them."""
+        """Return a pass for its hooks alone, without gradients; it ends after the last hook."""
         ids = self.check_tokens(tokens)
         with torch.no_grad():
             return execution.plan_pass(ids, self._all_hooks(fwd_hooks), only_hooks=True)
 
     def run_until_last(self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]) -> None:
-        """Run what `pass_until_last` plans, at once."""
+        """Plan a pass with `pass_until_last`, and run it."""
         self.run_passes([self.pass_until_last(tokens, fwd_hooks)])
 
     def check_tokens(
@@ -317,7 +317,7 @@ class Model:
 
         Args:
             tokens: Tokens, or a text.
-            longest: How many follow one another, if not all do.
+            longest: The number of positions, if a row has fewer of them than tokens (continuations of one context).
 
         Raises:
             InputError: Wrong rank or dtype, a token beyond the vocabulary, or too long a sequence.
@@ -333,7 +333,7 @@ class Model:
         return token_ids(tokens, self.sizes.vocab, self.name)
 
     def _all_hooks(self, fwd_hooks: Sequence[tuple[HookName, HookFunction]]) -> list[PlacedHook]:
-        """Put hooks behind those that remove parts; inside of a module that is skipped nothing can be removed."""
+        """Put hooks after those that remove parts; the latter are left out inside of skipped modules."""
         placed = self._placed(fwd_hooks)
         skipped = tuple(f"{point.module}." for point, _ in placed if point.port == "skip")
         removals = [] if self.removed is None else removal_hooks(self.removed, self.hooks)
@@ -352,15 +352,15 @@ class Model:
 
 
 def wrap_for_nnsight(hf: Any, tokenizer: Any) -> Any:
-    """Return the model as nnsight sees it, with a tokenizer that is nnsight's own."""
+    """Return an nnsight model of a transformers model; nnsight changes the tokenizer."""
     import nnsight
     from nnsight.modeling.transformers import TransformersModel
 
     if tokenizer is None or next(hf.parameters()).is_meta:  # TransformersModel moves weights, and there are none
         return nnsight.NNsight(hf)
-    # Left alone it moves a model to the first GPU there is; one that accelerate has placed stays, and takes no device.
-    stay = {} if hasattr(hf, "hf_device_map") else {"device": hf.device}
-    return TransformersModel(hf, tokenizer=tokenizer, **stay)
+    # Without a device it moves a model to the first GPU; one that accelerate has placed stays, and takes no device.
+    device = {} if hasattr(hf, "hf_device_map") else {"device": hf.device}
+    return TransformersModel(hf, tokenizer=tokenizer, **device)
 
 
 def _check_readable(hf: Any) -> None:
@@ -369,5 +369,7 @@ def _check_readable(hf: Any) -> None:
         raise InputError(f"{type(hf).__name__} has no unembedding: expected what AutoModelForCausalLM loads")
     absent = [name for name, parameter in hf.named_parameters() if parameter.is_meta]
     if absent and len(absent) < len(list(hf.parameters())):
-        what = f"{len(absent)} weights are not in memory, first {absent[0]}"
-        raise InputError(f"{what}: leave disk out of device_map, and cpu beside GPUs")
+        raise InputError(
+            f"{len(absent)} weights are not in memory, first {absent[0]}: leave disk out of device_map, and cpu beside "
+            "GPUs"
+        )

@@ -14,7 +14,7 @@ _PACKAGES = ("headcount", "torch", "transformers", "nnsight")
 
 
 def identity(model: Model) -> dict[str, Any]:
-    """What tells one model from another: name, revision, fingerprint, dtype."""
+    """Return what identifies a model: name, revision, fingerprint, dtype."""
     return {
         "name": model.name,
         "revision": model.revision,
@@ -24,12 +24,12 @@ def identity(model: Model) -> dict[str, Any]:
 
 
 def provenance(model: Model, **settings: Any) -> dict[str, Any]:
-    """The record that every result carries; `settings` are those of the measurement."""
-    who = identity(model)
+    """Return the record that every result carries; `settings` are those of the measurement."""
+    fields = identity(model)
     removed = model.removed if model.pruned is None else model.pruned
     return {
-        "model": who.pop("name"),
-        **who,
+        "model": fields.pop("name"),
+        **fields,
         "device": str(model.device),
         "removed_heads": [] if removed is None else removed.heads.nonzero().tolist(),
         "removed_ffns": [] if removed is None else removed.ffns.nonzero().flatten().tolist(),
@@ -50,6 +50,6 @@ def _version(package: str) -> str | None:
 
 
 def _command() -> str | None:
-    """The command line, if the toolkit was started by one; a notebook's own arguments say nothing."""
+    """Return the command line if the `headcount` command runs; arguments of a notebook's kernel say nothing."""
     program = Path(sys.argv[0]).name if sys.argv else ""
     return shlex.join([program, *sys.argv[1:]]) if program == "headcount" else None

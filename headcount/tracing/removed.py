@@ -1,4 +1,4 @@
-"""The heads and feed-forward networks that are removed from a model, as masks."""
+"""Heads and feed-forward networks that are removed from a model, as masks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LayerSet = Bool[Tensor, " layer"] | Iterable[int] | Any
 
 @dataclass(frozen=True)
 class Removed:
-    """Parts that are removed: True where a part is gone."""
+    """Masks of the removed parts: True where a part is removed."""
 
     heads: Bool[Tensor, "layer head"]
     ffns: Bool[Tensor, " layer"]
@@ -35,25 +35,37 @@ class Removed:
         return Removed(self.heads | other.heads, self.ffns | other.ffns)
 
 
-def _mask(what: str, chosen: Any, shape: tuple[int, ...]) -> Tensor:
+def mark_pruned(hf: Any, removed: Removed) -> None:
+    """Record on a transformers model that these parts were pruned from its weights."""
+    hf.headcount_removed = removed
+
+
+def pruned_parts(hf: Any) -> Removed | None:
+    """Return the parts that were pruned from a transformers model's weights; None if it is whole."""
+    removed: Removed | None = getattr(hf, "headcount_removed", None)
+    return removed
+
+
+def _mask(name: str, parts: Any, shape: tuple[int, ...]) -> Tensor:
+    """Return the mask of a set of parts."""
     mask = torch.zeros(shape, dtype=torch.bool, device="cpu")
-    if chosen is None:
+    if parts is None:
         return mask
-    expected = f"{what} must be a boolean mask of shape {list(shape)} or the parts to remove"
+    expected = f"{name} must be a boolean mask of shape {list(shape)} or the parts to remove"
     try:
-        given = torch.as_tensor(chosen if hasattr(chosen, "dtype") else list(chosen), device="cpu")
+        values = torch.as_tensor(parts if hasattr(parts, "dtype") else list(parts), device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{expected}, not {chosen!r}") from error
-    if given.dtype == torch.bool:
-        if given.shape != mask.shape:
-            raise InputError(f"{expected}, not a mask of shape {list(given.shape)}")
-        return given.clone()
-    if given.numel() == 0:
+        raise InputError(f"{expected}, not {parts!r}") from error
+    if values.dtype == torch.bool:
+        if values.shape != mask.shape:
+            raise InputError(f"{expected}, not a mask of shape {list(values.shape)}")
+        return values.clone()
+    if values.numel() == 0:
         return mask
-    if given.is_floating_point() or given.shape[1:] != (len(shape),)[: len(shape) - 1]:
-        raise InputError(f"{expected}, such as {[(0, 1)] if len(shape) == 2 else [0, 1]}, not {chosen!r}")
-    for part in given.reshape(-1, len(shape)).tolist():
+    if values.is_floating_point() or values.shape[1:] != (len(shape),)[: len(shape) - 1]:
+        raise InputError(f"{expected}, such as {[(0, 1)] if len(shape) == 2 else [0, 1]}, not {parts!r}")
+    for part in values.reshape(-1, len(shape)).tolist():
         if not all(0 <= index < size for index, size in zip(part, shape, strict=True)):
-            raise InputError(f"{what} to remove must lie within {list(shape)}, counted from 0, not {part}")
+            raise InputError(f"{name} to remove must lie within {list(shape)}, counted from 0, not {part}")
         mask[tuple(part)] = True
     return mask

@@ -1,7 +1,7 @@
-"""Which tokens are common but not too common: the middle of a tokenizer's frequency ranking (Bansal et al. 2023).
+"""Tokens that are neither rare nor very frequent: the middle of a tokenizer's frequency ranking (Bansal et al. 2023).
 
 Byte-pair encoding merges the most frequent pair first, so the order of a tokenizer's merges stands in for the frequency
-of the tokens they make.
+of the merged tokens.
 """
 
 import json
@@ -19,7 +19,7 @@ from headcount.results import InputError
 Source = Literal["merges", "scores", "ids"]
 
 EDGE = 0.04
-"""The share of the ranking that is left out at either end."""
+"""The share of the ranking that is left out at each end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class TokenPool:
 
     Attributes:
         ids: Distinct ids, from the most to the least frequent as far as the source knows, [token].
-        source: What ranked them: the tokenizer's merges, its scores, or nothing but the ids themselves.
+        source: The source of the ranking: the tokenizer's merges, its scores, or the order of the ids.
     """
 
     ids: Int64[Tensor, " token"]
@@ -36,15 +36,15 @@ class TokenPool:
 
 
 def token_pool(tokenizer: PreTrainedTokenizerBase, vocab: int | None = None) -> TokenPool:
-    """Takes the middle of a tokenizer's frequency ranking, without special and added tokens.
+    """Return the middle of a tokenizer's frequency ranking, without special and added tokens.
 
-    The ranking is that of the first of these that the tokenizer has: its merges, each standing for the token it makes
-    (the first merge counts where several make the same); its scores, highest first; its ids. Of the N tokens that
-    remain, the first and the last int(0.04·N) are left out: for OPT ranks 2,000 to 47,999 of 50,000.
+    The ranking is the first of these that the tokenizer has: its merges, each for the token that it makes (the first
+    merge counts if several make the same); its scores, highest first; its ids. Of the N tokens that remain, the first
+    and the last int(0.04·N) are left out: for OPT ranks 2,000 to 47,999 of 50,000.
 
     Args:
         tokenizer: A tokenizer of transformers.
-        vocab: Number of rows of the model's embedding, where that may be smaller than the tokenizer; ids from there
+        vocab: The number of rows of the model's embedding, if that may be smaller than the tokenizer; ids from there
             on are dropped first.
 
     Returns:
@@ -54,8 +54,8 @@ def token_pool(tokenizer: PreTrainedTokenizerBase, vocab: int | None = None) -> 
         InputError: No token is left.
     """
     ranking, source = _ranking(tokenizer)
-    barred = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    ranking = [token for token in ranking if token not in barred and (vocab is None or token < vocab)]
+    excluded = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    ranking = [token for token in ranking if token not in excluded and (vocab is None or token < vocab)]
     if not ranking:
         raise InputError(
             f"expected a tokenizer with ordinary tokens{'' if vocab is None else f' below {vocab}'}, "
@@ -66,7 +66,7 @@ def token_pool(tokenizer: PreTrainedTokenizerBase, vocab: int | None = None) -> 
 
 
 def _ranking(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], Source]:
-    """Ranks distinct ids by whatever the tokenizer knows about their frequency."""
+    """Rank distinct ids by what the tokenizer knows about their frequency."""
     model = _backend_model(tokenizer)
     if model.get("merges"):
         return _distinct(_merged_ids(model)), "merges"
@@ -77,13 +77,13 @@ def _ranking(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], Source]:
 
 
 def _backend_model(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Reads the "model" entry of what would be tokenizer.json; empty for a tokenizer that has none."""
+    """Return the "model" entry of the tokenizer's tokenizer.json; empty for a tokenizer that has none."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return {} if backend is None else cast(dict[str, Any], json.loads(backend.to_str())["model"])
 
 
 def _merged_ids(model: dict[str, Any]) -> Iterable[int]:
-    """Gives the id of the token that each merge makes; merges are written "a b" or ["a", "b"]."""
+    """Yield the id of the token that each merge makes; merges are written "a b" or ["a", "b"]."""
     prefix = model.get("continuing_subword_prefix") or ""
     for merge in model["merges"]:
         left, right = merge.split(" ") if isinstance(merge, str) else merge

@@ -1,4 +1,4 @@
-"""Texts and tokens as a model takes them, checked."""
+"""Checks of texts and tokens before a model takes them."""
 
 from collections.abc import Sequence
 from typing import Any, TypeGuard
@@ -36,7 +36,7 @@ def token_ids(tokens: Any, vocab: int, name: str) -> Int[Tensor, "..."]:
         name: The model's name, for the error message.
 
     Raises:
-        InputError: These are no whole numbers, or one is outside the vocabulary.
+        InputError: The tokens are not whole numbers, or one is outside the vocabulary.
     """
     ids = _tensor(tokens)
     if ids.numel() and (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool):
@@ -53,5 +53,5 @@ def _tensor(tokens: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             "tokens must be a tensor of whole numbers [batch, pos], or a text; from a tokenizer, pass "
-            f'encoding["input_ids"]. What came is {type(tokens).__name__}: {error}'
+            f'encoding["input_ids"]. They are {type(tokens).__name__}: {error}'
         ) from error

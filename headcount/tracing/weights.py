@@ -1,4 +1,4 @@
-"""The weights of a model's parts, in the shapes that formulas use, whatever the module that holds them."""
+"""Weights of a model's parts, in the shapes that formulas use, for every class of module that holds them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def output_heads(
     model: TracedModel, layer: int
 ) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
-    """W_O of each head and b_O, in float32."""
+    """Return W_O of each head and b_O, in float32."""
     projection = _whole_block(model, layer).get_submodule(model.family.output)
     weight = matrix(projection).float().unflatten(0, (model.sizes.n_heads, -1))
     bias = output_bias(projection)
@@ -29,7 +29,7 @@ def output_heads(
 
 @travels
 def value_heads(model: TracedModel, layer: int) -> Float[Tensor, "head d_model d_head"]:
-    """W_V of each query head, in float32; query heads of one group share theirs."""
+    """Return W_V of each query head, in float32; query heads of one group have the same."""
     block, sizes = _whole_block(model, layer), model.sizes
     if model.family.fused:
         interleaved = model.family.fused_layout == "interleaved"
@@ -44,7 +44,7 @@ def value_heads(model: TracedModel, layer: int) -> Float[Tensor, "head d_model d
 def unembedding(
     model: TracedModel, tokens: Int[Tensor, "batch pos"]
 ) -> tuple[Float[Tensor, "batch pos d_model"], Float[Tensor, "batch pos"]]:
-    """W_U[t] and b_U[t] of tokens, in float32: logit[t] = x · W_U[t] + b_U[t] for x in the residual stream."""
+    """Return W_U[t] and b_U[t] of tokens, in float32: logit[t] = x · W_U[t] + b_U[t] for x in the residual stream."""
     head = model.hf.get_output_embeddings()
     rows = head.weight[tokens.to(head.weight.device)].float()
     if model.family.project_out:
@@ -55,7 +55,7 @@ def unembedding(
 
 @travels
 def unembed_embed(model: TracedModel) -> Float[Tensor, "d_model d_model"]:
-    """Σ over the vocabulary of W_U[:, t] W_E[t, :], in float64; positions, scales and norms are left out."""
+    """Return the sum over the vocabulary of W_U[:, t] W_E[t, :], in float64, without positions, scales and norms."""
     embed = model.hf.get_input_embeddings().weight.double()
     product = model.hf.get_output_embeddings().weight.double().T @ embed
     if model.family.project_out:
@@ -67,10 +67,10 @@ def unembed_embed(model: TracedModel) -> Float[Tensor, "d_model d_model"]:
 
 @travels
 def _whole_block(model: TracedModel, layer: int) -> nn.Module:
-    """A block that has all of its heads.
+    """Return a block that has all of its heads.
 
     Raises:
-        InputError: Some were pruned: the weights do not say which head is which.
+        InputError: Some were pruned: the weights do not tell the numbers of the heads that are left.
     """
     if model.pruned is not None and model.pruned.heads[layer].any():
         raise InputError(f"{model.name}: heads of layer {layer} were pruned: read the weights of the whole model")
@@ -79,6 +79,6 @@ def _whole_block(model: TracedModel, layer: int) -> nn.Module:
 
 @travels
 def _linear(model: TracedModel, path: str) -> Float[Tensor, "d_out d_in"]:
-    """The matrix of a linear module as torch stores it."""
+    """Return the matrix of a linear module as torch stores it."""
     weight: Tensor = model.hf.get_submodule(path).weight
     return weight

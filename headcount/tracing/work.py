@@ -1,4 +1,4 @@
-"""The work of a measurement: the passes that it puts through a model, each of a known kind and length.
+"""The work of a measurement: the passes that it runs through a model, each of a known kind and length.
 
 Each measurement states its passes beside itself (`induction.work`, `importance.work`); what they cost in operations,
 bytes and seconds follows from the model's shape and the hardware (`planning.costs`).
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Kind(StrEnum):
-    """The kind of a pass."""
+    """Kinds of passes."""
 
     FORWARD = "forward"
     GRADIENTS = "gradients"
@@ -42,11 +42,11 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """Sequences that are run together; the same ones are batched once.
+    """Sequences that are run together; passes that share an `Items` share its batches.
 
     Attributes:
         items: The sequences.
-        batch_size: The number of sequences a batch, where that is fixed.
+        batch_size: The number of sequences a batch, if it is fixed.
     """
 
     items: tuple[Item, ...]
@@ -55,15 +55,15 @@ class Items:
 
 @dataclass(frozen=True)
 class ModelPass:
-    """Some items through the model, whole or without some parts.
+    """Items that are run through the model, whole or without some parts.
 
     Attributes:
         kind: The kind of pass.
         items: The sequences.
-        heads: The number of heads that are taken out before.
-        networks: The number of feed-forward networks that are taken out before.
+        heads: The number of heads that are pruned before.
+        networks: The number of feed-forward networks that are pruned before.
         copy: True if a second model with random weights is made for it.
-        key: Passes of one key are run once, and remembered; None is run each time.
+        key: Passes of one key are run once, and their results reused; None is run each time.
     """
 
     kind: Kind

@@ -1,1 +1,1 @@
-"""Attribution: how much each head contributes, from gradients or by removal."""
+"""Attribution: importance of every head, from gradients or by leaving parts out one by one."""

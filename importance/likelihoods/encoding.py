@@ -1,69 +1,86 @@
-"""Text requests as tokens, as the evaluation harness encodes them."""
+"""Requests as tokens, encoded as lm-eval does."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from headcount.importance.likelihoods.prefix_tree import Tokens
 from headcount.results import InputError
 
 Encoding = Literal["joint", "apart"]
 
 
-def encode(tokenizer: Any, context: str, continuation: str, *, longest: int, encoding: Encoding = "joint") -> Tokens:
-    """Context and continuation as tokens, the context cut from the left to fit.
+@dataclass(frozen=True)
+class EncodedRequest:
+    """A request as tokens: everything from `start` on is the continuation.
 
-    Joint (the harness of today): spaces at the end of the context go to the continuation, the whole is encoded once,
-    with the special tokens that the tokenizer adds by default, and what follows the tokens of the context alone is the
-    continuation. Apart (the harness of the paper's time): the two are encoded one by one, without special tokens.
-    An empty context becomes the token that begins, or else ends, a text.
+    Attributes:
+        ids: Context and continuation.
+        start: The index at which the continuation begins; at least 1.
+        cut: The number of tokens of the context that were left out because it is too long.
+    """
+
+    ids: tuple[int, ...]
+    start: int
+    cut: int = 0
+
+
+def encode(
+    tokenizer: Any, context: str, continuation: str, *, longest: int, encoding: Encoding = "joint"
+) -> EncodedRequest:
+    """Encode a context and its continuation, the context cut from the left to fit.
+
+    Joint (today's lm-eval): spaces at the end of the context go to the continuation, the whole is encoded once, with
+    the special tokens that the tokenizer adds by default, and what follows the tokens of the context alone is the
+    continuation. Apart (lm-eval at the paper's time): the two are encoded one by one, without special tokens. An empty
+    context becomes the token that begins, or else ends, a text.
 
     Args:
         tokenizer: The model's tokenizer.
-        context: What is given.
-        continuation: What is predicted.
-        longest: Tokens the model reads at most; the last one of a request is not read.
+        context: The text in front.
+        continuation: The text that is predicted.
+        longest: Tokens that the model reads at most; the last one of a request is not read.
         encoding: Joint or apart.
 
     Raises:
         InputError: The continuation has no tokens, or does not fit on its own.
     """
     if encoding == "joint":
-        head, tail = _joint(tokenizer, context, continuation)
+        head, tail = _encode_jointly(tokenizer, context, continuation)
     else:
-        head, tail = _plain(tokenizer, context) or [prefix_token(tokenizer)], _plain(tokenizer, continuation)
+        head, tail = _encode_bare(tokenizer, context) or [first_token(tokenizer)], _encode_bare(tokenizer, continuation)
     if not tail:
         raise InputError(f"the continuation {continuation!r} has no tokens of its own after {context[-40:]!r}")
     if len(tail) > longest:
         raise InputError(f"a continuation of {len(tail)} tokens does not fit into a context of {longest}")
     ids = (head + tail)[-(longest + 1) :]
-    return Tokens(tuple(ids), len(ids) - len(tail), len(head) + len(tail) - len(ids))
+    return EncodedRequest(tuple(ids), len(ids) - len(tail), len(head) + len(tail) - len(ids))
 
 
-def _joint(tokenizer: Any, context: str, continuation: str) -> tuple[list[int], list[int]]:
+def _encode_jointly(tokenizer: Any, context: str, continuation: str) -> tuple[list[int], list[int]]:
     if not context:
-        tail = _plain(tokenizer, continuation)
-        prefix = prefix_token(tokenizer)
-        return ([prefix], tail) if tail[:1] != [prefix] else (tail[:1], tail[1:])
-    bare = context.rstrip()
-    continuation, context = context[len(bare) :] + continuation, bare
-    head = with_defaults(tokenizer, context)
-    return head, with_defaults(tokenizer, context + continuation)[len(head) :]
+        tail = _encode_bare(tokenizer, continuation)
+        first = first_token(tokenizer)
+        return ([first], tail) if tail[:1] != [first] else (tail[:1], tail[1:])
+    stripped = context.rstrip()
+    continuation, context = context[len(stripped) :] + continuation, stripped
+    head = encode_with_special_tokens(tokenizer, context)
+    return head, encode_with_special_tokens(tokenizer, context + continuation)[len(head) :]
 
 
-def with_defaults(tokenizer: Any, text: str) -> list[int]:
-    """A text with the special tokens that the tokenizer adds by default, but no second begin-of-text token."""
-    prefix = tokenizer.decode(prefix_token(tokenizer))
-    special = {"add_special_tokens": False} if prefix and text.startswith(prefix) else {}
+def encode_with_special_tokens(tokenizer: Any, text: str) -> list[int]:
+    """Encode a text with the tokenizer's default special tokens, but no second begin-of-text token."""
+    first = tokenizer.decode(first_token(tokenizer))
+    special = {"add_special_tokens": False} if first and text.startswith(first) else {}
     ids: list[int] = tokenizer.encode(text, **special)
     return ids
 
 
-def _plain(tokenizer: Any, text: str) -> list[int]:
+def _encode_bare(tokenizer: Any, text: str) -> list[int]:
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
     return ids
 
 
-def prefix_token(tokenizer: Any) -> int:
-    """What stands before a text that has nothing before it: the token that begins texts, or else ends them.
+def first_token(tokenizer: Any) -> int:
+    """Return the token in front of a text that has nothing before it: the one that begins texts, or else ends them.
 
     Raises:
         InputError: The tokenizer has neither.

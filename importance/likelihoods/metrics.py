@@ -1,7 +1,7 @@
-"""From log-likelihoods to what is right: per unit, with what guessing and what one constant answer would give.
+"""Metrics: from log-likelihoods to units that are right, with the accuracy of guessing and of one constant answer.
 
 A unit is a document, except where MultiRC is scored by whole questions (`acc_all`): there it is a question, which is
-right if each of its answers is judged rightly. The metrics:
+right if the verdict on each of its answers is. The metrics:
 
 * `acc`, `exact`: the likeliest choice is (one of) the right one(s); of equally likely ones the first counts.
 * `acc_all`: the same for every document of the unit.
@@ -18,35 +18,35 @@ METRICS = ("acc", "acc_all", "exact", "greedy")
 
 
 def units(metric: str, documents: Sequence[Document]) -> list[list[int]]:
-    """The places of each unit's documents, units in order of first appearance."""
+    """Return the places of each unit's documents, units in order of first appearance."""
     if metric != "acc_all":
         return [[place] for place in range(len(documents))]
-    found: dict[str | None, list[int]] = {}
+    by_group: dict[str | None, list[int]] = {}
     for place, document in enumerate(documents):
-        found.setdefault(document.group, []).append(place)
-    return list(found.values())
+        by_group.setdefault(document.group, []).append(place)
+    return list(by_group.values())
 
 
 def chosen(log_p: Sequence[float]) -> float:
-    """The likeliest choice, the first of equally likely ones; NaN if one is NaN, which no order has a place for."""
+    """Return the likeliest choice, the first of equally likely ones; NaN if a log-likelihood is NaN."""
     return math.nan if math.isnan(highest(log_p)) else max(range(len(log_p)), key=log_p.__getitem__)
 
 
 def highest(log_p: Sequence[float]) -> float:
-    """The highest of some log-likelihoods; NaN if one of them is NaN."""
+    """Return the highest of some log-likelihoods; NaN if one of them is NaN."""
     return math.nan if any(map(math.isnan, log_p)) else max(log_p)
 
 
 def correct(
     metric: str, documents: Sequence[Document], log_p: Sequence[Sequence[float]], greedy: Sequence[Sequence[bool]]
 ) -> list[float]:
-    """1 for each unit that is right, 0 for the others; accuracy is the mean.
+    """Return 1 for each unit that is right, else 0; accuracy is the mean.
 
     Args:
         metric: One of `METRICS`.
-        documents: What was scored.
+        documents: The documents that were scored.
         log_p: Log-likelihood of each document's requests.
-        greedy: Whether each of them is what the model would say by itself.
+        greedy: For each request, True if it is the model's greedy continuation.
 
     Returns:
         One value a unit, in the order of `units`; NaN where a log-likelihood is NaN.
@@ -63,7 +63,7 @@ def correct(
 
 
 def chance(metric: str, documents: Sequence[Document]) -> float:
-    """The accuracy to expect of guessing, every choice with the same probability; 0 for `greedy`."""
+    """Return the expected accuracy of guessing, every choice with the same probability; 0 for `greedy`."""
     if metric == "greedy":
         return 0.0
     odds = [len(document.gold) / len(document.requests) for document in documents]
@@ -71,7 +71,7 @@ def chance(metric: str, documents: Sequence[Document]) -> float:
 
 
 def majority(metric: str, documents: Sequence[Document]) -> float:
-    """The accuracy of the best constant answer, for tasks whose documents all have the same answers to choose from."""
+    """Return the accuracy of the best constant answer, for tasks whose documents all have the same choices."""
     constants = Counter(choice for document in documents for choice in range(len(document.requests)))
     return max(
         _mean(

@@ -1,1 +1,1 @@
-"""Prompts made of rows."""
+"""Prompts: rows turned into requests, as lm-eval does today or as the paper did."""

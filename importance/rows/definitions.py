@@ -1,4 +1,4 @@
-"""The paper's sixteen tasks: where their rows are and what each row holds."""
+"""Definitions of the paper's sixteen tasks: the sources of their rows, and the fields of each row."""
 
 import tomllib
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from headcount.importance.rows.schema import Kind
 
 
 @dataclass(frozen=True)
-class Definition:
-    """One of the sixteen; tasks.toml says what each entry means."""
+class TaskDefinition:
+    """One of the sixteen; tasks.toml explains each entry."""
 
     name: str
     lm_eval: str
@@ -26,12 +26,12 @@ class Definition:
 
 
 @cache
-def sixteen() -> dict[str, Definition]:
-    """The paper's tasks by name."""
+def paper_tasks() -> dict[str, TaskDefinition]:
+    """Return the definitions of the paper's tasks by name."""
     entries = tomllib.loads(files("headcount.importance.rows").joinpath("tasks.toml").read_text(encoding="utf-8"))
     return {name: _definition(name, entry) for name, entry in entries.items()}
 
 
-def _definition(name: str, entry: dict[str, Any]) -> Definition:
+def _definition(name: str, entry: dict[str, Any]) -> TaskDefinition:
     lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
-    return Definition(name=name, **(entry | lists))
+    return TaskDefinition(name=name, **(entry | lists))

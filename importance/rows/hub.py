@@ -1,34 +1,35 @@
-"""Rows from the Hugging Face Hub, as lm-eval's own definitions name them."""
+"""Rows from the Hugging Face Hub, from the data sets that lm-eval's own definitions name."""
 
 from typing import Any
 
-from headcount.importance.rows.definitions import Definition
-from headcount.importance.rows.folder import Check
+from headcount.importance.rows.definitions import TaskDefinition
+from headcount.importance.rows.folder import RowCheck
 from headcount.importance.rows.rows import HALVES, Rows, halves
 from headcount.results import InputError
 
-HUB = "hub"  # what a person passes for a folder to take rows from there
+HUB = "hub"
+"""The value of `data=` that takes rows from the Hub."""
 
 
-def read_hub(definition: Definition, check: Check) -> Rows:
-    """The rows of a task on the Hub: the split that lm-eval scores, and the train split where there is one.
+def read_hub(definition: TaskDefinition, check: RowCheck) -> Rows:
+    """Read the rows of a task on the Hub: the split that lm-eval scores, and the train split where there is one.
 
     Raises:
-        InputError: The Hub does not give them, or a row is not what it should be.
+        InputError: The rows cannot be loaded from the Hub, or one is not what it should be.
     """
-    wanted = [definition.scored, *([definition.train] if definition.train else [])]
-    splits = {split: load_split(definition.hub, split) for split in wanted}
+    names = [definition.scored, *([definition.train] if definition.train else [])]
+    splits = {split: load_split(definition.hub, split) for split in names}
     place = f"{'/'.join(definition.hub)} on the Hub"
     rows = {
-        split: [check(row, f"{place}, {split}, row {number}") for number, row in enumerate(found, start=1)]
-        for split, found in splits.items()
+        split: [check(row, f"{place}, {split}, row {number}") for number, row in enumerate(split_rows, start=1)]
+        for split, split_rows in splits.items()
     }
     source = {
         "source": "Hub",
         "dataset": definition.hub[0],
         "configuration": definition.hub[1] if len(definition.hub) > 1 else None,
         "revision": revision(splits[definition.scored]),
-        "rows": {split: len(found) for split, found in rows.items()},
+        "rows": {split: len(split_rows) for split, split_rows in rows.items()},
         "scored": definition.scored,
     }
     if definition.train:
@@ -39,10 +40,10 @@ def read_hub(definition: Definition, check: Check) -> Rows:
 
 
 def load_split(hub: tuple[str, ...], split: str) -> Any:
-    """One split of a data set.
+    """Load one split of a data set.
 
     Raises:
-        InputError: The Hub does not give it.
+        InputError: It cannot be loaded from the Hub.
     """
     import datasets
 
@@ -52,15 +53,15 @@ def load_split(hub: tuple[str, ...], split: str) -> Any:
         raise unreachable("/".join(hub), error) from error
 
 
-def unreachable(what: str, error: Exception) -> InputError:
-    """The error for rows that the Hub did not give."""
+def unreachable(name: str, error: Exception) -> InputError:
+    """Return the error for rows that cannot be loaded from the Hub."""
     reason = " ".join(str(error).split())[:200]
     advice = "connect to it, or pass data=, a folder with the task's rows as JSON Lines"
-    return InputError(f"the Hub does not give the rows of {what} ({type(error).__name__}: {reason}): {advice}")
+    return InputError(f"cannot load the rows of {name} from the Hub ({type(error).__name__}: {reason}): {advice}")
 
 
 def revision(dataset: Any) -> str | None:
-    """The commit that a data set was loaded from, if its download says so."""
+    """Return the commit that a data set was loaded from; None if its download does not name one."""
     sources = dataset.info.download_checksums or {}
-    found = {source.split("@")[1].split("/")[0] for source in sources if source.startswith("hf://") and "@" in source}
-    return found.pop() if len(found) == 1 else None
+    commits = {source.split("@")[1].split("/")[0] for source in sources if source.startswith("hf://") and "@" in source}
+    return commits.pop() if len(commits) == 1 else None

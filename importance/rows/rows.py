@@ -16,9 +16,9 @@ class Rows:
     """The rows of a task.
 
     Args:
-        scored: What accuracy is measured on, in original order.
-        pool: What shots and importance examples are drawn from, in original order; may be empty.
-        source: Where the rows come from and how they were split, as JSON can hold it.
+        scored: The rows that accuracy is measured on, in original order.
+        pool: The rows that shots and importance examples are drawn from, in original order; may be empty.
+        source: The source of the rows and how they were split, as JSON can hold it.
     """
 
     scored: Sequence[Row]
@@ -26,27 +26,27 @@ class Rows:
     source: dict[str, Any]
 
 
-def content(row: Row, fields: Iterable[str]) -> str:
-    """What a row says, whatever its number or name: a hash of the fields that its task reads.
+def content_hash(row: Row, fields: Iterable[str]) -> str:
+    """Return a hash of the fields that a row's task reads; a row's number or name does not change it.
 
     Args:
         row: The row.
-        fields: The fields that count; a question's number is not among what it says.
+        fields: The fields that count; a question's number (`idx`) is left out.
 
     Returns:
         64 hexadecimal digits.
     """
-    said = {name: row[name] for name in sorted(fields) if name != "idx"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+    values = {name: row[name] for name in sorted(fields) if name != "idx"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def halves(rows: Sequence[Row], fields: Iterable[str]) -> tuple[list[Row], list[Row]]:
-    """The rows in two parts, to score and to draw from.
+    """Split rows in two: a part to score, and a part to draw from.
 
-    The part depends on the row's content alone, so the order of rows does not matter and twins stay together.
+    The part depends on the row's content alone, so the order of rows does not matter and duplicates stay together.
     """
     names = sorted(fields)
     parts: tuple[list[Row], list[Row]] = ([], [])
     for row in rows:
-        parts[int(content(row, names)[0], 16) % 2].append(row)
+        parts[int(content_hash(row, names)[0], 16) % 2].append(row)
     return parts

@@ -1,4 +1,4 @@
-"""Whether a row is what its task reads."""
+"""Checks of rows: each has the fields that its task reads, of the right kind."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -42,13 +42,13 @@ KINDS: dict[Kind, tuple[Callable[[object], bool], str]] = {
 }
 
 
-def check(row: object, fields: dict[str, Kind], place: str) -> Row:
-    """The row, if it has every field that its task reads.
+def check_row(row: object, fields: dict[str, Kind], place: str) -> Row:
+    """Return the row if it has every field that its task reads.
 
     Args:
-        row: What came.
-        fields: What each field must hold.
-        place: Where the row is, for the error.
+        row: A row, as it was read.
+        fields: The kind of each field.
+        place: The row's place, for the error.
 
     Raises:
         InputError: A field is missing or holds something else.
@@ -56,14 +56,14 @@ def check(row: object, fields: dict[str, Kind], place: str) -> Row:
     if not isinstance(row, dict):
         raise InputError(f"{place}: expected a JSON object with {', '.join(fields)}, got {_short(row)}")
     for name, kind in fields.items():
-        holds, expected = KINDS[kind]
+        is_kind, expected = KINDS[kind]
         if name not in row:
             raise InputError(f"{place}: expected the fields {', '.join(fields)}, got a row without {name!r}")
-        if not holds(row[name]):
+        if not is_kind(row[name]):
             raise InputError(f"{place}: expected {name!r} to be {expected}, got {_short(row[name])}")
     return row
 
 
 def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

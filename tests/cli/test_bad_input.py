@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from reference.models import BUILDERS, bpe_tokenizer
 from support.headcount_runs import run
-from support.made_runs import add_importance, make_run
+from support.synthetic_runs import add_importance, make_run
 
 ROW = {"context": "one two one", "choices": [" two", " six"], "gold": 0}
 ROWS = {
@@ -78,14 +78,14 @@ STUDIES = {
     "many_sequences": "sequences = 1000000000000\n" + TASKS,
 }
 OTHERWISE = {
-    "twice_a_task": "plural.0shot is asked for twice",
+    "twice_a_task": "plural.0shot is requested twice",
     "unknown_task": "no_such_task",
     "too_many_shots": "plural",
     "no_data": "nowhere/at/all",
     "many_sequences": "expected 100,000 sequences at most",
     "foreign": "architecture 'mamba' is not supported",
 }
-"""What is said where a file or folder is right in itself; else it is named."""
+"""The message where a file or folder is right in itself; in all other cases the message names it."""
 
 DEVICE = {"flops_16": 1e14, "flops_32": 1e13, "memory": 1e11, "bandwidth": 1e12, "utilisation": 0.5}
 HARDWARE = {
@@ -140,7 +140,7 @@ DAMAGES = {
     "broken_tokenizer": lambda folder: (folder / "tokenizer.json").write_bytes(b"\xff"),
 }
 
-# What is typed, and what the one line says. {out} is a new folder, {run} a run, {model} a model; the others are bad.
+# The command, and a part of the line it prints. {out} is a new folder, {run} a run, {model} a model; the rest is bad.
 CASES = [
     # the command line
     ("dance", "dance"),
@@ -258,8 +258,8 @@ CASES = [
         for name in STUDIES
     ),
     *((f"plan --preset quick --hardware {{hardware}}/{name}.toml", f"{name}.toml") for name in HARDWARE),
-    ("study {pipe} --out {out}", "it is no file"),
-    ("plan --preset quick --hardware {tmp}/pipe.toml", "it is no file"),
+    ("study {pipe} --out {out}", "it is not a file"),
+    ("plan --preset quick --hardware {tmp}/pipe.toml", "it is not a file"),
     ("plan --preset quick --hardware 00xA100-80GB", "00xA100"),
     (f"plan --preset quick --hardware {'9' * 5000}xA100-80GB", "--hardware must be one of"),
     ("plan --preset quick --hardware ~no_such_user/x.toml", "~no_such_user"),
@@ -300,7 +300,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Everything that the table names."""
+    """Return the files and folders that the table names."""
     tmp = tmp_path_factory.mktemp("bad")
     folders = {name: tmp / name for name in ("empty", "full", "rows", "studies", "hardware", "models")}
     for folder in folders.values():
@@ -343,10 +343,10 @@ def _models(tmp: Path) -> Path:
     good = tmp / "model"
     BUILDERS["llama"]().save_pretrained(good)
     bpe_tokenizer().save_pretrained(good)
-    for name, said in CONFIGURATIONS.items():
+    for name, changes in CONFIGURATIONS.items():
         folder = shutil.copytree(good, tmp / "models" / name)
         before = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(said if isinstance(said, str) else json.dumps(before | said))
+        (folder / "config.json").write_text(changes if isinstance(changes, str) else json.dumps(before | changes))
     for name, damage in DAMAGES.items():
         damage(shutil.copytree(good, tmp / "models" / name))
     return good
@@ -354,8 +354,8 @@ def _models(tmp: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nobody at the terminal."""
-    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
+    """Let no command wait for input."""
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("waited for input"))
     monkeypatch.chdir(tmp_path)
 
 

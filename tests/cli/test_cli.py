@@ -101,7 +101,7 @@ def test_a_folder_of_a_persons_own_model_works(folder, capsys, tmp_path):
     assert open_run(tmp_path / "own").manifest["model"]["name"] == "opt"
 
 
-def test_a_context_too_short_for_some_sequences_is_said_in_one_line(folder, capsys, tmp_path):
+def test_a_context_too_short_for_some_sequences_is_reported_in_one_line(folder, capsys, tmp_path):
     status, _, err = run(
         capsys, "induction", "--model", folder, "--sequences", 30, "--no-control", "--out", tmp_path / "r"
     )
@@ -118,7 +118,7 @@ def test_help_names_every_command_and_every_option(capsys):
 
 
 def bad(tmp_path, folder):
-    """Bad input: arguments, and what the one line must say."""
+    """Yield bad input: arguments, and a part of the line about it."""
     (tmp_path / "a-file").write_text("x")
     (tmp_path / "empty").mkdir()
     no_weights, broken, foreign = (tmp_path / name for name in ("no-weights", "broken", "foreign"))

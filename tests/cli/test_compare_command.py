@@ -1,4 +1,4 @@
-"""The command that compares what a run, or several, measured."""
+"""The command that compares the results of a run, or several runs."""
 
 import json
 
@@ -64,7 +64,7 @@ def test_one_run_is_compared_across_tasks_shots_and_scores(tmp_path, capsys):
     assert "rank correlation of induction scores and head importance, 5 shots" in found
 
 
-def test_what_was_compared_is_kept_and_not_computed_again(tmp_path, capsys):
+def test_comparisons_are_stored_and_not_computed_again(tmp_path, capsys):
     folder = make(tmp_path / "run").folder
     compared(capsys, folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.*")}
@@ -103,7 +103,7 @@ def test_two_runs_of_different_shapes_are_compared_by_relative_depth(tmp_path, c
         (("full", "shallow"), "models of 3 layers or more"),
     ],
 )
-def test_what_cannot_be_compared_is_said_in_one_line(tmp_path, capsys, monkeypatch, arguments, message):
+def test_runs_that_cannot_be_compared_are_refused_in_one_line(tmp_path, capsys, monkeypatch, arguments, message):
     create_run(tmp_path / "empty", model={"name": "m", "sizes": SIZES})
     make(tmp_path / "full")
     make(tmp_path / "shallow", n_layers=2)

@@ -1,7 +1,6 @@
-"""The doctor: what is wrong is found, and said with what mends it."""
+"""The doctor: it finds problems, and says how to solve them."""
 
 import json
-from importlib.machinery import ModuleSpec
 
 import pytest
 
@@ -27,33 +26,52 @@ def test_a_sound_installation_is_all_right(capsys, tmp_path, monkeypatch):
     assert "hooks show what they should" in found["model tiny-opt"]["result"]
 
 
-def test_a_folder_here_that_hides_one_of_ours_is_found(capsys, tmp_path, monkeypatch):
-    (tmp_path / "results").mkdir()
+@pytest.mark.parametrize("hiding", ["headcount", "headcount.py"])
+def test_a_folder_or_file_here_that_hides_the_package_is_found(capsys, tmp_path, monkeypatch, hiding):
+    (tmp_path / hiding).mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
         main(["doctor"])
     assert stop.value.code == 1
-    assert f"FAIL package results: {tmp_path / 'results'} hides it" in capsys.readouterr().out
+    assert f"FAIL package headcount: {tmp_path / hiding} hides it" in capsys.readouterr().out
 
 
 def test_another_package_of_our_name_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    other = ModuleSpec("viz", None, origin="/elsewhere/viz/__init__.py")
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: other)
-    finding = doctor._room("viz")
+    (tmp_path / "elsewhere" / "headcount").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "headcount" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    finding = doctor.check_package()
     assert not finding.ok
-    assert "/elsewhere/viz" in finding.result
+    assert str(tmp_path / "elsewhere" / "headcount") in finding.result
+
+
+def test_our_package_that_is_not_on_the_path_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    finding = doctor.check_package()
+    assert not finding.ok
+    assert "found at None" in finding.result
 
 
 def test_another_distribution_that_installs_our_name_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    both = {"tracing": ["headcount", "otherware"]}
+    both = {"headcount": ["headcount", "otherware"]}
     monkeypatch.setattr(doctor.importlib.metadata, "packages_distributions", lambda: both)
-    assert "otherware installs a package of this name too" in doctor._room("tracing").result
+    assert "otherware installs a package of this name too" in doctor.check_package().result
+
+
+def test_a_room_that_is_not_there_is_found(tmp_path, monkeypatch):
+    """Such as a link that became a text file in an archive."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor, "ROOMS", (*headcount.ROOMS, "attic"))
+    finding = doctor.check_package()
+    assert not finding.ok
+    assert "lacks attic" in finding.result
 
 
 def test_a_missing_package_is_found():
-    assert not doctor._package("no-such-package").ok
+    assert not doctor.check_dependency("no-such-package").ok
 
 
 def test_one_name_gives_everything():

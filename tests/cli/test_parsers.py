@@ -1,4 +1,4 @@
-"""Everything that reads what people write, given anything at all: it reads it, or refuses it in one line."""
+"""Parsers of what people write, on arbitrary input: they read it, or refuse it in one line."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headcount.importance import load_task
 from headcount.planning.hardware import KEYS
 from headcount.results import InputError
-from headcount.study.config import PRESETS, Study, parse_config
+from headcount.study import PRESETS, StudyConfig, parse_config
 from headcount.tracing.streaming.memory import as_bytes
 
 LITTLE = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -20,11 +20,11 @@ JSON = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=4) | st.dicti
 TOML = st.sampled_from(
     ["1", "-1", "0.5", "nan", "-inf", "true", '""', '"x"', "[]", "[1, -2]", "[[1]]", "{a = 1}", "1979-05-27", "9" * 30]
 )
-KEY = st.sampled_from([*Study.model_fields, "names", "shots", "limit", "grid", "a.b", '"quoted key"', *KEYS])
+KEY = st.sampled_from([*StudyConfig.model_fields, "names", "shots", "limit", "grid", "a.b", '"quoted key"', *KEYS])
 
 
 def complaint(read: Callable[[], object]) -> str | None:
-    """The one line with which something is refused; None if it is read."""
+    """Return the one line with which an input is refused; None if it is read."""
     try:
         read()
     except InputError as error:

@@ -14,7 +14,7 @@ MODEL = ("--model", "tiny-opt", "--limit", 6)
 
 
 def goals(first, last):
-    """Rows of piqa's form; the tallest of them does not fit into the model's context."""
+    """Yield rows of piqa's form; the longest of them do not fit into the model's context."""
     for number in range(first, last):
         goal = f"keep number {number} warm " * (1 if number % 4 else 120)
         yield {"goal": goal, "sol1": f"wrap it {number} times", "sol2": "leave it outside", "label": number % 2}
@@ -124,7 +124,7 @@ def test_show_gives_tables_and_json_without_nan(measured, capsys):
     assert json.loads(text)["results"]["accuracy/piqa.0shot"]["accuracy"]["majority"] is None
 
 
-def test_tasks_lists_all_and_where_rows_would_come_from(data, capsys):
+def test_tasks_lists_all_and_the_sources_of_rows(data, capsys):
     assert "key_value" in run(capsys, "tasks")[1]
     status, out, _ = run(capsys, "tasks", "--data", data, "--json")
     assert status == 0
@@ -135,7 +135,7 @@ def test_tasks_lists_all_and_where_rows_would_come_from(data, capsys):
 
 
 def bad(data, tmp_path):
-    """Bad input: arguments, and what the one line must say."""
+    """Yield bad input: arguments, and a part of the line about it."""
 
     def task(name, *more):
         return ("importance", *MODEL, "--task", name, "--data", data, "--out", tmp_path / "new", *more)
@@ -181,9 +181,9 @@ def test_bad_input_is_one_line_that_helps_and_exit_status_2(data, tmp_path, caps
 
 def pruned(capsys, out, data, *arguments):
     task = ("--task", "piqa", "--data", data, "--out", out, "--json")
-    status, said, err = run(capsys, "prune", *MODEL, *task, *arguments)
+    status, out_text, err = run(capsys, "prune", *MODEL, *task, *arguments)
     assert status == 0, err
-    return json.loads(said)["measured"]
+    return json.loads(out_text)["measured"]
 
 
 def test_pruning_measures_the_ranking_that_the_run_lacks_and_goes_along_it(tmp_path, data, capsys):
@@ -230,14 +230,14 @@ def test_other_ways_to_prune(tmp_path, data, capsys):
         (("--component", "layers"), "layers"),
     ],
 )
-def test_a_removal_that_cannot_be_is_said_in_one_line(tmp_path, data, capsys, arguments, message):
+def test_an_impossible_removal_is_refused_in_one_line(tmp_path, data, capsys, arguments, message):
     task = ("--task", "piqa", "--data", data, "--out", tmp_path / "run")
     status, _, err = run(capsys, "prune", *MODEL, *task, *arguments)
     assert (status, err.count("\n")) == (2, 1)
     assert message in err
 
 
-def test_ffns_are_ranked_on_other_rows_if_asked(tmp_path, data, capsys):
+def test_ffns_are_ranked_on_other_rows_on_request(tmp_path, data, capsys):
     def ffn(*more):
         task = ("--task", "piqa", "--data", data, "--out", tmp_path / "run", "--json")
         status, out, err = run(capsys, "ffn", *MODEL, *task, *more)

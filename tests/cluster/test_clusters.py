@@ -12,16 +12,16 @@ import time
 from pathlib import Path
 
 import pytest
-from support.headcount_runs import SMALL_STUDY, all_said, run
+from support.headcount_runs import SMALL_STUDY, contents_of, run
 
 from headcount.results import open_run
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("clusters")
-    (made / "study.toml").write_text(SMALL_STUDY)
-    return made
+    path = tmp_path_factory.mktemp("clusters")
+    (path / "study.toml").write_text(SMALL_STUDY)
+    return path
 
 
 def study(out, *options):
@@ -30,13 +30,13 @@ def study(out, *options):
 
 @pytest.fixture(scope="module")
 def alone(folder):
-    """What one process finds, on one thread, as each of several has."""
+    """The results of one process, on one thread, as each of several has."""
     subprocess.run(study("alone"), cwd=folder, check=True, capture_output=True)
-    return all_said(folder / "alone")
+    return contents_of(folder / "alone")
 
 
 def measuring(folder):
-    """The numbers of Ray's workers that measure a unit of this folder's study now."""
+    """Yield the process numbers of Ray's workers that are measuring a unit of this folder's study."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             title, place = (process / "cmdline").read_bytes(), os.readlink(process / "cwd")
@@ -46,44 +46,44 @@ def measuring(folder):
             yield int(process.name)
 
 
-def until(found, seconds=120):
+def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if what := found():
-            return what
+        if value := condition():
+            return value
         time.sleep(0.01)
-    raise TimeoutError(found)
+    raise TimeoutError(condition)
 
 
 def test_on_a_cluster_with_a_worker_killed_the_results_are_the_same(folder, alone):
     driver = subprocess.Popen(study("ray", "--ray", "local"), cwd=folder, stderr=subprocess.PIPE, text=True)
-    until((folder / "ray" / "accuracy").exists)
-    os.kill(until(lambda: next(measuring(folder), None)), signal.SIGKILL)
+    wait_for((folder / "ray" / "accuracy").exists)
+    os.kill(wait_for(lambda: next(measuring(folder), None)), signal.SIGKILL)
     _, err = driver.communicate(timeout=240)
     assert driver.returncode == 0, err
     assert "the cluster holds the model" in err
     assert "headcount: a worker was lost at " in err
-    assert all_said(folder / "ray") == alone
+    assert contents_of(folder / "ray") == alone
 
 
 def test_with_the_driver_killed_its_workers_end_and_the_same_command_goes_on(folder, alone):
     command = study("driver", "--ray", "local", "--json")
     driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until((folder / "driver" / "importance" / "heads").exists)
-    until(lambda: next(measuring(folder), None))
+    wait_for((folder / "driver" / "importance" / "heads").exists)
+    wait_for(lambda: next(measuring(folder), None))
     driver.kill()
     driver.wait()
-    until(lambda: not list(measuring(folder)))
+    wait_for(lambda: not list(measuring(folder)))
     finished = written(folder / "driver")
     done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     assert written(folder / "driver").items() >= finished.items()
-    said = json.loads(done.stdout)
-    assert 0 < len(said["measured"]) < len(said["results"]) == len(alone)
-    assert all_said(folder / "driver") == alone
+    summary = json.loads(done.stdout)
+    assert 0 < len(summary["measured"]) < len(summary["results"]) == len(alone)
+    assert contents_of(folder / "driver") == alone
 
 
 def written(run):
-    """The files of a run, with when they were written; not those of a write that was cut off."""
+    """Return the files of a run with the times of writing; not those of a write that was cut off."""
     return {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.suffix in (".json", ".safetensors")}
 
 
@@ -104,9 +104,9 @@ def test_shares_at_the_same_time_and_one_after_the_other_end_in_the_same_results
         measured += json.loads(out)["measured"]
     assert [name for name in set(measured) if measured.count(name) > 1] == ["analyses/claims"]
     assert set(open_run("in_turn")) == set(open_run("alone"))
-    assert all_said(folder / "in_turn") == alone
+    assert contents_of(folder / "in_turn") == alone
     run(capsys, "study", "study.toml", "--out", "together")
-    assert all_said(folder / "together") == alone
+    assert contents_of(folder / "together") == alone
 
 
 ON_A_SMALL_DISK = """
@@ -120,15 +120,15 @@ def mount(options):
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", "disk"], check=True)
 
 def study(*options):
-    said = StringIO()
+    messages = StringIO()
     try:
-        with redirect_stderr(said), redirect_stdout(StringIO()):
+        with redirect_stderr(messages), redirect_stdout(StringIO()):
             main(["study", "study.toml", "--out", "disk", *options])
         status = 0
     except SystemExit as stop:
         status = stop.code
     files = {str(path): path.stat().st_mtime_ns for path in Path("disk").rglob("*") if path.is_file()}
-    return {"status": status, "said": said.getvalue(), "files": files}
+    return {"status": status, "messages": messages.getvalue(), "files": files}
 
 ways = {"plain": (), "share": ("--shard", "1/1"), "ray": ("--ray", "local")}
 found = {}
@@ -139,8 +139,8 @@ found["full"] = {way: study(*options) for way, options in ways.items()}
 mount("remount,ro")
 found["read-only"] = {way: study(*options) for way, options in ways.items()}
 mount("remount,rw,size=10m")
-found["room"] = {"ray": study("--ray", "local")}
-subprocess.run(["cp", "-r", "disk", "kept"], check=True)
+found["enough"] = {"ray": study("--ray", "local")}
+subprocess.run(["cp", "-r", "disk", "copy"], check=True)
 print(json.dumps(found))
 """
 
@@ -154,18 +154,18 @@ def test_a_full_disk_and_a_read_only_one_end_in_one_line_and_the_same_command_go
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     read_only = "disk: expected a folder that can be written, got a read-only one; make it writable or choose another"
-    full = "No space left on device; free some space and give the same command again: what is finished is kept"
+    full = "No space left on device; free some space and give the same command again: finished results stay"
     for disk, line in {"read-only, new": read_only, "full": full, "read-only": read_only}.items():
         for way, ended in found[disk].items():
             assert ended["status"] == 2, (disk, way)
-            said = ended["said"].splitlines()
+            messages = ended["messages"].splitlines()
             if (disk, way) == ("full", "ray"):  # a folder that cannot be written is refused before there is a cluster
-                assert "the cluster holds the model" in said.pop(0)
-            assert len(said) == 1, (disk, way, said)
-            assert line in said[0], (disk, way)
+                assert "the cluster holds the model" in messages.pop(0)
+            assert len(messages) == 1, (disk, way, messages)
+            assert line in messages[0], (disk, way)
     finished = found["full"]["plain"]["files"]
     assert 5 < len(finished) < len(alone)
     assert found["read-only"]["ray"]["files"].items() >= finished.items()
-    assert found["room"]["ray"]["status"] == 0
-    assert found["room"]["ray"]["files"].items() >= finished.items()
-    assert all_said(folder / "kept") == alone
+    assert found["enough"]["ray"]["status"] == 0
+    assert found["enough"]["ray"]["files"].items() >= finished.items()
+    assert contents_of(folder / "copy") == alone

@@ -48,21 +48,21 @@ def task(tmp_path):
 
 def test_every_number_follows_from_plain_log_likelihoods(task):
     model = load_model("tiny-opt")
-    found = accuracy(model, task)
+    result = accuracy(model, task)
     documents = task.documents()
     for place, document in enumerate(documents):
-        tokens = [encode(model.tokenizer, one.context, one.continuation, longest=512) for one in document.requests]
-        log_p = [log_likelihood(model.hf, list(one.ids), one.start) for one in tokens]
+        requests = [encode(model.tokenizer, text.context, text.continuation, longest=512) for text in document.requests]
+        log_p = [log_likelihood(model.hf, list(request.ids), request.start) for request in requests]
         (gold,) = document.gold
-        assert float(found.choice[place]) == log_p.index(max(log_p))
-        assert float(found.gold_log_p[place]) == pytest.approx(log_p[gold], abs=1e-3)
-        assert float(found.margin[place]) == pytest.approx(log_p[gold] - log_p[1 - gold], abs=2e-3)
-        assert bool(found.correct[place]) == (log_p.index(max(log_p)) == gold)
-    right = found.correct.tolist()
+        assert float(result.choice[place]) == log_p.index(max(log_p))
+        assert float(result.gold_log_p[place]) == pytest.approx(log_p[gold], abs=1e-3)
+        assert float(result.margin[place]) == pytest.approx(log_p[gold] - log_p[1 - gold], abs=2e-3)
+        assert bool(result.correct[place]) == (log_p.index(max(log_p)) == gold)
+    right = result.correct.tolist()
     mean = sum(right) / 3
-    assert found.value == pytest.approx(mean)
-    assert found.stderr == pytest.approx(math.sqrt(sum((value - mean) ** 2 for value in right) / 2 / 3), abs=1e-6)
-    assert (found.n, found.chance) == (3, 0.5)
+    assert result.value == pytest.approx(mean)
+    assert result.stderr == pytest.approx(math.sqrt(sum((value - mean) ** 2 for value in right) / 2 / 3), abs=1e-6)
+    assert (result.n, result.chance) == (3, 0.5)
 
 
 def test_ffn_importance_is_the_drop_of_accuracy_and_log_probability(task):

@@ -1,15 +1,15 @@
-"""Names of tasks, and what is said to a name that is none."""
+"""Names of tasks, and the errors for a name that no task has."""
 
 import pytest
 
 from headcount.importance import load_task
-from headcount.importance.tasks.catalogue import LISTS, names, resolve
+from headcount.importance.tasks.catalogue import WORD_LISTS, resolve_name, task_names
 from headcount.results import InputError
 
 
 def test_there_are_six_lists_and_sixteen_tasks():
-    assert len(LISTS) == 6
-    assert len(names()) == 22
+    assert len(WORD_LISTS) == 6
+    assert len(task_names()) == 22
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_there_are_six_lists_and_sixteen_tasks():
     ],
 )
 def test_aliases(alias, name):
-    assert resolve(alias) == name
+    assert resolve_name(alias) == name
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_an_unknown_task_is_offered_the_nearest_names(name, offered):
         load_task(name)
 
 
-def test_a_name_near_nothing_is_told_all():
+def test_a_name_near_nothing_is_offered_all():
     with pytest.raises(InputError, match=r"there are country_capital, .*lambada_openai"):
         load_task("qqqqqqqqqqqq")
 

@@ -1,4 +1,4 @@
-"""Head importance equals full autograd, one example at a time, and tells what removing a little of a head does."""
+"""Head importance equals full autograd, one example at a time, and predicts the effect of scaling a head down."""
 
 import pytest
 import torch
@@ -6,9 +6,9 @@ from reference.importance import head_sums, log_likelihood
 from reference.models import BUILDERS, bpe_tokenizer, opt
 
 from headcount.importance import Example, head_importance
-from headcount.importance.attribution import passes
-from headcount.importance.attribution.gradients import contributions
-from headcount.importance.attribution.passes import gradient_pass
+from headcount.importance.attribution import gradient_passes
+from headcount.importance.attribution.gradient_passes import gradient_contributions
+from headcount.importance.attribution.gradients import layer_contributions
 from headcount.importance.likelihoods.encoding import encode
 from headcount.results import InputError
 from headcount.tracing import load_model
@@ -24,7 +24,7 @@ models = pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS.keys()
 
 
 def encoded():
-    return [encode(TOKENIZER, one.context, one.continuation, longest=256) for one in EXAMPLES]
+    return [encode(TOKENIZER, example.context, example.continuation, longest=256) for example in EXAMPLES]
 
 
 @models
@@ -32,12 +32,14 @@ def encoded():
 def test_it_equals_full_autograd_one_example_at_a_time(build, reduction):
     """In float64: single sums of these models nearly cancel, and float32 leaves 1e-4 of them on some processors."""
     hf = build().double()
-    absolute, signed = zip(*(head_sums(build().double(), list(one.ids), one.start) for one in encoded()), strict=True)
+    absolute, signed = zip(
+        *(head_sums(build().double(), list(request.ids), request.start) for request in encoded()), strict=True
+    )
     absolute, signed = torch.stack(absolute), torch.stack(signed)
     if reduction == "token":
-        read = sum(len(one.ids) - 1 for one in encoded())
+        read = sum(len(request.ids) - 1 for request in encoded())
         expected = absolute.sum(0) / read
-        expected[-1] = absolute[:, -1].sum(0) / sum(len(one.ids) - one.start for one in encoded())
+        expected[-1] = absolute[:, -1].sum(0) / sum(len(request.ids) - request.start for request in encoded())
     else:
         expected = (signed.abs() if reduction == "example" else signed).mean(0)
     scores = head_importance(load_model(hf, tokenizer=TOKENIZER), EXAMPLES, reduction=reduction)
@@ -66,7 +68,7 @@ def test_the_tokenizers_padding_side_does_not_matter(side):
 def test_the_signed_sum_is_the_slope_of_the_loss_as_a_head_fades(build):
     hf = build()
     model, (request, *_) = load_model(hf), encoded()
-    signed = gradient_pass(model, [request], 1.0).signed[0]
+    signed = gradient_contributions(model, [request], 1.0).signed[0]
     step = 2e-3
     for layer, head in [(0, 1), (2, 3)]:
 
@@ -104,16 +106,25 @@ def test_half_precision_agrees_with_float32(dtype):
 def test_gradients_that_become_infinite_are_computed_again_with_less(batch_size):
     model = load_model(opt().half(), tokenizer=TOKENIZER)
     requests = [*encoded(), encode(TOKENIZER, "yes", " yes", longest=256)]
-    expected = gradient_pass(model, requests, 1024.0)
+    expected = gradient_contributions(model, requests, 1024.0)
     for scale in (2.0**21, 2.0**40):
         _, finite = (
-            torch.stack([one.signed.isfinite().all() for one in passes._of_examples(model, requests, scale / by, 4)])
+            torch.stack(
+                [
+                    example.signed.isfinite().all()
+                    for example in gradient_passes._by_example(model, requests, scale / by, 4)
+                ]
+            )
             for by in (32, 1)
         )
         assert not finite.all()
-        came = gradient_pass(model, requests, scale, batch_size)
-        assert torch.allclose(came.signed, expected.signed, rtol=0.05, atol=2e-3 * float(expected.signed.abs().max()))
-        assert torch.allclose(came.absolute, expected.absolute, rtol=0.05, atol=2e-3 * float(expected.absolute.max()))
+        repeated = gradient_contributions(model, requests, scale, batch_size)
+        assert torch.allclose(
+            repeated.signed, expected.signed, rtol=0.05, atol=2e-3 * float(expected.signed.abs().max())
+        )
+        assert torch.allclose(
+            repeated.absolute, expected.absolute, rtol=0.05, atol=2e-3 * float(expected.absolute.max())
+        )
 
 
 def test_the_oracle_is_the_drop_of_the_log_probability():
@@ -122,8 +133,9 @@ def test_the_oracle_is_the_drop_of_the_log_probability():
     silenced = opt()
     silenced.model.decoder.layers[1].self_attn.out_proj.weight.data[:, 16:24] = 0  # head 2 of 4, 8 wide
     drops = [
-        log_likelihood(hf, list(one.ids), one.start) - log_likelihood(silenced, list(one.ids), one.start)
-        for one in encoded()
+        log_likelihood(hf, list(request.ids), request.start)
+        - log_likelihood(silenced, list(request.ids), request.start)
+        for request in encoded()
     ]
     assert float(scores.values[1, 2]) == pytest.approx(sum(drops) / len(drops), abs=1e-4)
 
@@ -131,7 +143,7 @@ def test_the_oracle_is_the_drop_of_the_log_probability():
 def test_padding_adds_nothing():
     z, gradient = torch.randn(1, 5, 2, 3), torch.randn(1, 5, 2, 3)
     gradient[:, 3:] = 0
-    assert torch.equal(contributions(z, gradient)[0], contributions(z[:, :3], gradient[:, :3])[0])
+    assert torch.equal(layer_contributions(z, gradient)[0], layer_contributions(z[:, :3], gradient[:, :3])[0])
 
 
 @pytest.mark.parametrize(

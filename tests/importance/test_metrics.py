@@ -1,4 +1,4 @@
-"""From log-likelihoods to units that are right, and what guessing gives."""
+"""From log-likelihoods to units that are right, and the accuracy of guessing."""
 
 import math
 
@@ -18,28 +18,28 @@ NEVER = [[False, False]] * 4
 
 
 def test_the_likeliest_choice_counts_and_the_first_of_equals():
-    made = documents((0,), (1,), (1,), (0, 1))
+    scored = documents((0,), (1,), (1,), (0, 1))
     values = [[-1.0, -2.0], [-1.0, -2.0], [-3.0, -3.0], [-3.0, -3.0]]
-    assert metrics.correct("acc", made, values, NEVER) == [True, False, False, True]
+    assert metrics.correct("acc", scored, values, NEVER) == [True, False, False, True]
 
 
 def test_a_question_is_right_if_all_its_answers_are():
-    made = documents((0,), (1,), (0,), (1,), groups=["p", "p", "q", "q"])
+    scored = documents((0,), (1,), (0,), (1,), groups=["p", "p", "q", "q"])
     values = [[0.0, -1.0], [-1.0, 0.0], [0.0, -1.0], [0.0, -1.0]]
-    assert metrics.correct("acc_all", made, values, NEVER) == [True, False]
-    assert metrics.units("acc_all", made) == [[0, 1], [2, 3]]
-    assert metrics.chance("acc_all", made) == 0.25
+    assert metrics.correct("acc_all", scored, values, NEVER) == [True, False]
+    assert metrics.units("acc_all", scored) == [[0, 1], [2, 3]]
+    assert metrics.chance("acc_all", scored) == 0.25
 
 
-def test_greedy_asks_whether_the_model_would_say_it():
-    made = documents((0,), (0,), choices=1)
-    assert metrics.correct("greedy", made, [[-9.0], [-0.1]], [[True], [False]]) == [True, False]
-    assert metrics.chance("greedy", made) == 0.0
+def test_greedy_counts_the_greedy_continuation():
+    scored = documents((0,), (0,), choices=1)
+    assert metrics.correct("greedy", scored, [[-9.0], [-0.1]], [[True], [False]]) == [True, False]
+    assert metrics.chance("greedy", scored) == 0.0
 
 
 def test_chance_counts_each_documents_choices():
-    made = documents((0,), choices=4) + documents((0, 1), choices=3)
-    assert metrics.chance("acc", made) == pytest.approx((1 / 4 + 2 / 3) / 2)
+    scored = documents((0,), choices=4) + documents((0, 1), choices=3)
+    assert metrics.chance("acc", scored) == pytest.approx((1 / 4 + 2 / 3) / 2)
 
 
 def test_majority_is_the_best_constant():

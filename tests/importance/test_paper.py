@@ -1,16 +1,16 @@
-"""The paper profile: prompts of the harness of 2022, as strings written by hand from rows made up for this."""
+"""The paper profile: prompts of the harness of 2022, as strings written by hand from rows invented for the test."""
 
 import random
 
 import pytest
 
 from headcount.importance import Example, load_task
-from headcount.importance.prompts.paper import Paper
-from headcount.importance.rows.definitions import sixteen
+from headcount.importance.prompts.paper import PaperPrompts
+from headcount.importance.rows.definitions import paper_tasks
 
 OPTIONS = {"text": ["a stone", "a cloud"], "label": ["A", "B"]}
 
-# task: (row, context, [continuations], right ones)
+# task: (row, context, [continuations], right choices)
 CASES = {
     "arc_easy": (
         {"question": "What falls?", "choices": OPTIONS, "answerKey": "A"},
@@ -128,7 +128,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_prompts_equal_the_strings_written_by_hand(name):
     row, context, continuations, gold = CASES[name]
-    (prompt,) = Paper(name).prompts([row])
+    (prompt,) = PaperPrompts(name).prompts([row])
     assert prompt.contexts == (context,) * len(continuations)
     assert prompt.continuations == tuple(continuations)
     assert prompt.gold == gold
@@ -137,7 +137,7 @@ def test_prompts_equal_the_strings_written_by_hand(name):
 
 def test_winogrande_has_its_options_in_the_context():
     row = {"sentence": "The cup fits the bag because the _ is big.", "option1": "cup", "option2": "bag", "answer": "2"}
-    (prompt,) = Paper("winogrande").prompts([row])
+    (prompt,) = PaperPrompts("winogrande").prompts([row])
     assert prompt.contexts == (
         "The cup fits the bag because the cup",
         "The cup fits the bag because the bag",
@@ -148,10 +148,10 @@ def test_winogrande_has_its_options_in_the_context():
 
 
 def test_every_task_has_its_strings():
-    assert {*CASES, "winogrande"} == set(sixteen())
+    assert {*CASES, "winogrande"} == set(paper_tasks())
 
 
-@pytest.mark.parametrize("name", sorted(sixteen()))
+@pytest.mark.parametrize("name", sorted(paper_tasks()))
 def test_on_real_rows_the_profiles_differ_where_they_are_known_to(name, real_rows):
     """An independent check of the paper's prompts: lm-eval's, undone where lm-eval has changed since."""
     paper, harness = (load_task(name, profile, real_rows) for profile in ("paper", "harness"))

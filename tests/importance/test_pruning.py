@@ -44,11 +44,11 @@ def test_a_curve_is_a_loop_over_masked_models(model, task, component):
     curve = prune(model, task, order, component, (0, 25, 50, 90, 100), limit=LIMIT, shots=1)
     for step, percent in enumerate((0, 25, 50, 90, 100)):
         count = floor(percent * order.values.numel() / 100)
-        gone = {component: flat(order.shape, order.ranking(), count)}
-        with masked(model, **gone):
+        removed = {component: flat(order.shape, order.ranking(), count)}
+        with masked(model, **removed):
             expected = accuracy(model, task, 1, LIMIT)
         assert curve.removed[step] == count
-        assert curve.parameters[step] == removed_parameters(model, **gone).removed
+        assert curve.parameters[step] == removed_parameters(model, **removed).removed
         assert torch.equal(curve.correct[0, step], expected.correct)
         torch.testing.assert_close(curve.gold_log_p[0, step], expected.gold_log_p, atol=1e-4, rtol=1e-5)
         assert float(curve.value[step]) == pytest.approx(expected.value)
@@ -90,11 +90,11 @@ def test_recomputed_orders_rank_what_is_left_on_the_pruned_model(model, task, co
 def test_a_grid_removes_both(model, task):
     heads, ffns = scores(model)
     grid = prune_grid(model, task, heads, ffns, head_percents=(0, 50), ffn_percents=(0, 70), limit=LIMIT)
-    gone = (flat(heads.shape, heads.ranking(), heads.values.numel() // 2), flat(ffns.shape, ffns.ranking(), 2))
-    with masked(model, *gone):
+    removed = (flat(heads.shape, heads.ranking(), heads.values.numel() // 2), flat(ffns.shape, ffns.ranking(), 2))
+    with masked(model, *removed):
         expected = accuracy(model, task, 0, LIMIT)
     torch.testing.assert_close(grid.gold_log_p[1, 1], expected.gold_log_p, atol=1e-4, rtol=1e-5)
-    assert grid.parameters[1][1] == removed_parameters(model, *gone).removed
+    assert grid.parameters[1][1] == removed_parameters(model, *removed).removed
     assert grid.parameters[0][0] == 0
     assert grid.value.shape == (2, 2)
     assert len(grid.to_frame()) == 4
@@ -114,9 +114,9 @@ def test_files_give_back_what_was_saved(model, task, tmp_path):
 
 
 def test_progress_counts_every_document_of_every_step(model, task):
-    seen = []
-    prune(model, task, scores(model)[0], percents=(0, 1, 50), limit=LIMIT, progress=seen.append)
-    assert sum(seen) == 3 * LIMIT  # 1 % of so few heads is none: measured once, counted twice
+    counts = []
+    prune(model, task, scores(model)[0], percents=(0, 1, 50), limit=LIMIT, progress=counts.append)
+    assert sum(counts) == 3 * LIMIT  # 1 % of so few heads is none: measured once, counted twice
 
 
 def test_bad_input_is_refused(model, task):
@@ -130,7 +130,7 @@ def test_bad_input_is_refused(model, task):
         ({"order": heads, "percents": "50"}, "percents as a list of numbers, got the text '50'"),
         ({"strategy": "random", "seeds": (0, 0, 1)}, r"seeds must be whole numbers .*, each once, not \(0, 0, 1\)"),
         ({"strategy": "random", "seeds": ()}, "seeds must be"),
-        ({"strategy": "random", "seeds": (0.5,)}, "seeds must be"),
+        ({"strategy": "random", "seeds": (0.5,)}, "expected a seed of 0 or more, got 0.5"),
         ({"order": ffns}, "expected HeadScores of shape"),
         ({"order": HeadScores(torch.zeros(1, 2))}, "got HeadScores of shape \\[1, 2\\]"),
         ({"order": heads, "component": "ffns"}, "expected LayerScores"),
@@ -139,7 +139,7 @@ def test_bad_input_is_refused(model, task):
             prune(model, task, limit=LIMIT, **arguments)
 
 
-def test_results_say_in_a_line_what_they_hold(model, task):
+def test_results_have_a_line_of_text(model, task):
     heads, ffns = scores(model)
     curve = prune(model, task, heads, percents=(50,), limit=LIMIT)
     grid = prune_grid(model, task, heads, ffns, head_percents=(50,), ffn_percents=(50,), limit=LIMIT)

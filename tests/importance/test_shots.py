@@ -1,14 +1,14 @@
-"""Which rows are shown: one draw for a seed and a document, whatever else there is; never the document itself."""
+"""Shots: the same draw for a seed and a document, whatever else is drawn; never the document itself."""
 
 import json
 
 import pytest
 
 from headcount.importance import load_task
-from headcount.importance.rows.definitions import sixteen
-from headcount.importance.rows.rows import content
-from headcount.importance.tasks.catalogue import names
-from headcount.importance.tasks.shots import Shots
+from headcount.importance.rows.definitions import paper_tasks
+from headcount.importance.rows.rows import content_hash
+from headcount.importance.tasks.catalogue import task_names
+from headcount.importance.tasks.shots import ShotPool
 from headcount.results import InputError
 
 FIELDS = ("goal", "sol1", "sol2", "label")
@@ -26,10 +26,10 @@ def write(folder, **files):
 
 
 def contexts(task, **arguments):
-    """Each document's context with shots, by what the document says."""
+    """Each document's context with shots, by the document's content."""
     documents = task.documents(**arguments)
-    said = [content(task.rows.scored[document.index], task.fields) for document in documents]
-    return {key: document.requests[0].context for key, document in zip(said, documents, strict=True)}
+    hashes = [content_hash(task.rows.scored[document.index], task.fields) for document in documents]
+    return {key: document.requests[0].context for key, document in zip(hashes, documents, strict=True)}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def folder(tmp_path):
     return write(tmp_path, piqa=[row(n) for n in range(20)], piqa_train=[row(n) for n in range(100, 140)])
 
 
-def test_the_same_seed_gives_the_same_shots_and_another_seed_others(folder):
+def test_the_same_seed_draws_the_same_shots_and_another_seed_others(folder):
     task = load_task("piqa", data=folder)
     assert task.documents(shots=3, seed=1) == load_task("piqa", data=folder).documents(shots=3, seed=1)
     assert task.documents(shots=3, seed=1) != task.documents(shots=3, seed=2)
@@ -57,13 +57,13 @@ def test_shots_depend_on_neither_limit_nor_order(tmp_path, folder, profile):
 
 def test_fewer_shots_are_the_first_of_more(folder):
     task = load_task("piqa", data=folder)
-    one, three = (task.documents(shots=shots)[0].requests[0].context for shots in (1, 3))
-    assert three.startswith(one.removesuffix(task.documents()[0].requests[0].context))
+    one_shot, three_shots = (task.documents(shots=shots)[0].requests[0].context for shots in (1, 3))
+    assert three_shots.startswith(one_shot.removesuffix(task.documents()[0].requests[0].context))
 
 
-def test_a_row_is_never_its_own_shot_nor_is_its_twin():
+def test_a_row_is_never_its_own_shot_nor_is_its_duplicate():
     pool = [row(1, idx=1), row(1, idx=2), row(2), row(3)]
-    source = Shots(pool, FIELDS, lambda row: None)
+    source = ShotPool(pool, FIELDS, lambda row: None)
     for seed in range(50):
         drawn = source.draw(row(1, idx=9), 2, seed)
         assert {shot["goal"] for shot in drawn} == {"goal 2", "goal 3"}
@@ -85,19 +85,19 @@ def test_other_answers_to_the_same_question_are_not_shown(real_rows):
         assert example.context.count(f"Question: {row_['question']}\n") == 1
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", task_names())
 def test_what_is_scored_is_never_shown(name, real_rows):
-    task = load_task(name, data=None if name not in sixteen() else real_rows)
-    scored, pool = ({content(row, task.fields) for row in rows} for rows in (task.rows.scored, task.rows.pool))
+    task = load_task(name, data=None if name not in paper_tasks() else real_rows)
+    scored, pool = ({content_hash(row, task.fields) for row in rows} for rows in (task.rows.scored, task.rows.pool))
     assert scored
     assert pool
     assert not scored & pool
 
 
 @pytest.mark.parametrize("profile", ["harness", "paper"])
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", task_names())
 def test_every_task_gives_documents_and_examples(name, profile, real_rows):
-    task = load_task(name, profile, real_rows if name in sixteen() else None)
+    task = load_task(name, profile, real_rows if name in paper_tasks() else None)
     documents = task.documents(shots=5, limit=25, seed=0)
     assert 0 < len(documents) <= 25
     for document in documents:

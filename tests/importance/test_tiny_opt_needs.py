@@ -6,7 +6,7 @@ import pytest
 from support.synthetic_tasks import write_tasks
 
 from headcount.importance import accuracy, head_importance, load_task, prune
-from headcount.importance.evaluation import encoded
+from headcount.importance.evaluation import encode_examples
 from headcount.tracing import load_model, masked
 
 PREVIOUS_TOKEN, INDUCTION = (0, 0), ((1, 2), (1, 3))
@@ -37,7 +37,7 @@ def without(model, task, heads):
 def test_every_word_is_one_token_and_the_right_choice_was_shown(model, task):
     for document in task.documents():
         words = document.requests[0].context.split()
-        for request in encoded(model, document.requests, task.encoding):
+        for request in encode_examples(model, document.requests, task.encoding):
             assert (request.start, len(request.ids)) == (len(words) + 1, len(words) + 2)  # one token begins the text
         choices = [request.continuation.strip() for request in document.requests]
         assert len(set(choices)) == 4
@@ -53,14 +53,14 @@ def test_the_whole_model_can_do_it(model, task):
 
 
 def test_without_its_induction_heads_it_guesses(model, task):
-    for gone in (INDUCTION, (PREVIOUS_TOKEN,)):
-        left = without(model, task, gone)
-        assert left.value <= left.chance + 2 * left.stderr, gone
+    for removed in (INDUCTION, (PREVIOUS_TOKEN,)):
+        left = without(model, task, removed)
+        assert left.value <= left.chance + 2 * left.stderr, removed
 
 
 def test_without_as_many_others_it_can_still_do_it(model, task):
-    for gone in combinations(OTHERS, len(INDUCTION)):
-        assert without(model, task, gone).value >= 0.9, gone
+    for removed in combinations(OTHERS, len(INDUCTION)):
+        assert without(model, task, removed).value >= 0.9, removed
 
 
 def test_importance_names_these_heads(importance):
@@ -70,12 +70,12 @@ def test_importance_names_these_heads(importance):
     assert third > 100 * fourth
 
 
-def test_pruned_by_importance_it_keeps_what_it_needs_and_random_orders_do_not(model, task, importance):
+def test_pruned_by_importance_it_can_still_do_it_and_in_random_orders_it_cannot(model, task, importance):
     percents = [12.5 * count for count in range(1, 9)]
     curve = prune(model, task, importance, percents=percents)
-    kept = curve.removed.index(len(OTHERS))
-    assert min(curve.value[: kept + 1].tolist()) >= 0.9
-    assert max(curve.value[kept + 1 :].tolist()) <= curve.chance + 0.1
+    last = curve.removed.index(len(OTHERS))
+    assert min(curve.value[: last + 1].tolist()) >= 0.9
+    assert max(curve.value[last + 1 :].tolist()) <= curve.chance + 0.1
     random = prune(model, task, percents=percents, strategy="random", seeds=range(5))
-    assert (random.value[1 : kept + 1] < curve.value[1 : kept + 1]).all()
-    assert random.value[kept] < curve.value[kept] - 0.2
+    assert (random.value[1 : last + 1] < curve.value[1 : last + 1]).all()
+    assert random.value[last] < curve.value[last] - 0.2

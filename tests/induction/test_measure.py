@@ -7,7 +7,7 @@ from reference import prefix as reference_prefix
 from reference.models import BOS, BUILDERS, VOCAB, bpe_tokenizer, opt
 
 from headcount import induction
-from headcount.induction.sampling import distinct_of, pool_of, repeats_of
+from headcount.induction.tokens.sampling import distinct_row, model_token_pool, repeated_row
 from headcount.results import InputError
 from headcount.tracing import load_model, masked, randomised
 
@@ -97,24 +97,26 @@ def test_permuting_heads_permutes_scores():
             projection.weight.data = projection.weight.data[rows]
             projection.bias.data = projection.bias.data[rows]
         attention.out_proj.weight.data = attention.out_proj.weight.data[:, rows]
-    ours, theirs = load_model(hf), load_model(permuted)
+    plain, permuted_model = load_model(hf), load_model(permuted)
     for measure, tokens in (
         (lambda m, t: induction.prefix_matching(m, t, PERIOD), repeated(True)),
         (induction.copying, distinct()),
     ):
-        assert torch.allclose(measure(ours, tokens).values[:, order], measure(theirs, tokens).values, atol=1e-5)
+        assert torch.allclose(
+            measure(plain, tokens).values[:, order], measure(permuted_model, tokens).values, atol=1e-5
+        )
 
 
 def test_sequences_of_different_lengths_score_as_they_do_alone():
     model = load_model(opt(), tokenizer=bpe_tokenizer())
     together = induction.score_heads(model, 3, seed=4)
-    periods, pool = [25, 27, 29], pool_of(model)
-    rows = [repeats_of(model, pool, period, 4, s) for s, period in enumerate(periods)]
+    periods, pool = [25, 27, 29], model_token_pool(model)
+    rows = [repeated_row(model, pool, period, 4, s) for s, period in enumerate(periods)]
     values = [
         induction.prefix_matching(model, row[None], period).values for row, period in zip(rows, periods, strict=True)
     ]
     assert torch.allclose(together.prefix_matching.values, torch.stack(values).mean(0), atol=1e-6)
-    rows = [distinct_of(model, pool, 4 * period, 4, s) for s, period in enumerate(periods)]
+    rows = [distinct_row(model, pool, 4 * period, 4, s) for s, period in enumerate(periods)]
     for definition, scores in (("head-output", together.copying), ("published", together.copying_published)):
         values = [induction.copying(model, row[None], definition).values for row in rows]
         assert torch.allclose(scores.values, torch.stack(values).mean(0), atol=1e-5)
@@ -122,7 +124,7 @@ def test_sequences_of_different_lengths_score_as_they_do_alone():
 
 def test_lengths_that_do_not_fit_are_left_out_with_a_warning_and_recorded():
     model = load_model(opt(), tokenizer=bpe_tokenizer())
-    pool = len(pool_of(model).ids)
+    pool = len(model_token_pool(model).ids)
     longest = min(pool, model.sizes.context - 1)
     fitting = sum(4 * (25 + 2 * s) <= longest for s in range(100))
     with pytest.warns(UserWarning, match=f"{100 - fitting} of 100 sequences are left out"):
@@ -153,13 +155,13 @@ def test_half_precision_weights_give_float32_statistics_near_the_exact_ones(dtyp
 
 def test_the_loss_by_repeat_is_that_of_plain_logits():
     model = load_model(opt(), tokenizer=bpe_tokenizer())
-    found = induction.repeat_loss(model, 2, period=PERIOD)
+    loss = induction.repeat_loss(model, 2, period=PERIOD)
     tokens = induction.repeated_tokens(model, PERIOD, 2)
     log_p = model.hf(input_ids=tokens).logits.log_softmax(-1)
     losses = [[-log_p[s, j - 1, tokens[s, j]].item() for j in range(1, 4 * PERIOD + 1)] for s in range(2)]
     expected = torch.tensor(losses).reshape(2, 4, PERIOD).mean(-1)
-    assert torch.allclose(found.loss, expected.mean(0), atol=1e-4)
-    assert found.late_minus_early == pytest.approx(float((expected[:, 3] - expected[:, 0]).mean()), abs=1e-4)
+    assert torch.allclose(loss.loss, expected.mean(0), atol=1e-4)
+    assert loss.late_minus_early == pytest.approx(float((expected[:, 3] - expected[:, 0]).mean()), abs=1e-4)
 
 
 def test_the_control_has_the_same_shape_other_weights_and_leaves_the_model_alone():
@@ -204,7 +206,7 @@ def test_a_bad_batch_size_is_refused(batch_size):
 def test_a_bad_count_is_refused(count):
     model = load_model(opt(), tokenizer=bpe_tokenizer())
     for measure in (lambda: induction.score_heads(model, count), lambda: induction.repeated_tokens(model, 5, count)):
-        with pytest.raises(InputError, match="whole number of 1 or more"):
+        with pytest.raises(InputError, match="whole number of at least 1"):
             measure()
 
 

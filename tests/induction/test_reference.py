@@ -25,8 +25,8 @@ def distinct_tokens(count: int, seed: int = 0) -> torch.Tensor:
     return torch.cat([torch.tensor([BOS]), drawn])
 
 
-def looking_at(positions: dict[int, list[int]], n: int) -> torch.Tensor:
-    """A pattern whose queries spread their attention evenly over the given keys; the others look at key 0."""
+def attending_to(positions: dict[int, list[int]], n: int) -> torch.Tensor:
+    """Pattern whose queries spread their attention evenly over the given keys; the others attend to key 0."""
     pattern = torch.zeros(n, n)
     for query in range(n):
         chosen = positions.get(query, [0])
@@ -40,7 +40,7 @@ def induction_pattern(bos: bool, only_last: bool) -> torch.Tensor:
     wanted = {j - first: [key - first for key in keys(j, PERIOD, "successor")] for j in tokens}
     if only_last:
         wanted = {query: chosen[:1] for query, chosen in wanted.items()}
-    return looking_at(wanted, 4 * PERIOD + (1 if bos else 0))
+    return attending_to(wanted, 4 * PERIOD + (1 if bos else 0))
 
 
 class TestPrefix:
@@ -61,7 +61,7 @@ class TestPrefix:
     @pytest.mark.parametrize("bos", [True, False])
     def test_published_counts_three_stray_entries(self, bos: bool) -> None:
         after_bos = 1 if bos else 0
-        pattern = looking_at({query: [after_bos] for query in range(1, 4 * PERIOD)}, 4 * PERIOD + after_bos)
+        pattern = attending_to({query: [after_bos] for query in range(1, 4 * PERIOD)}, 4 * PERIOD + after_bos)
         pattern[-1] = torch.eye(len(pattern))[after_bos]
         assert prefix_score(pattern, PERIOD, "successor", bos) == 0.0
         assert prefix_score(pattern, PERIOD, "published", bos) == 3 / (3 * PERIOD)
@@ -170,9 +170,9 @@ class TestModels:
         state = torch.get_rng_state()
         first, again, other = BUILDERS[name](), BUILDERS[name](), BUILDERS[name](seed=1)
         assert torch.equal(torch.get_rng_state(), state)
-        for one, two, three in zip(first.parameters(), again.parameters(), other.parameters(), strict=True):
-            assert torch.equal(one, two)
-            assert not torch.equal(one, three)
+        for weights, same, different in zip(first.parameters(), again.parameters(), other.parameters(), strict=True):
+            assert torch.equal(weights, same)
+            assert not torch.equal(weights, different)
 
     def test_its_logits_are_finite_and_vary(self, model: PreTrainedModel) -> None:
         with torch.no_grad():
@@ -200,7 +200,7 @@ def moved_to_front(model: PreTrainedModel, layer: int) -> PreTrainedModel:
 
 
 def identity_model(size: int = 16) -> OPTForCausalLM:
-    """One head as wide as the residual stream, which passes a token's unit vector on to that token's logit."""
+    """Model of one head as wide as the residual stream, which passes a token's unit vector on to that token's logit."""
     config = OPTConfig(
         vocab_size=size, hidden_size=size, word_embed_proj_dim=size, num_attention_heads=1, num_hidden_layers=1
     )

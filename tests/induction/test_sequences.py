@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from headcount.induction.sequences import Purpose, distinct_sequence, draw, period, repeat_sequence
+from headcount.induction.tokens.sequences import Purpose, distinct_sequence, draw_tokens, period, repeat_sequence
 from headcount.results import InputError
 
 POOL = torch.arange(1_000, 2_000)
@@ -42,13 +42,13 @@ def test_a_sequence_does_not_depend_on_what_else_is_drawn() -> None:
     forwards = [repeat_sequence(POOL, period(index), 7, index) for index in range(5)]
     torch.manual_seed(1)
     backwards = [repeat_sequence(POOL, period(index), 7, index) for index in reversed(range(5))]
-    for one, other in zip(forwards, reversed(backwards), strict=True):
-        assert torch.equal(one, other)
+    for forward, backward in zip(forwards, reversed(backwards), strict=True):
+        assert torch.equal(forward, backward)
 
 
 def test_seed_index_and_purpose_each_change_the_draw() -> None:
     draws = [
-        draw(POOL, 25, seed=seed, index=index, purpose=purpose)
+        draw_tokens(POOL, 25, seed=seed, index=index, purpose=purpose)
         for seed in (0, 1, 2**40)
         for index in (0, 1)
         for purpose in Purpose
@@ -57,13 +57,15 @@ def test_seed_index_and_purpose_each_change_the_draw() -> None:
 
 
 def test_the_draw_is_the_same_on_every_machine() -> None:
-    tokens = draw(torch.arange(10), 10, seed=0, index=0, purpose=Purpose.REPEAT)
+    tokens = draw_tokens(torch.arange(10), 10, seed=0, index=0, purpose=Purpose.REPEAT)
     assert tokens.tolist() == [9, 7, 2, 0, 4, 3, 5, 6, 1, 8]
 
 
 def test_every_token_is_as_likely_as_every_other() -> None:
     pool, draws, count = torch.arange(20), 2_000, 5
-    drawn = torch.stack([draw(pool, count, seed=0, index=index, purpose=Purpose.REPEAT) for index in range(draws)])
+    drawn = torch.stack(
+        [draw_tokens(pool, count, seed=0, index=index, purpose=Purpose.REPEAT) for index in range(draws)]
+    )
     for counts, expected in ((drawn.flatten().bincount(), draws * count / 20), (drawn[:, 0].bincount(), draws / 20)):
         chi_square = ((counts - expected) ** 2 / expected).sum()
         assert chi_square < 43.8  # 19 degrees of freedom, p = 0.001

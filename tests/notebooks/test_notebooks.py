@@ -1,4 +1,4 @@
-"""The notebooks run as they are, on the default model, and are kept without what they print."""
+"""The notebooks run as they are, on the default model, and are stored without outputs."""
 
 import json
 import sys
@@ -10,16 +10,16 @@ import pytest
 from nbclient import NotebookClient
 from support.standing_server import Standing
 
-from headcount.tracing.loading.load import TINY_OPT
+from headcount.tracing.sources.names import TINY_OPT
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
-SECONDS = 900  # for one cell, on a machine that has other things to do
+SECONDS = 900  # for one cell, on a busy machine
 
 
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A kernel of the interpreter that runs the tests, whatever else is installed; its files stay in the test's."""
+    """A kernel of the interpreter that runs the tests; its files stay in the test's folder."""
     spec = tmp_path / "jupyter" / "kernels" / "tests"
     spec.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -31,7 +31,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Standing]:
-    """The stand-in for the server that the third notebook asks, with the small model that comes with the package."""
+    """The stand-in for the server of the third notebook, with the small model that comes with the package."""
     standing = Standing(TINY_OPT)
     yield standing
     standing.process.kill()
@@ -55,7 +55,7 @@ def test_a_notebook_runs_and_leaves_nothing_behind(path: Path, kernel: str, tmp_
 
 
 @notebooks
-def test_a_notebook_is_kept_without_outputs_and_as_its_changes_read_best(path: Path) -> None:
+def test_a_notebook_is_stored_without_outputs_and_with_readable_changes(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     notebook = json.loads(text)
     assert text == json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
@@ -69,7 +69,7 @@ def test_a_notebook_is_kept_without_outputs_and_as_its_changes_read_best(path: P
 
 
 @notebooks
-def test_a_notebook_asks_a_question_and_says_what_it_did_not_show(path: Path) -> None:
+def test_a_notebook_asks_a_question_and_states_its_limits(path: Path) -> None:
     cells = nbformat.read(path, as_version=4).cells
     assert cells[0].cell_type == cells[-1].cell_type == "markdown"
     assert cells[0].source.splitlines()[0].endswith("?")

@@ -1,4 +1,4 @@
-"""Predicted operations against those that torch counts, under eager attention, for every part of a study.
+"""Predicted operations compared with those that torch counts, under eager attention, for every part of a study.
 
 torch's `FlopCounterMode` counts matrix products. It does not know the fused kernel that prefix matching calls for
 attention, so that there the same numbers are computed in plain operations.
@@ -9,19 +9,16 @@ import torch
 from reference import models
 from torch.utils.flop_counter import FlopCounterMode
 
-from headcount.planning.costs import costs
-from headcount.planning.flops import Left, Shape
-from headcount.planning.hardware import Hardware
+from headcount.planning import Hardware, Shape, unit_costs
+from headcount.planning.shape import Remaining
 from headcount.results import create_run
-from headcount.study.config import Study, Tasks
-from headcount.study.schedule import measure_units
-from headcount.study.study import asked_settings, study_units
+from headcount.study import StudyConfig, TaskGroup, load_tasks, measure_units, study_units
 from headcount.tracing import AttentionCall, load_model
 
 ARCHITECTURES = ("opt", "opt_350m_style", "llama", "gpt_neox", "gpt2")
 PLENTY = Hardware("test", 1, "cpu", 1e12, 1e15, 1e12, "made up")
-CONFIG = Study(
-    tasks=[Tasks(names=["antonym", "plural"], shots=[1], limit=7, random=True, recomputed=True, grid=True)],
+CONFIG = StudyConfig(
+    tasks=[TaskGroup(names=["antonym", "plural"], shots=[1], limit=7, random=True, recomputed=True, grid=True)],
     sequences=4,
     head_percents=[60, 100],
     ffn_percents=[34],
@@ -34,8 +31,8 @@ CONFIG = Study(
 
 @pytest.fixture
 def plain_attention(monkeypatch):
-    """Attention whose log-sum-exp is wanted, in operations that are counted."""
-    monkeypatch.setattr(AttentionCall, "attend", AttentionCall._in_blocks)
+    """Compute attention with its log-sum-exp in operations that are counted."""
+    monkeypatch.setattr(AttentionCall, "attend", AttentionCall._in_chunks)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -52,11 +49,11 @@ def test_every_part_of_a_study_takes_the_operations_that_are_predicted(
     hf.set_attn_implementation("eager")
     model = load_model(hf, tokenizer=models.bpe_tokenizer())
     monkeypatch.setattr(
-        "headcount.tracing.loading.self_check.self_check", lambda model: None
+        "headcount.tracing.loading.hook_check.check_hooks", lambda model: None
     )  # a look at new weights, no part of a measurement
     run = create_run(tmp_path / "run", model={"name": architecture})
-    units = study_units(model, run, CONFIG, asked_settings(CONFIG))
-    predicted = costs(units, Shape.of(model), PLENTY)
+    units = study_units(model, run, CONFIG, load_tasks(CONFIG))
+    predicted = unit_costs(units, Shape.of(model), PLENTY)
     wrong, compared = {}, 0
     for unit, cost in zip(units, predicted, strict=True):
         with FlopCounterMode(display=False) as counter:
@@ -69,15 +66,15 @@ def test_every_part_of_a_study_takes_the_operations_that_are_predicted(
     assert compared == 25
 
 
-def test_what_is_left_of_grouped_queries_is_what_random_removal_leaves():
+def test_groups_left_are_those_that_random_removal_leaves():
     sizes = Shape.of(load_model(models.llama(), tokenizer=models.bpe_tokenizer())).sizes
     generator = torch.Generator().manual_seed(0)
     for heads in (0, 1, 3, 7, 11, 12):
-        left = Left.after(sizes, heads, 0)
-        kept = []
+        remaining = Remaining.after(sizes, heads, 0)
+        shares = []
         for _ in range(2000):
             gone = torch.zeros(sizes.n_layers * sizes.n_heads, dtype=torch.bool)
             gone[torch.randperm(len(gone), generator=generator)[:heads]] = True
-            kept.append((~gone.view(sizes.n_layers, sizes.n_kv_heads, -1).all(-1)).float().mean())
-        assert left.heads == pytest.approx(1 - heads / 12)
-        assert left.kv_heads == pytest.approx(float(torch.stack(kept).mean()), abs=0.02)
+            shares.append((~gone.view(sizes.n_layers, sizes.n_kv_heads, -1).all(-1)).float().mean())
+        assert remaining.heads == pytest.approx(1 - heads / 12)
+        assert remaining.kv_heads == pytest.approx(float(torch.stack(shares).mean()), abs=0.02)

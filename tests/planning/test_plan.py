@@ -1,4 +1,4 @@
-"""What a study would cost, said before any weight is loaded."""
+"""The costs of a study, before any weight is loaded."""
 
 import json
 
@@ -6,19 +6,18 @@ import pytest
 import torch
 from support.headcount_runs import run
 
-from headcount.importance.rows.definitions import sixteen
-from headcount.planning import hardware
-from headcount.planning.costs import batched, costs
-from headcount.planning.flops import Shape
-from headcount.planning.hardware import Hardware, known
-from headcount.planning.plan import plan_study
-from headcount.planning.stand_ins import made_up, published
-from headcount.study.config import Study, Tasks
-from headcount.study.measure import induction_units
-from headcount.tracing import describe_model, planned_batches
-from headcount.tracing.internal import Item, Items, Kind
+from headcount.importance.internal import paper_tasks
+from headcount.planning import Hardware, Shape, hardware, plan_study, unit_costs
+from headcount.planning.costs import in_batches
+from headcount.planning.hardware import known_devices
+from headcount.planning.plan_tasks import placeholder_task, published_rows
+from headcount.study import StudyConfig, TaskGroup, induction_units
+from headcount.tracing import describe_model
+from headcount.tracing.internal import Item, Items, Kind, planned_batches
 
-CONFIG = Study(model="tiny-opt", tasks=[Tasks(names=["plural"], shots=[0, 2], limit=12)], sequences=3, examples=10)
+CONFIG = StudyConfig(
+    model="tiny-opt", tasks=[TaskGroup(names=["plural"], shots=[0, 2], limit=12)], sequences=3, examples=10
+)
 
 
 def described():
@@ -26,7 +25,7 @@ def described():
 
 
 def on(**changes):
-    return Hardware(**{**vars(Hardware("test", 1, "cpu", 1e12, 1e10, 1e11, "made up")), **changes})
+    return Hardware(**{**vars(Hardware("test", 1, "cpu", 1e12, 1e10, 1e11, "invented")), **changes})
 
 
 def test_the_command_prints_every_part_and_what_was_assumed(capsys):
@@ -36,10 +35,10 @@ def test_the_command_prints_every_part_and_what_was_assumed(capsys):
     assert (status, err) == (0, "")
     for words in ("induction scores", "head importance", "FFN importance", "removal, own ranking", "in all"):
         assert words in out
-    said = " ".join(out.split())
-    assert "of which 40% are assumed to be reached" in said
-    assert "made-up rows of typical length" in said
-    assert "2 devices hold the layers one after another" in said
+    text = " ".join(out.split())
+    assert "of which 40% are assumed to be reached" in text
+    assert "made-up rows of typical length" in text
+    assert "2 devices hold the layers one after another" in text
 
 
 def test_json_holds_the_same(capsys, tmp_path):
@@ -78,7 +77,7 @@ def test_a_file_describes_ones_own_hardware(capsys, tmp_path):
 def test_unknown_hardware_is_one_line_that_names_what_is_known(capsys):
     status, out, err = run(capsys, "plan", "--preset", "quick", "--model", "tiny-opt", "--hardware", "8xB300")
     assert (status, out, len(err.splitlines())) == (2, "", 1)
-    assert all(name in err for name in known())
+    assert all(name in err for name in known_devices())
 
 
 def test_this_machine_is_measured():
@@ -97,7 +96,7 @@ def test_a_product_that_would_take_minutes_is_timed_in_part(monkeypatch):
 
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     monkeypatch.setattr("torch.nn.functional.linear", linear)
-    assert hardware._product(16, 36864, torch.float16, torch.device("cpu")) == pytest.approx(368.64)
+    assert hardware._product_seconds(16, 36864, torch.float16, torch.device("cpu")) == pytest.approx(368.64)
     assert clock[0] < 5
 
 
@@ -125,33 +124,35 @@ def test_batches_are_those_of_the_measurements():
 
 def test_padding_is_counted_and_what_does_not_fit_is_halved():
     items, shape = Items((Item(100, 2, 2), Item(60, 2, 2))), described()
-    plenty = batched(items, Kind.FORWARD, shape, on(), 1e12)
-    assert (plenty.batches, plenty.amount.tokens, plenty.amount.squares) == (1, 200, 20_000)
-    scarce = batched(items, Kind.FORWARD, shape, on(), plenty.memory.total - 1)
-    assert (scarce.batches, scarce.amount.tokens) == (2, 160)
+    plenty = in_batches(items, Kind.FORWARD, shape, on(), 1e12)
+    assert (plenty.batches, plenty.totals.tokens, plenty.totals.squares) == (1, 200, 20_000)
+    scarce = in_batches(items, Kind.FORWARD, shape, on(), plenty.memory.total - 1)
+    assert (scarce.batches, scarce.totals.tokens) == (2, 160)
     assert scarce.memory.total < plenty.memory.total
 
 
-def test_what_can_not_fit_is_said():
+def test_a_model_that_does_not_fit_is_marked():
     found = plan_study(CONFIG, "A100-40GB")
     assert found.total.cost.fits
     model = describe_model("facebook/opt-66b").model
-    whole, *_, control = costs(induction_units(model, 1, 0, control=True), Shape.of(model), on(devices=8, memory=30e9))
+    whole, *_, control = unit_costs(
+        induction_units(model, 1, 0, control=True), Shape.of(model), on(devices=8, memory=30e9)
+    )
     assert whole.fits
     assert not control.fits  # a second model's weights come on top
 
 
-def test_rows_are_counted_as_published_where_that_is_asked(tmp_path):
-    config = CONFIG.model_copy(update={"tasks": [Tasks(names=["piqa"], limit=None)], "data": str(tmp_path)})
+def test_rows_are_counted_as_published_on_request(tmp_path):
+    config = CONFIG.model_copy(update={"tasks": [TaskGroup(names=["piqa"], limit=None)], "data": str(tmp_path)})
     found = plan_study(config, "A100-40GB")
-    accuracy = next(part for part in found.parts if part.name == "accuracy")
-    assert accuracy.cost.down == 2 * 4 * 2 * published()["piqa"]["scored"]  # two numbers for each of two choices
+    accuracy = next(part for part in found.rows if part.name == "accuracy")
+    assert accuracy.cost.down == 2 * 4 * 2 * published_rows()["piqa"]["scored"]  # two numbers for each of two choices
 
 
-def test_what_stands_in_for_a_task_has_its_shape():
-    assert published().keys() == sixteen().keys()
-    for name, entry in published().items():
-        document = made_up(name, "paper").documents(shots=1, limit=1)[0]
+def test_placeholder_tasks_have_the_shape_of_their_task():
+    assert published_rows().keys() == paper_tasks().keys()
+    for name, entry in published_rows().items():
+        document = placeholder_task(name, "paper").documents(shots=1, limit=1)[0]
         assert len(document.requests) == entry["choices"]
         words = len(document.requests[0].context.split())
         assert words == entry["shot"] + entry["context"]

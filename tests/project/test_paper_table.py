@@ -1,4 +1,4 @@
-"""docs/paper.md: what it names is there."""
+"""The results, calls, sections and counts that docs/paper.md names are there."""
 
 import re
 from pathlib import Path
@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from reference.models import bpe_tokenizer
-from support.made_runs import add_importance, make_run
-from support.made_studies import add_study
+from support.synthetic_runs import add_importance, make_run
+from support.synthetic_studies import add_study
 from transformers import OPTConfig, OPTForCausalLM
 
 from headcount import viz
 from headcount.results import create_run
 from headcount.stats import compare
-from headcount.study.config import parse_config
-from headcount.study.study import asked_settings, study_units
+from headcount.study import load_tasks, parse_config, study_units
 from headcount.tracing import load_model, removed_parameters
 
 TEXT = Path("docs/paper.md").read_text(encoding="utf-8")
@@ -36,14 +35,14 @@ unseen = true
 
 @pytest.fixture(scope="module")
 def units(tmp_path_factory):
-    """The names of everything that a study measures."""
+    """The names of all results of a study."""
     shape = {"num_hidden_layers": 3, "num_attention_heads": 2, "hidden_size": 16, "ffn_dim": 32}
     tokenizer = bpe_tokenizer()
     hf = OPTForCausalLM(OPTConfig(vocab_size=len(tokenizer), word_embed_proj_dim=16, **shape)).eval()
     model = load_model(hf, tokenizer=tokenizer)
     run = create_run(tmp_path_factory.mktemp("paper") / "run", model={"name": "opt"})
     config = parse_config(CONFIG, "test")
-    return {name for unit in study_units(model, run, config, asked_settings(config)) for name in unit.names}
+    return {name for unit in study_units(model, run, config, load_tasks(config)) for name in unit.names}
 
 
 def test_every_result_that_is_named_is_measured_by_a_study(units):
@@ -74,6 +73,6 @@ def test_the_counts_are_those_of_opt_66b():
     with torch.device("meta"):
         hf = OPTForCausalLM(OPTConfig(vocab_size=50272, word_embed_proj_dim=9216, **shape))
     model = load_model(hf)
-    first = [divmod(index, 72) for index in range(64 * 72 * 70 // 100)]
-    assert f"{len(first):,} of {64 * 72:,} and {removed_parameters(model, heads=first).heads:,} parameters" in TEXT
+    heads = [divmod(index, 72) for index in range(64 * 72 * 70 // 100)]
+    assert f"{len(heads):,} of {64 * 72:,} and {removed_parameters(model, heads=heads).heads:,} parameters" in TEXT
     assert f"{removed_parameters(model, ffns=[0]).ffns:,}" in TEXT

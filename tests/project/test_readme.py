@@ -1,4 +1,4 @@
-"""What the README tells people to type works, and prints what it says."""
+"""The commands and the example of the README work, and print what it says."""
 
 import re
 import shlex
@@ -17,31 +17,31 @@ COMMANDS = [line for _, block in BLOCKS for line in block.splitlines() if line.s
 
 
 def run(command, folder):
-    environment_bin = Path(sys.executable).parent
-    done = subprocess.run([environment_bin / command[0], *command[1:]], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    programs = Path(sys.executable).parent
+    result = subprocess.run([programs / command[0], *command[1:]], cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def test_the_example_prints_what_the_readme_says(tmp_path):
     (code,) = [block for language, block in BLOCKS if language == "python"]
     (tmp_path / "example.py").write_text(code)
     printed = run(["python", "example.py"], tmp_path)
-    told = re.search(r"# (\[\(18, 6.*\])", code).group(1)
-    heads = [
-        (int(layer), int(head), float(value)) for layer, head, value in re.findall(r"\((\d+), (\d+), ([\d.]+)\)", told)
-    ]
-    came = [
-        (int(layer), int(head), float(value))
-        for layer, head, value in re.findall(r"\((\d+), (\d+), ([\d.]+)\)", printed)
-    ]
-    assert [head[:2] for head in came] == [head[:2] for head in heads]
-    assert [head[2] for head in came] == pytest.approx([head[2] for head in heads], abs=0.002)
+    expected = heads_in(re.search(r"# (\[\(18, 6.*\])", code).group(1))
+    heads = heads_in(printed)
+    assert [head[:2] for head in heads] == [head[:2] for head in expected]
+    assert [head[2] for head in heads] == pytest.approx([head[2] for head in expected], abs=0.002)
     assert (tmp_path / "heads.html").stat().st_size > 1000
 
 
+def heads_in(text):
+    """The heads and scores in a text: (layer, head, value)."""
+    triples = re.findall(r"\((\d+), (\d+), ([\d.]+)\)", text)
+    return [(int(layer), int(head), float(value)) for layer, head, value in triples]
+
+
 def test_every_command_in_the_readme_runs(tmp_path, monkeypatch):
-    """The first as a program of its own; the others, which would import the same for seconds, in this process."""
+    """The first runs as a program; the others run in this process, to import only once."""
     assert len(COMMANDS) >= 4
     run(shlex.split(COMMANDS[0]), tmp_path)
     monkeypatch.chdir(tmp_path)

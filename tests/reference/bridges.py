@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 
 def bridge(model: PreTrainedModel) -> Any:
-    """A bridge around a copy of the model, which it would change.
+    """Return a bridge around a copy of the model, which it would change.
 
     The tokenizer has no BOS: one that has is looked up again by a name, which a tokenizer made in memory lacks.
     """

@@ -7,27 +7,27 @@ Numbers = list[float]
 
 
 def joined(layers: list[Numbers]) -> Numbers:
-    """Gives the values of all layers as one list."""
+    """Return the values of all layers as one list."""
     return [value for layer in layers for value in layer]
 
 
 def ranks(values: Numbers) -> Numbers:
-    """Gives each value's place from 1 to N; equal values share the mean of their places."""
-    found = []
+    """Return each value's place from 1 to N; equal values share the mean of their places."""
+    places = []
     for value in values:
         lower = sum(other < value for other in values)
         equal = sum(other == value for other in values)
-        found.append(lower + (equal + 1) / 2)
-    return found
+        places.append(lower + (equal + 1) / 2)
+    return places
 
 
 def ranks_within(layers: list[Numbers]) -> Numbers:
-    """Gives ranks within each layer, less the layer's mean rank, as one list."""
+    """Return ranks within each layer, less the layer's mean rank, as one list."""
     return [rank - (len(layer) + 1) / 2 for layer in layers for rank in ranks(layer)]
 
 
 def argsort(values: Numbers) -> list[int]:
-    """Gives the positions of the values from lowest to highest, ties by position."""
+    """Return the positions of the values from lowest to highest, ties by position."""
     return sorted(range(len(values)), key=lambda place: values[place])
 
 
@@ -50,12 +50,12 @@ def argsort_correlation(x: Numbers, y: Numbers) -> float:
 
 
 def rearrangements(layers: list[Numbers]) -> list[list[Numbers]]:
-    """Gives every way to permute the values within their layers."""
+    """Return every way to permute the values within their layers."""
     return [list(map(list, choice)) for choice in product(*(permutations(layer) for layer in layers))]
 
 
 def split_half(folds: list[Numbers], first: list[int]) -> float:
-    """Gives the rank correlation of the mean over the folds in `first` with the mean over the others."""
+    """Return the rank correlation of the mean over the folds in `first` with the mean over the others."""
     second = [fold for fold in range(len(folds)) if fold not in first]
     halves = [
         [sum(folds[fold][entry] for fold in half) / len(half) for entry in range(len(folds[0]))]
@@ -65,7 +65,7 @@ def split_half(folds: list[Numbers], first: list[int]) -> float:
 
 
 def top(values: Numbers, count: int) -> set[int]:
-    """Gives the places of the `count` highest values, ties by position."""
+    """Return the places of the `count` highest values, ties by position."""
     return set(sorted(range(len(values)), key=lambda place: (-values[place], place))[:count])
 
 
@@ -74,7 +74,7 @@ def top_within(layers: list[Numbers], part: float) -> set[tuple[int, int]]:
 
 
 def capacity(score: Numbers, order: Numbers) -> Numbers:
-    """Gives the percentage of the score's sum that remains after 0, 1, .. removals, the lowest of `order` first."""
+    """Return the percentage of the score's sum that remains after 0, 1, .. removals, the lowest of `order` first."""
     going = sorted(range(len(order)), key=lambda place: (order[place], place))
     curve = []
     for removed in range(len(score) + 1):
@@ -84,13 +84,13 @@ def capacity(score: Numbers, order: Numbers) -> Numbers:
 
 
 def rank_mean(tasks: list[Numbers]) -> Numbers:
-    """Gives the mean over tasks of (rank - 1) / (N - 1)."""
+    """Return the mean over tasks of (rank - 1) / (N - 1)."""
     scaled = [[(rank - 1) / (len(task) - 1) for rank in ranks(task)] for task in tasks]
     return [sum(task[entry] for task in scaled) / len(tasks) for entry in range(len(tasks[0]))]
 
 
 def average_linkage(names: list[str], rho: list[Numbers]) -> list[tuple[set[str], float]]:
-    """Gives every cluster that is formed and its mean 1 - rho, by merging the closest two again and again."""
+    """Return every cluster that is formed and its mean 1 - rho, by merging the closest two again and again."""
     groups, formed = [{place} for place in range(len(names))], []
     while len(groups) > 1:
         pairs = [(first, second) for first in groups for second in groups if min(first) < min(second)]

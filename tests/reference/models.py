@@ -1,7 +1,7 @@
-"""Tiny random models of every supported architecture, and tokenizers that fit them, made without a network.
+"""Tiny random models of every supported architecture, with tokenizers that fit them, built without a network.
 
-All weights, biases and norm gains are drawn anew, well away from 0 and 1, so that a part that is forgotten or used
-twice changes the numbers.
+All weights, biases and norm gains are random, well away from 0 and 1, so that a part that is forgotten or used twice
+changes the numbers.
 """
 
 from collections.abc import Callable
@@ -100,7 +100,7 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
 
 
 def build(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
-    """Makes a float32 model in eval mode; the global random state stays as it is."""
+    """Build a float32 model in evaluation mode; the global random state does not change."""
     with torch.random.fork_rng():
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)
@@ -110,7 +110,7 @@ def build(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
 
 
 def randomise(weights: torch.Tensor, generator: torch.Generator) -> None:
-    """Draws matrices anew, and moves biases and norm gains away from where they start."""
+    """Replace matrices by random ones, and add noise to biases and norm gains."""
     noise = 0.3 * torch.randn(weights.shape, generator=generator)
     weights.copy_(weights + noise if weights.ndim == 1 else noise)
 
@@ -127,7 +127,7 @@ def bpe_tokenizer(bos: bool = True) -> PreTrainedTokenizerFast:
 
 
 def bpe_merges() -> list[tuple[str, str]]:
-    """Gives 131 merges: a space before each letter, then every consonant before every vowel."""
+    """Return 131 merges: a space before each letter, then every consonant before every vowel."""
     alphabet = "abcdefghijklmnopqrstuvwxyz"
     vowels = "aeiou"
     syllables = [(consonant, vowel) for consonant in alphabet if consonant not in vowels for vowel in vowels]

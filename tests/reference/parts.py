@@ -1,4 +1,4 @@
-"""Where each architecture of transformers keeps what the reference implementations need."""
+"""The parts of transformers' architectures that the reference implementations need."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -46,14 +46,14 @@ def output_projection(model: PreTrainedModel, attention: nn.Module) -> nn.Module
 
 
 def norm_before_attention(model: PreTrainedModel, layer: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The norm that attention's input went through; in a post-norm model it went through none."""
+    """Return the norm that attention's input went through; in a post-norm model it went through none."""
     if not getattr(model.config, "do_layer_norm_before", True):
         return nn.Identity()
     return getattr(layer, names(model).norm)
 
 
 def head_values(model: PreTrainedModel, attention: nn.Module, x: Tensor) -> Tensor:
-    """Gives what each query head averages, W_V x + b_V: [head, pos, d_head] for x [pos, d_model]."""
+    """Return the values that each query head averages, W_V x + b_V: [head, pos, d_head] for x [pos, d_model]."""
     n_heads = model.config.num_attention_heads
     if model.config.model_type == "gpt2":
         return split_heads(attention.c_attn(x).chunk(3, dim=-1)[2], n_heads)
@@ -67,7 +67,7 @@ def head_values(model: PreTrainedModel, attention: nn.Module, x: Tensor) -> Tens
 
 
 def head_output(model: PreTrainedModel, attention: nn.Module, head: int, z: Tensor) -> Tensor:
-    """Gives what one head alone adds, W_O[head] z + b_O: [pos, d_model] for z [pos, d_head]."""
+    """Return the output of one head alone, W_O[head] z + b_O: [pos, d_model] for z [pos, d_head]."""
     pos, d_head = z.shape
     every_head = torch.zeros(pos, model.config.num_attention_heads * d_head, dtype=z.dtype)
     every_head[:, head * d_head : (head + 1) * d_head] = z
@@ -75,13 +75,13 @@ def head_output(model: PreTrainedModel, attention: nn.Module, head: int, z: Tens
 
 
 def unembed(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Turns [pos, d_model] into logits [pos, vocab], with project_out, without final norm and logit cap."""
+    """Turn [pos, d_model] into logits [pos, vocab], with project_out, without final norm and logit cap."""
     project_out = getattr(decoder(model), "project_out", None)
     return model.get_output_embeddings()(hidden if project_out is None else project_out(hidden))
 
 
 def token_embeddings(model: PreTrainedModel) -> Tensor:
-    """Gives [vocab, d_model], with embedding scale and project_in, without positions."""
+    """Return [vocab, d_model], with embedding scale and project_in, without positions."""
     embedding = model.get_input_embeddings()
     embedded = embedding(torch.arange(embedding.num_embeddings))
     project_in = getattr(decoder(model), "project_in", None)
@@ -89,12 +89,12 @@ def token_embeddings(model: PreTrainedModel) -> Tensor:
 
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:
-    """Turns [pos, head·d_head] into [head, pos, d_head]."""
+    """Turn [pos, head·d_head] into [head, pos, d_head]."""
     return torch.stack(x.chunk(n_heads, dim=-1))
 
 
 def eager_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """Copies a model, in float64 and with the attention implementation that forms every pattern."""
+    """Copy a model, in float64 and with the attention implementation that forms every pattern."""
     copy = deepcopy(model).double().eval()
     copy.set_attn_implementation("eager")
     return copy

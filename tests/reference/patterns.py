@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 
 class LayerAlone(NamedTuple):
-    """One layer's attention on the embeddings: what it would do if it came first in the model."""
+    """One layer's attention on the embeddings, as if the layer were the first of the model."""
 
     pattern: Tensor  # [head, query, key]
     z: Tensor  # [head, pos, d_head], the input of the output projection
@@ -18,14 +18,14 @@ class LayerAlone(NamedTuple):
 
 @torch.no_grad()
 def attention_patterns(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """Gives [layer, head, query, key] for one sequence of token ids."""
+    """Return [layer, head, query, key] for one sequence of token ids."""
     output = parts.eager_copy(model)(tokens[None], output_attentions=True, use_cache=False)
     return torch.stack([pattern[0] for pattern in output.attentions])
 
 
 @torch.no_grad()
 def layers_alone(model: PreTrainedModel, tokens: Tensor) -> list[LayerAlone]:
-    """Gives every layer's attention on the embeddings of one sequence, which pass through no earlier layer."""
+    """Return every layer's attention on the embeddings of one sequence, which pass through no earlier layer."""
     model = parts.eager_copy(model)
     h0 = embedded(model, tokens)
     return [layer_alone(model, layer, h0) for layer in range(len(parts.layers(model)))]
@@ -46,20 +46,20 @@ def layer_alone(model: PreTrainedModel, layer: int, h0: Tensor) -> LayerAlone:
 
 
 def embedded(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """Gives what layer 0 receives: [pos, d_model]."""
+    """Return the input of layer 0: [pos, d_model]."""
     seen = []
 
-    def keep(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+    def record(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         seen.append(args[0][0])
 
-    hook = parts.layers(model)[0].register_forward_pre_hook(keep)
+    hook = parts.layers(model)[0].register_forward_pre_hook(record)
     model(tokens[None], use_cache=False)
     hook.remove()
     return seen[0]
 
 
 def causal_mask(pos: int, window: int | None) -> Tensor:
-    """Gives [1, 1, query, key]: 0 where a query may look, −inf in its future and before its window."""
+    """Return [1, 1, query, key]: 0 for the keys a query may attend to, −inf in its future and before its window."""
     mask = torch.full((1, 1, pos, pos), -torch.inf, dtype=torch.float64)
     for query in range(pos):
         for key in range(query + 1):
@@ -69,7 +69,7 @@ def causal_mask(pos: int, window: int | None) -> Tensor:
 
 
 def window(model: PreTrainedModel, layer: int) -> int | None:
-    """Gives how many keys a query of this layer sees, itself included; None for all."""
+    """Return the number of keys that a query of this layer sees, itself included; None for all."""
     kinds = getattr(model.config, "layer_types", None)
     if kinds is not None and kinds[layer] != "sliding_attention":
         return None
@@ -77,7 +77,7 @@ def window(model: PreTrainedModel, layer: int) -> int | None:
 
 
 def rotary_positions(model: PreTrainedModel, layer: int, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Gives cosines and sines for a model with rotary positions; Gemma 3 has one set for each kind of layer."""
+    """Return cosines and sines for a model with rotary positions; Gemma 3 has one set for each kind of layer."""
     rotary = getattr(parts.decoder(model), "rotary_emb", None)
     if rotary is None:
         return {}

@@ -14,7 +14,7 @@ DEFINITIONS = ("successor", "published", "entry-mean", "offset")
 
 
 def prefix_matching(model: PreTrainedModel, tokens: Tensor, period: int, definition: str) -> Tensor:
-    """Gives [sequence, layer, head] for tokens [sequence, pos], 4·period of them, or one more with BOS."""
+    """Return [sequence, layer, head] for tokens [sequence, pos], 4·period of them, or one more with BOS."""
     bos = tokens.shape[1] % period == 1
     scores = []
     for sequence in tokens:
@@ -24,7 +24,7 @@ def prefix_matching(model: PreTrainedModel, tokens: Tensor, period: int, definit
 
 
 def prefix_score(pattern: Tensor, period: int, definition: str, bos: bool) -> float:
-    """Gives the score of one pattern [query, key]."""
+    """Return the score of one pattern [query, key]."""
     rows = pattern.tolist()
     first = 0 if bos else 1  # token j stands at position j − first
     n_tokens = len(rows) - (1 if bos else 0)
@@ -38,7 +38,7 @@ def prefix_score(pattern: Tensor, period: int, definition: str, bos: bool) -> fl
 
 
 def keys(j: int, period: int, definition: str) -> list[int]:
-    """Gives the numbers of the tokens whose attention from token j counts."""
+    """Return the numbers of the tokens whose attention from token j counts."""
     successors = []
     k = 1
     while j - k * period >= 1:

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 
-class Written(NamedTuple):
-    """For one token attended to: every token of the vocabulary with what is added to its logit, highest first."""
+class TokenLogits(NamedTuple):
+    """Every token of the vocabulary, and its logit when the head attends to one token alone, the highest first."""
 
     token: int
     order: list[int]
@@ -20,12 +20,12 @@ class Written(NamedTuple):
 
 
 def head_pattern(model: PreTrainedModel, tokens: Tensor, layer: int, head: int) -> list[list[float]]:
-    """Gives the attention of one head on one sequence: [query][key]."""
+    """Return the attention of one head on one sequence: [query][key]."""
     return attention_patterns(model, tokens)[layer, head].tolist()
 
 
 def mean_by_lag(pattern: list[list[float]]) -> list[float]:
-    """Gives the mean attention at each distance, position 0 set apart."""
+    """Return the mean attention at each distance, position 0 set apart."""
     by_lag = []
     for lag in range(len(pattern)):
         entries = [pattern[query][query - lag] for query in range(len(pattern)) if query - lag >= 1]
@@ -34,35 +34,35 @@ def mean_by_lag(pattern: list[list[float]]) -> list[float]:
 
 
 def sink_share(pattern: list[list[float]]) -> float:
-    """Gives the mean attention to position 0 of all later queries."""
+    """Return the mean attention to position 0 of all later queries."""
     later = [row[0] for row in pattern[1:]]
     return mean(later) if later else nan
 
 
 def entropies(pattern: list[list[float]]) -> list[float]:
-    """Gives each row's entropy in nats."""
+    """Return each row's entropy in nats."""
     return [sum(-weight * log(weight) for weight in row if weight > 0) for row in pattern]
 
 
 def relative_entropies(pattern: list[list[float]]) -> list[float]:
-    """Gives each row's entropy as a share of the logarithm of the number of keys."""
+    """Return each row's entropy as a share of the logarithm of the number of keys."""
     return [entropy / log(query + 1) if query else nan for query, entropy in enumerate(entropies(pattern))]
 
 
 @torch.no_grad()
-def written(model: PreTrainedModel, tokens: Tensor, layer: int, head: int) -> list[Written]:
-    """Gives what the head writes for each distinct token of the sequence, if it attends to that token alone."""
+def written_logits(model: PreTrainedModel, tokens: Tensor, layer: int, head: int) -> list[TokenLogits]:
+    """Return the logits that the head writes for each distinct token of the sequence, attending to that token alone."""
     model = parts.eager_copy(model)
     block = parts.layers(model)[layer]
     attention = getattr(block, parts.names(model).attention)
     x = parts.norm_before_attention(model, block)(embedded(model, tokens))
     logits = ov_path(model, attention, head, x)
-    found: list[Written] = []
+    rows: list[TokenLogits] = []
     for position, token in enumerate(tokens.tolist()):
-        if token in [earlier.token for earlier in found]:
+        if token in [earlier.token for earlier in rows]:
             continue
-        row = logits[position].tolist()
-        above_mean = [value - mean(row) for value in row]
-        order = sorted(range(len(row)), key=lambda index: -row[index])
-        found.append(Written(token, order, [above_mean[index] for index in order]))
-    return found
+        values = logits[position].tolist()
+        above_mean = [value - mean(values) for value in values]
+        order = sorted(range(len(values)), key=lambda index: -values[index])
+        rows.append(TokenLogits(token, order, [above_mean[index] for index in order]))
+    return rows

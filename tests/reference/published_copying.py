@@ -11,7 +11,7 @@ from transformers import OPTForCausalLM
 
 @torch.no_grad()
 def published_copying(model: OPTForCausalLM, tokens: Tensor) -> Tensor:
-    """Gives the published copying score [layer, head] of one sequence of token ids, BOS first."""
+    """Return the published copying score [layer, head] of one sequence of token ids, BOS first."""
     h0 = embeddings(model, tokens)
     return torch.stack([layer_scores(model, layer, h0, tokens) for layer in model.model.decoder.layers])
 

@@ -1,8 +1,8 @@
-"""Activations read and replaced with PyTorch's own hooks, module by module, as one does it by hand.
+"""Activations read and replaced by hand: with PyTorch's own hooks, module by module.
 
 Where no module holds a value (the pattern, the heads' separate results, the residual stream between attention and
-feed-forward network, a normalised input), what follows from an edit is computed anew in plain formulas and put in at
-the next place that a module does hold.
+feed-forward network, a normalised input), the consequences of an edit are computed in plain formulas, up to the next
+value that a module holds.
 """
 
 from collections.abc import Callable, Iterator
@@ -105,10 +105,10 @@ LAYOUTS = {"opt": OPT, "gpt2": GPT2, "gpt_neox": GPT_NEOX, "gemma2": GEMMA, "gem
 
 
 def layout(model: PreTrainedModel) -> Layout:
-    found = LAYOUTS.get(model.config.model_type, LLAMA)
+    paths = LAYOUTS.get(model.config.model_type, LLAMA)
     if model.config.model_type == "opt" and model.model.decoder.project_in is not None:
-        return found._replace(embed="model.decoder.project_in")
-    return found
+        return paths._replace(embed="model.decoder.project_in")
+    return paths
 
 
 def block(model: PreTrainedModel, layer: int) -> nn.Module:
@@ -158,10 +158,10 @@ def read(model: PreTrainedModel, tokens: Tensor) -> dict[str, Tensor]:
 
 def value(model: PreTrainedModel, tokens: Tensor, layer: int, name: str) -> Tensor:
     """One hook's value in one block."""
-    here, owner = layout(model), block(model, layer)
+    paths, this_block = layout(model), block(model, layer)
 
     def take(path: str, side: str) -> Tensor:
-        return run_and_take(model, tokens, owner.get_submodule(path), side)
+        return run_and_take(model, tokens, this_block.get_submodule(path), side)
 
     batch, pos = tokens.shape
     match name:
@@ -170,42 +170,42 @@ def value(model: PreTrainedModel, tokens: Tensor, layer: int, name: str) -> Tens
         case "hook_resid_post":
             return take("", "out")
         case "ln1.hook_normalized":
-            return normalised(model, take(here.ln1, "in"))
+            return normalised(model, take(paths.ln1, "in"))
         case "attn.hook_q":
-            return split_qkv(model, take(here.query, "out"))[0]
+            return split_qkv(model, take(paths.query, "out"))[0]
         case "attn.hook_k":
-            return split_qkv(model, take(here.key, "out"))[1]
+            return split_qkv(model, take(paths.key, "out"))[1]
         case "attn.hook_v":
-            return split_qkv(model, take(here.value, "out"))[2]
+            return split_qkv(model, take(paths.value, "out"))[2]
         case "attn.hook_pattern":
             return eager_patterns(model, tokens)[layer]
         case "attn.hook_z":
-            return heads(take(here.output, "in"), model.config.num_attention_heads)
+            return heads(take(paths.output, "in"), model.config.num_attention_heads)
         case "attn.hook_result":
-            return results(model, layer, heads(take(here.output, "in"), model.config.num_attention_heads))
+            return results(model, layer, heads(take(paths.output, "in"), model.config.num_attention_heads))
         case "hook_attn_out":
-            return take(here.attn_out, "out")
+            return take(paths.attn_out, "out")
         case "hook_resid_mid":  # what comes after it reads it
-            reader = here.ln2 if not is_post_norm(model) else here.pre
+            reader = paths.ln2 if not is_post_norm(model) else paths.pre
             return take(reader, "in").reshape(batch, pos, -1)
         case "mlp.hook_pre":
-            return take(here.pre, "out").reshape(batch, pos, -1)
+            return take(paths.pre, "out").reshape(batch, pos, -1)
         case "mlp.hook_post":
-            return take(here.post, "in").reshape(batch, pos, -1)
+            return take(paths.post, "in").reshape(batch, pos, -1)
         case "hook_mlp_out":
-            return take(here.mlp_out, "out").reshape(batch, pos, -1)
+            return take(paths.mlp_out, "out").reshape(batch, pos, -1)
     raise KeyError(name)
 
 
 def run_and_take(model: PreTrainedModel, tokens: Tensor, module: nn.Module, side: str) -> Tensor:
-    """Runs the model and gives a module's input or output."""
+    """Run the model and return a module's input or output."""
     seen = []
 
-    def keep(_: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+    def record(_: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
         source = (args[0] if args else kwargs["hidden_states"]) if side == "in" else output
         seen.append((source[0] if isinstance(source, tuple) else source).clone())
 
-    handle = module.register_forward_hook(keep, with_kwargs=True)
+    handle = module.register_forward_hook(record, with_kwargs=True)
     with torch.no_grad():
         model(tokens, use_cache=False)
     handle.remove()
@@ -220,12 +220,12 @@ def eager_patterns(model: PreTrainedModel, tokens: Tensor) -> tuple[Tensor, ...]
 
 
 def heads(x: Tensor, n_heads: int) -> Tensor:
-    """Turns [batch, pos, head·d_head] into [batch, pos, head, d_head]."""
+    """Turn [batch, pos, head·d_head] into [batch, pos, head, d_head]."""
     return torch.stack(x.chunk(n_heads, dim=-1), dim=-2)
 
 
 def split_qkv(model: PreTrainedModel, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values in what a projection returned; the projection of one of them gives that one rightly."""
+    """Queries, keys and values in a projection's output; for the projection of one of them, only that one is right."""
     n_heads = model.config.num_attention_heads
     n_kv_heads = getattr(model.config, "num_key_value_heads", None) or n_heads
     if model.config.model_type == "gpt2":
@@ -237,7 +237,7 @@ def split_qkv(model: PreTrainedModel, x: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def join_qkv(model: PreTrainedModel, raw: Tensor, which: int, edited: Tensor) -> Tensor:
-    """What the projection should have returned for queries, keys or values to be the edited ones."""
+    """The output of the projection in which queries, keys or values are the edited ones."""
     if model.config.model_type == "gpt2":
         parts = list(raw.chunk(3, dim=-1))
         parts[which] = edited.flatten(-2)
@@ -250,14 +250,14 @@ def join_qkv(model: PreTrainedModel, raw: Tensor, which: int, edited: Tensor) ->
 
 
 def results(model: PreTrainedModel, layer: int, z: Tensor) -> Tensor:
-    """What each head alone adds: the projection of z with every other head at zero, less that of nothing."""
+    """The contribution of each head: the projection of z with all other heads at zero, minus that of zeros."""
     project = block(model, layer).get_submodule(layout(model).output).forward  # past the hooks on it
     nothing = project(torch.zeros_like(z).flatten(-2))
     alone = []
     for head in range(z.shape[-2]):
-        one = torch.zeros_like(z)
-        one[..., head, :] = z[..., head, :]
-        alone.append(project(one.flatten(-2)) - nothing)
+        only = torch.zeros_like(z)
+        only[..., head, :] = z[..., head, :]
+        alone.append(project(only.flatten(-2)) - nothing)
     return torch.stack(alone, dim=-2)
 
 
@@ -286,9 +286,9 @@ def scaled(model: PreTrainedModel, norm: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def edited(model: PreTrainedModel, tokens: Tensor, name: str, edit: Edit) -> Iterator[None]:
-    """Inside the block the model runs, on these tokens, with a hook's value edited.
+    """Edit a hook's value in runs on these tokens inside the block.
 
-    Edits nest: the one that comes first in the forward pass outermost.
+    Edits nest; the first one in the forward pass is the outermost.
     """
     with ExitStack() as stack:
         for handle in register(model, tokens, name, edit):
@@ -297,7 +297,7 @@ def edited(model: PreTrainedModel, tokens: Tensor, name: str, edit: Edit) -> Ite
 
 
 def run_edited(model: PreTrainedModel, tokens: Tensor, edits: list[tuple[str, Edit]]) -> Tensor:
-    """The logits with these edits, given in the order in which the forward pass comes by."""
+    """The logits with these edits, which are in the order of the forward pass."""
     with ExitStack() as stack, torch.no_grad():
         for name, edit in edits:
             stack.enter_context(edited(model, tokens, name, edit))
@@ -305,65 +305,70 @@ def run_edited(model: PreTrainedModel, tokens: Tensor, edits: list[tuple[str, Ed
 
 
 def register(model: PreTrainedModel, tokens: Tensor, name: str, edit: Edit) -> list:
-    here = layout(model)
+    """Register PyTorch hooks that edit a hook's value, and return their handles."""
     if name == "hook_embed":
-        return [on_output(model.get_submodule(here.embed), edit)]
+        return [on_output(model.get_submodule(layout(model).embed), edit)]
     layer, name = int(name.split(".")[1]), name.split(".", 2)[2]
-    owner = block(model, layer)
-    n_heads, (batch, pos) = model.config.num_attention_heads, tokens.shape
+    if name.startswith("attn."):
+        return [register_in_attention(model, tokens, layer, name, edit)]
+    paths, this_block = layout(model), block(model, layer)
+    batch, pos = tokens.shape
 
     def flat(raw: Tensor) -> Tensor:
-        """An edit where batch and position may be one axis."""
+        """Edit where batch and position may be one axis."""
         return edit(raw.reshape(batch, pos, -1)).reshape(raw.shape)
-
-    def anew(what: str) -> Tensor:
-        return value(model, tokens, layer, what)
 
     match name:
         case "hook_resid_pre":
-            return [on_input(owner, edit)]
+            return [on_input(this_block, edit)]
         case "hook_resid_post":
-            return [on_output(owner, edit)]
+            return [on_output(this_block, edit)]
         case "ln1.hook_normalized":
-            norm = owner.get_submodule(here.ln1)
-            return [replacing(norm, scaled(model, norm, edit(anew(name))))]
+            norm = this_block.get_submodule(paths.ln1)
+            return [replacing(norm, scaled(model, norm, edit(value(model, tokens, layer, name))))]
+        case "hook_attn_out":
+            return [on_output(this_block.get_submodule(paths.attn_out), edit)]
+        case "hook_resid_mid":
+            mid = edit(value(model, tokens, layer, name))
+            return [on_output(this_block, lambda raw: rest_of_block(model, layer, mid))]
+        case "mlp.hook_pre":
+            return [on_output(this_block.get_submodule(paths.pre), flat)]
+        case "mlp.hook_post":
+            return [on_input(this_block.get_submodule(paths.post), flat)]
+        case "hook_mlp_out":
+            return [on_output(this_block.get_submodule(paths.mlp_out), flat)]
+    raise KeyError(name)
+
+
+def register_in_attention(model: PreTrainedModel, tokens: Tensor, layer: int, name: str, edit: Edit):
+    paths, this_block = layout(model), block(model, layer)
+    n_heads, output = model.config.num_attention_heads, this_block.get_submodule(paths.output)
+    match name:
         case "attn.hook_q" | "attn.hook_k" | "attn.hook_v":
             which = "qkv".index(name[-1])
-            module = owner.get_submodule((here.query, here.key, here.value)[which])
-            return [on_output(module, lambda raw: join_qkv(model, raw, which, edit(split_qkv(model, raw)[which])))]
+            module = this_block.get_submodule((paths.query, paths.key, paths.value)[which])
+            return on_output(module, lambda raw: join_qkv(model, raw, which, edit(split_qkv(model, raw)[which])))
         case "attn.hook_pattern":
-            values = anew("attn.hook_v")
+            values = value(model, tokens, layer, "attn.hook_v")
             of_heads = torch.stack([values[:, :, head * values.shape[2] // n_heads] for head in range(n_heads)], dim=1)
-            z = edit(anew(name)) @ of_heads
-            return [on_input(owner.get_submodule(here.output), lambda raw: z.transpose(1, 2).flatten(-2))]
+            z = edit(value(model, tokens, layer, name)) @ of_heads
+            return on_input(output, lambda raw: z.transpose(1, 2).flatten(-2))
         case "attn.hook_z":
-            return [on_input(owner.get_submodule(here.output), lambda raw: edit(heads(raw, n_heads)).flatten(-2))]
+            return on_input(output, lambda raw: edit(heads(raw, n_heads)).flatten(-2))
         case "attn.hook_result":
-            project = owner.get_submodule(here.output)
-            bias = project.forward(torch.zeros_like(anew("attn.hook_z").flatten(-2)))
-            return [replacing(project, edit(anew(name)).sum(-2) + bias)]
-        case "hook_attn_out":
-            return [on_output(owner.get_submodule(here.attn_out), edit)]
-        case "hook_resid_mid":
-            mid = edit(anew(name))
-            return [on_output(owner, lambda raw: rest_of_block(model, layer, mid))]
-        case "mlp.hook_pre":
-            return [on_output(owner.get_submodule(here.pre), flat)]
-        case "mlp.hook_post":
-            return [on_input(owner.get_submodule(here.post), flat)]
-        case "hook_mlp_out":
-            return [on_output(owner.get_submodule(here.mlp_out), flat)]
+            bias = output.forward(torch.zeros_like(value(model, tokens, layer, "attn.hook_z").flatten(-2)))
+            return replacing(output, edit(value(model, tokens, layer, name)).sum(-2) + bias)
     raise KeyError(name)
 
 
 def rest_of_block(model: PreTrainedModel, layer: int, mid: Tensor) -> Tensor:
-    """What a block returns once its residual stream, after attention, is this."""
-    owner, here = block(model, layer), layout(model)
+    """The output of a block, given its residual stream after attention."""
+    this_block, paths = block(model, layer), layout(model)
     if is_post_norm(model):
-        return owner.final_layer_norm(mid + owner.fc2(owner.activation_fn(owner.fc1(mid))))
+        return this_block.final_layer_norm(mid + this_block.fc2(this_block.activation_fn(this_block.fc1(mid))))
     branch = mid
-    for path in here.mlp_in:
-        branch = owner.get_submodule(path)(branch)
+    for path in paths.mlp_in:
+        branch = this_block.get_submodule(path)(branch)
     return mid + branch
 
 

@@ -1,4 +1,4 @@
-"""Accuracy: it keeps what it is made of, on disk too, and refuses what does not fit."""
+"""Accuracy: it holds the answers that it is the mean of, on disk too, and refuses what does not fit."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 from headcount.results import Accuracy, InputError, create_run
 
 
-def made(**changes):
+def accuracy(**changes):
     fields = {
         "value": 2 / 3,
         "stderr": 1 / 3,
@@ -27,29 +27,29 @@ def made(**changes):
 
 def test_it_survives_a_file_and_a_run_unchanged(tmp_path):
     run = create_run(tmp_path / "run", model={"name": "m"})
-    run.save("accuracy/copa", made())
+    run.save("accuracy/copa", accuracy())
     for back in (run["accuracy/copa"], Accuracy.load(tmp_path / "run" / "accuracy" / "copa.safetensors")):
         assert (back.value, back.stderr, back.n, back.chance, back.cut) == (2 / 3, 1 / 3, 3, 0.25, 1)
         assert math.isnan(back.majority)
         assert back.provenance == {"task": "copa"}
         for name in ("correct", "choice", "gold_log_p", "margin"):
-            assert torch.equal(getattr(back, name).nan_to_num(9), getattr(made(), name).nan_to_num(9))
+            assert torch.equal(getattr(back, name).nan_to_num(9), getattr(accuracy(), name).nan_to_num(9))
 
 
 def test_the_table_has_a_row_for_each_document():
-    frame = made().to_frame()
+    frame = accuracy().to_frame()
     assert list(frame.columns) == ["document", "choice", "gold_log_p", "margin"]
     assert frame["gold_log_p"].tolist() == [-1.5, -2.5, -0.5]
 
 
 def test_units_and_documents_may_differ_in_number():
-    assert made(n=2, correct=[1, 0]).n == 2
+    assert accuracy(n=2, correct=[1, 0]).n == 2
 
 
 @pytest.mark.parametrize("changes", [{"correct": [1, 0]}, {"n": 0}, {"margin": [1.0]}, {"gold_log_p": [[1.0]]}])
 def test_what_does_not_fit_is_refused(changes):
     with pytest.raises(InputError):
-        made(**changes)
+        accuracy(**changes)
 
 
 @pytest.mark.parametrize(

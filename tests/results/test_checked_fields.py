@@ -28,11 +28,12 @@ from headcount.results import (
     Table,
     create_run,
 )
+from headcount.results.errors import DamagedError
 from headcount.results.storage import files
 
 HUGE = 10**400
 STANDING = {"value": "0.5", "stderr": "nan", "rank": 1, "among": 2, "n": 3, "definition": "d"}
-MADE: dict[str, Callable[[], Any]] = {
+KINDS: dict[str, Callable[[], Any]] = {
     "HeadScores": lambda: HeadScores([[0.5, 1]], extras={"bos": [[0, 1]]}, measure="copying", definition="published"),
     "LayerScores": lambda: LayerScores([0.5, 1], measure="ffn_importance"),
     "RepeatLoss": lambda: RepeatLoss([2, 1], [1, nan], 3, -1, nan),
@@ -52,7 +53,7 @@ WRONG = [
     *[(kind, "n", value) for kind in ("HeadScores", "LayerScores", "Accuracy", "RepeatLoss") for value in (HUGE, "3")],
     *[(kind, "definition", 5) for kind in ("HeadScores", "LayerScores", "Table", "Patterns")],
     *[(kind, "measure", value) for kind in ("HeadScores", "LayerScores") for value in (5, None, ["copying"], "\ud800")],
-    *[(kind, "provenance", [1]) for kind in MADE],
+    *[(kind, "provenance", [1]) for kind in KINDS],
     *[("PruningCurve", name, ["a", 1]) for name in ("percents", "removed", "parameters")],
     *[("PruningCurve", name, [None, 1]) for name in ("percents", "removed", "parameters")],
     *[("PruningCurve", name, [HUGE, 1]) for name in ("percents", "removed", "parameters")],
@@ -86,34 +87,36 @@ WRONG = [
 ]
 
 
-def resealed(path: Path, made: Any, fields: dict[str, Any], tensors: dict[str, torch.Tensor] | None = None) -> None:
+def resealed(path: Path, result: Any, fields: dict[str, Any], tensors: dict[str, torch.Tensor] | None = None) -> None:
     """Saves a result with something changed, under a checksum that fits the change."""
-    made.save(path)
-    content = files.read(path)
-    files.write(path, replace(content, fields=content.fields | fields, tensors=content.tensors | (tensors or {})))
+    result.save(path)
+    content = files.read_content(path)
+    files.write_content(
+        path, replace(content, fields=content.fields | fields, tensors=content.tensors | (tensors or {}))
+    )
 
 
 def refused(path: Path, kind: type) -> None:
-    with pytest.raises(files.DamagedError) as caught:
+    with pytest.raises(DamagedError) as caught:
         kind.load(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < len(str(path)) + 400
 
 
-@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_was_not_changed_is_read(tmp_path: Path, kind: str) -> None:
-    made = MADE[kind]()
-    resealed(tmp_path / "made", made, {})
-    assert type(made).load(tmp_path / "made").to_content().header() == made.to_content().header()
+    result = KINDS[kind]()
+    resealed(tmp_path / "file", result, {})
+    assert type(result).load(tmp_path / "file").to_content().header() == result.to_content().header()
 
 
 @pytest.mark.parametrize(("kind", "name", "value"), WRONG)
 def test_a_changed_field_is_refused(tmp_path: Path, kind: str, name: str, value: object) -> None:
-    made = MADE[kind]()
-    assert name in made.to_content().fields
-    resealed(tmp_path / "made", made, {name: value})
-    refused(tmp_path / "made", type(made))
+    result = KINDS[kind]()
+    assert name in result.to_content().fields
+    resealed(tmp_path / "file", result, {name: value})
+    refused(tmp_path / "file", type(result))
 
 
 @pytest.mark.parametrize(
@@ -129,17 +132,17 @@ def test_a_changed_field_is_refused(tmp_path: Path, kind: str, name: str, value:
     ],
 )
 def test_a_changed_tensor_is_refused(tmp_path: Path, kind: str, name: str, value: torch.Tensor) -> None:
-    made = MADE[kind]()
-    resealed(tmp_path / "made", made, {}, {name: value})
-    refused(tmp_path / "made", type(made))
+    result = KINDS[kind]()
+    resealed(tmp_path / "file", result, {}, {name: value})
+    refused(tmp_path / "file", type(result))
 
 
 def test_a_run_names_the_file_and_what_is_wrong_with_it(tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", model={"name": "tiny"})
-    path = run.save("induction/copying", MADE["HeadScores"]())
-    content = files.read(path)
-    files.write(path, replace(content, fields=content.fields | {"measure": 5}))
-    with pytest.raises(files.DamagedError, match=r"copying.safetensors is damaged .*\(measure: expected text, got 5\)"):
+    path = run.save("induction/copying", KINDS["HeadScores"]())
+    content = files.read_content(path)
+    files.write_content(path, replace(content, fields=content.fields | {"measure": 5}))
+    with pytest.raises(DamagedError, match=r"copying.safetensors is damaged .*\(measure: expected text, got 5\)"):
         run["induction/copying"]
 
 
@@ -167,13 +170,16 @@ def correlation(**changes: Any) -> Correlation:
         (lambda: ShotPair((0, 1, 2), {}, 0.5, nan, 1), r"shots: expected a list of \(a whole number .*got \(0, 1, 2\)"),
         (lambda: ShotPair((0, 1), {"a": 0.5}, 0.5, nan, 1), r"tasks: expected a dict of \(text: Correlation\)"),
         (lambda: Standing(0.5, nan, 1.5, 2, 3, ""), "rank: expected a whole number below 2\\^63 or None, got 1.5"),
-        (lambda: InductionScores(*[MADE["LayerScores"]()] * 3), "prefix_matching: expected HeadScores, got LayerScor"),
+        (
+            lambda: InductionScores(*[KINDS["LayerScores"]()] * 3),
+            "prefix_matching: expected HeadScores, got LayerScor",
+        ),
         (lambda: HeadScores([[1]], measure=torch.zeros(3, 3)), "measure: expected text, got tensor"),
         (lambda: HeadScores([[1]], extras=[1]), "extras: expected a dict"),
         (lambda: Table(("a", "a"), ((1, 2),)), r"columns: expected a different name for each, got \('a', 'a'\)"),
     ],
 )
-def test_what_is_made_wrongly_says_so_in_a_line(make: Callable[[], object], message: str) -> None:
+def test_what_does_not_fit_is_refused_in_a_line(make: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         make()
     assert len(str(caught.value).splitlines()) == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.made_runs import add_importance, make_run
+from support.synthetic_runs import add_importance, make_run
 
 from headcount.results import InputError, Run, manifest, open_run
 from headcount.results.storage import files
@@ -56,15 +56,15 @@ def contents(run: Run) -> dict[str, bytes]:
     }
 
 
-def said(folder: Path, relative: str) -> str:
-    """Everything that one file of a run says, to whom opens the run; of the manifest, with a result of its own."""
+def text_of(folder: Path, relative: str) -> str:
+    """Everything that one file of an opened run holds; of the manifest, with one of the results."""
     run = open_run(folder)
     if relative != manifest.MANIFEST:
         return run[relative.rsplit(".", 1)[0]].to_content().header()
     return f"{run.manifest} {run['induction/copying'].to_content().header()}"
 
 
-def complaint(read: Callable[[], object]) -> str | None:
+def refusal(read: Callable[[], object]) -> str | None:
     """The one line with which something is refused; None if it is read."""
     try:
         read()
@@ -74,19 +74,19 @@ def complaint(read: Callable[[], object]) -> str | None:
 
 
 def refused(run: Run, relative: str, damage: bytes) -> bool:
-    """Whether a file is refused, by name, once it is damaged; if it is not, it must say what it said."""
+    """True if a file is refused, by name, once it is damaged; if it is read, it must hold what it held."""
     path = run.folder / relative
-    whole, before = path.read_bytes(), said(run.folder, relative)
+    whole, before = path.read_bytes(), text_of(run.folder, relative)
     path.write_bytes(damage)
     try:
-        found = complaint(lambda: said(run.folder, relative))
-        assert found is not None or said(run.folder, relative) == before, f"{relative} now says something else"
+        message = refusal(lambda: text_of(run.folder, relative))
+        assert message is not None or text_of(run.folder, relative) == before, f"{relative} now holds something else"
     finally:
         path.write_bytes(whole)
-    if found is None:
+    if message is None:
         return False
-    assert str(path if relative != manifest.MANIFEST else run.folder) in found
-    assert len(found.splitlines()) == 1
+    assert str(path if relative != manifest.MANIFEST else run.folder) in message
+    assert len(message.splitlines()) == 1
     return True
 
 
@@ -145,19 +145,19 @@ NAMES = ["values", "n", "columns", "rows", "loss", "provenance", "value", "perce
 def test_a_result_of_any_fields_is_made_or_refused(tmp_path: Path, pristine: Run, kind: str, fields: dict) -> None:
     run = Run(tmp_path, pristine.manifest)
     try:
-        files.write(tmp_path / "made.json", files.Content(kind, fields))
+        files.write_content(tmp_path / "result.json", files.Content(kind, fields))
     except ValueError:  # NaN, which JSON lacks
         return
-    with warnings.catch_warnings(action="ignore"):  # it does not say whose it is
-        found = complaint(lambda: run["made"].to_content().header())
-    assert found is None or "made.json" in found
+    with warnings.catch_warnings(action="ignore"):  # it does not state its run
+        message = refusal(lambda: run["result"].to_content().header())
+    assert message is None or "result.json" in message
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(model=JSON, more=st.dictionaries(st.text(), JSON, max_size=3))
 def test_a_manifest_of_anything_is_read_or_refused(tmp_path: Path, model: object, more: dict) -> None:
-    said = more | {"format": "headcount", "schema": 1, "model": model}
-    (tmp_path / "manifest.json").write_text(json.dumps(said))
-    found = complaint(lambda: open_run(tmp_path))
-    assert found is None or "manifest.json" in found
-    assert found is not None or isinstance(open_run(tmp_path).manifest["model"]["name"], str)
+    content = more | {"format": "headcount", "schema": 1, "model": model}
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    message = refusal(lambda: open_run(tmp_path))
+    assert message is None or "manifest.json" in message
+    assert message is not None or isinstance(open_run(tmp_path).manifest["model"]["name"], str)

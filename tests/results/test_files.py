@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from headcount.results import HeadScores, InductionScores, InputError, LayerScores, RepeatLoss, Table
 from headcount.results.storage import files
+from headcount.results.storage.atomic import write_whole
 
 nan, inf = float("nan"), float("inf")
 
@@ -141,7 +142,11 @@ def write_with_header(path: Path, **changes: object) -> None:
 
 
 def damage_cases(path: Path) -> dict[str, tuple[object, str]]:
-    """How a file can be wrong: what to do to it, and what the error says."""
+    """Ways in which a file can be wrong: a function that makes it so, and the error."""
+    return wrong_bytes(path) | wrong_headers(path) | wrong_contents(path)
+
+
+def wrong_bytes(path: Path) -> dict[str, tuple[object, str]]:
     whole = path.read_bytes()
     flipped = bytearray(whole)
     flipped[-3] ^= 1
@@ -164,6 +169,11 @@ def damage_cases(path: Path) -> dict[str, tuple[object, str]]:
             "expected a file written by headcount, got one without its header",
         ),
         "foreign json": (lambda: path.write_text('{"format": "other"}'), "expected a file written by headcount"),
+    }
+
+
+def wrong_headers(path: Path) -> dict[str, tuple[object, str]]:
+    return {
         "newer": (
             lambda: write_with_header(path, schema=7),
             "was written by a newer headcount: schema 7, this version reads up to 1; upgrade",
@@ -175,18 +185,25 @@ def damage_cases(path: Path) -> dict[str, tuple[object, str]]:
         "no checksum": (lambda: write_with_header(path, sha256=...), "its header is incomplete"),
         "other fields": (lambda: write_with_header(path, fields=[1]), "its header is incomplete"),
         "edited": (lambda: write_with_header(path, fields={"n": 8}), "does not match its checksum"),
+    }
+
+
+def wrong_contents(path: Path) -> dict[str, tuple[object, str]]:
+    return {
         "layers": (lambda: LayerScores([1, 2]).save(path), "expected HeadScores, got LayerScores; check the path"),
         "loss": (lambda: RepeatLoss([1], None, 1, 0, 0).save(path), "expected HeadScores, got RepeatLoss"),
         "shapes": (
-            lambda: files.write(path, files.Content("HeadScores", {"n": 1}, {"values": torch.zeros(3)})),
+            lambda: files.write_content(path, files.Content("HeadScores", {"n": 1}, {"values": torch.zeros(3)})),
             r"expected shape \[layer, head\], got \[3\]",
         ),
         "no values": (
-            lambda: files.write(path, files.Content("HeadScores", {"n": 1}, {"variance": torch.zeros(3, 3)})),
+            lambda: files.write_content(path, files.Content("HeadScores", {"n": 1}, {"variance": torch.zeros(3, 3)})),
             "missing 1 required positional argument: 'values'",
         ),
         "unknown field": (
-            lambda: files.write(path, files.Content("HeadScores", {"colour": 1}, {"values": torch.zeros(3, 3)})),
+            lambda: files.write_content(
+                path, files.Content("HeadScores", {"colour": 1}, {"values": torch.zeros(3, 3)})
+            ),
             "unexpected keyword argument 'colour'",
         ),
     }
@@ -234,7 +251,7 @@ def test_a_bad_repeat_loss_is_refused(tmp_path: Path) -> None:
     path.write_text(text.replace("1.5", "NaN"))
     with pytest.raises(InputError, match=r"NaN is not a JSON number"):
         RepeatLoss.load(path)
-    files.write(path, files.Content("RepeatLoss", {"loss": [1.0]}))
+    files.write_content(path, files.Content("RepeatLoss", {"loss": [1.0]}))
     with pytest.raises(InputError, match=r"its parts do not fit"):
         RepeatLoss.load(path)
 
@@ -340,7 +357,7 @@ def test_writers_of_one_file_at_the_same_time_all_end_and_leave_one_whole_file(t
 
     def write_often(text: bytes) -> None:
         for _ in range(25):
-            files.write_whole(tmp_path / "claims.json", text)
+            write_whole(tmp_path / "claims.json", text)
 
     with ThreadPoolExecutor(len(texts)) as writers:
         list(writers.map(write_often, texts))

@@ -10,7 +10,7 @@ from headcount.results import HeadProfile, HeadScores, InputError, Standing, cre
 HOSTILE = "</td><script>alert(1)</script>"
 
 
-def made(**changes):
+def profile(**changes):
     fields = {
         "layer": 18,
         "head": 6,
@@ -41,25 +41,25 @@ def standing():
 
 def test_it_survives_a_file_and_a_run_unchanged(tmp_path):
     run = create_run(tmp_path / "run", model={"name": "m"})
-    run.save("profiles/L18H6", made())
+    run.save("profiles/L18H6", profile())
     back = open_run(tmp_path / "run")["profiles/L18H6"]
     assert isinstance(back, HeadProfile)
-    for name, value in vars(made()).items():
+    for name, value in vars(profile()).items():
         if isinstance(value, torch.Tensor):
             assert torch.equal(getattr(back, name).nan_to_num(9), value.nan_to_num(9)), name
         elif name != "standings":
             assert getattr(back, name) == value, name
-    assert repr(back.standings) == repr(made().standings)
+    assert repr(back.standings) == repr(profile().standings)
     assert math.isnan(HeadProfile.load(saved(tmp_path, sink=math.nan)).sink)
 
 
 def saved(folder, **changes):
-    made(**changes).save(folder / "profile.safetensors")
+    profile(**changes).save(folder / "profile.safetensors")
     return folder / "profile.safetensors"
 
 
 def test_the_table_has_a_row_for_each_query():
-    frame = made().to_frame()
+    frame = profile().to_frame()
     assert frame["token"].tolist() == ["a", " b", " a"]
     assert frame["attends_to"].tolist() == [0, 0, 1]
     assert frame["attended_token"].tolist() == ["a", "a", " b"]
@@ -69,16 +69,16 @@ def test_the_table_has_a_row_for_each_query():
 
 
 def test_the_table_of_what_it_writes_has_a_row_for_each_token():
-    frame = made().written_frame()
+    frame = profile().written_frame()
     assert len(frame) == 8
     assert frame.iloc[0].tolist() == ["a", "raised", 1, "x", 2.0]
     assert frame.iloc[-1].tolist() == [" b", "lowered", 2, "s", -2.0]
 
 
 def test_it_shows_itself():
-    assert repr(made(standings={})) == "HeadProfile(L18H6, 3 tokens)"
-    assert "copying 0.500 (rank 2)" in repr(made())
-    table = made()._repr_html_()
+    assert repr(profile(standings={})) == "HeadProfile(L18H6, 3 tokens)"
+    assert "copying 0.500 (rank 2)" in repr(profile())
+    table = profile()._repr_html_()
     assert "<caption>L18H6 on 3 tokens</caption>" in table
     assert "<td>copying</td><td>0.5000</td><td>2 of 12</td>" in table
     assert "<td>nan</td><td>n/a of 1</td>" in table
@@ -99,4 +99,4 @@ def test_it_shows_itself():
 )
 def test_what_does_not_fit_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
-        made(**changes)
+        profile(**changes)

@@ -100,7 +100,7 @@ def test_a_damaged_result_is_named_when_asked_for_and_can_be_set_aside(run: Run)
 
 
 def test_a_result_of_unknown_kind_is_refused(run: Run) -> None:
-    files.write(run.folder / "later.json", files.Content("PruningTree", {}))
+    files.write_content(run.folder / "later.json", files.Content("PruningTree", {}))
     with pytest.raises(InputError, match=r"expected one of HeadScores, LayerScores, .*, got PruningTree"):
         run["later"]
 
@@ -140,7 +140,7 @@ def test_a_bad_manifest_is_named(run: Run, text: str, message: str) -> None:
 @pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_manifest_is_written_anew_where_every_result_is_the_models(run: Run, text: str) -> None:
     (run.folder / "manifest.json").write_text(text)
-    with pytest.warns(UserWarning, match=r"kept as manifest.json.damaged, and written anew"):
+    with pytest.warns(UserWarning, match=r"set aside as manifest.json.damaged, and written anew"):
         again = create_run(run.folder, model=MODEL, version="0.1.0")
     assert (run.folder / "manifest.json.damaged").read_text() == text
     assert again.manifest["model"] == open_run(run.folder).manifest["model"] == MODEL
@@ -198,7 +198,7 @@ def test_a_run_of_the_same_model_may_take_in_a_result(run: Run, tmp_path: Path) 
 
 def test_a_result_that_does_not_say_whose_it_is_is_read_with_a_warning(run: Run) -> None:
     HeadScores([[0.5]]).save(run.folder / "control" / "copying.safetensors")
-    with pytest.warns(UserWarning, match=r"do not say which run they are of"):
+    with pytest.warns(UserWarning, match=r"do not state their run"):
         assert run["control/copying"].values.item() == 0.5
 
 

@@ -1,18 +1,18 @@
-"""What every head attends to on a prompt is recorded once, and left out where no prompt can be written."""
+"""The attention of every head on a prompt is recorded once, and left out where no prompt can be written."""
 
 import pytest
 from reference.models import bpe_tokenizer, opt
 
-from headcount.induction import prompts
+from headcount.induction.tokens import prompts
 from headcount.progress import Progress
 from headcount.results import create_run
-from headcount.study.measure import attention_unit
-from headcount.study.schedule import measure_units
-from headcount.study.units import ImpossibleError
+from headcount.study import measure_units
+from headcount.study.unit import ImpossibleError
+from headcount.study.units.induction import attention_unit
 from headcount.tracing import load_model
 
 
-def test_without_a_tokenizer_prompts_are_left_out_and_that_is_said(tmp_path, capsys):
+def test_without_a_tokenizer_prompts_are_left_out_with_a_message(tmp_path, capsys):
     model = load_model(opt())
     units = [attention_unit(model, name, 0) for name in prompts.PROMPTS]
     with pytest.raises(ImpossibleError, match="has no tokenizer"):

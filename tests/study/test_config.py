@@ -3,7 +3,7 @@
 import pytest
 
 from headcount.results import InputError
-from headcount.study.config import PRESETS, parse_config, read_config
+from headcount.study import PRESETS, parse_config, read_config
 
 TASKS = '[[tasks]]\nnames = ["piqa"]\n'
 

@@ -11,9 +11,7 @@ from support.headcount_runs import run
 
 import headcount as hc
 from headcount.results import create_run
-from headcount.study.measure import induction_units, load_settings
-from headcount.study.removals import pruning_units
-from headcount.study.schedule import measure_units
+from headcount.study import induction_units, load_setups, measure_units, pruning_units
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +29,10 @@ def spread(whole):
 def results(model, folder):
     """Scores with their control, and importance and pruning of heads and networks."""
     made = create_run(folder, model={"name": model.name})
-    settings = load_settings(["key_value"], [1], 6, None, "harness", 0)
+    setups = load_setups(["key_value"], [1], 6, None, "harness", 0)
     units = induction_units(model, 2, 0, control=True)
     for component in ("heads", "ffns"):
-        units += pruning_units(model, made, settings, component, "static", [50], [0])
+        units += pruning_units(model, made, setups, component, "static", [50], [0])
     measure_units(units, made)
     return {name: result.to_content() for name, result in made.items()}
 

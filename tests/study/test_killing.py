@@ -1,4 +1,4 @@
-"""The short form of `tests/killing.py`, which kills a study a hundred times."""
+"""The short form of `tests/support/killing.py`, which kills a study a hundred times."""
 
 import pytest
 from support.headcount_runs import run
@@ -12,7 +12,7 @@ def test_killed_at_random_moments_and_resumed_it_ends_in_the_same_results(tmp_pa
     assert happened["studies"] >= 1
 
 
-def test_a_unit_that_lacks_one_of_its_results_leaves_the_others_as_they_are(tmp_path, capsys):
+def test_a_unit_that_lacks_one_of_its_results_leaves_the_rest_as_they_are(tmp_path, capsys):
     command = ("induction", "--model", "tiny-opt", "--sequences", "1", "--no-control", "--out", tmp_path)
     assert run(capsys, *command)[0] == 0
     finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "induction").iterdir()}

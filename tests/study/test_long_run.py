@@ -1,4 +1,4 @@
-"""What one study leaves open or in memory must not add up: a process may measure many, or one for days."""
+"""Open files and memory must not add up over studies: a process may measure many, or one for days."""
 
 import resource
 from itertools import islice
@@ -6,11 +6,11 @@ from itertools import islice
 from support.looping import studies
 
 
-def test_one_study_after_another_opens_no_more_files_and_keeps_no_memory(tmp_path):
-    left, peaks = [], []
-    for one in islice(studies(tmp_path), 4):
-        left.append(one)
+def test_one_study_after_another_opens_no_more_files_and_takes_no_more_memory(tmp_path):
+    usages, peaks = [], []
+    for usage in islice(studies(tmp_path), 4):
+        usages.append(usage)
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    assert left[1].files == left[-1].files
-    assert left[-1].megabytes - left[1].megabytes < 60  # MB; the first one imports, the second one warms up
+    assert usages[1].files == usages[-1].files
+    assert usages[-1].megabytes - usages[1].megabytes < 60  # MB; the first one imports, the second one warms up
     assert peaks[-1] - peaks[1] < 60

@@ -1,4 +1,4 @@
-"""A model with NaN among its weights: what they reach is n/a everywhere, counted and said, never a number or a rank."""
+"""A model with NaN among its weights: every score that they reach is n/a, counted and shown, never a number or rank."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a number depends on besides the examples: threads, the number format, ties."""
+"""Influences on a number besides the examples: threads, the number format, ties."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_two_threads_differ_by_less_than_1e_5(exact):
         assert torch.allclose(exact[name], other[name], rtol=0, atol=1e-5), name
 
 
-# Copying asks which token a head attends to most: a head whose attention is flat may choose another after rounding.
+# Copying depends on the token that a head attends to most: where its attention is flat, rounding may choose another.
 @pytest.mark.parametrize(("dtype", "within"), [("bfloat16", 1.0), ("float16", 0.25)])
 def test_16_bits_stay_near_float32(exact, dtype, within):
     rounded = scores(dtype)

@@ -7,7 +7,7 @@ from support.headcount_runs import run
 from support.standing_server import Standing
 
 from headcount.results import open_run
-from headcount.tracing.loading.load import TINY_OPT
+from headcount.tracing.sources.names import TINY_OPT
 
 KEY = "a-key-nobody-may-see"
 

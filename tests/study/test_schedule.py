@@ -1,14 +1,13 @@
-"""Which unit comes next, and which process measures what."""
+"""The order of units, and their division among processes."""
 
 from dataclasses import replace
 
 import pytest
 from support.headcount_runs import run
 
-from headcount.cluster.shares import Share, divide
+from headcount.cluster import Share, divide_units
 from headcount.results import HeadScores, create_run
-from headcount.study.schedule import Schedule, measure_units
-from headcount.study.units import Unit
+from headcount.study import Schedule, Unit, measure_units
 from headcount.tracing.internal import Item, Items, Kind, ModelPass
 
 MODEL = {"name": "tiny", "revision": None, "fingerprint": "abc"}
@@ -101,20 +100,20 @@ def test_a_unit_waits_for_what_another_process_measures_now(folder, capsys):
 def test_every_unit_has_one_share_and_groups_stay_whole():
     units = [unit(f"{kind}/{task}", group=str(task)) for kind in ("heads", "curve") for task in range(9)]
     weights = [1.0 + number % 9 for number in range(18)]
-    shares = [divide(units, weights, Share(number, 4)) for number in range(1, 5)]
-    assert sorted(one.title for share in shares for one in share.mine) == sorted(one.title for one in units)
-    groups = [{one.group for one in share.mine} for share in shares]
+    shares = [divide_units(units, weights, Share(number, 4)) for number in range(1, 5)]
+    assert sorted(one.title for share in shares for one in share.here) == sorted(one.title for one in units)
+    groups = [{one.group for one in share.here} for share in shares]
     assert all(a.isdisjoint(b) for number, a in enumerate(groups) for b in groups[:number])
-    loads = [sum(weights[units.index(one)] for one in share.mine) for share in shares]
+    loads = [sum(weights[units.index(one)] for one in share.here) for share in shares]
     assert max(loads) - min(loads) <= 4
     for share in shares:
-        assert {one.title for one in (*share.mine, *share.elsewhere)} == {one.title for one in units}
+        assert {one.title for one in (*share.here, *share.elsewhere)} == {one.title for one in units}
 
 
 def test_what_runs_no_model_is_measured_by_whoever_can_and_late_if_nothing_waits_for_it():
-    shares = [divide(STUDY, [1.0] * 7, Share(number, 2)) for number in (1, 2)]
-    assert [one.title for one in shares[0].mine] == ["heads/a", "curve/a", "mean", "order", "claims"]
-    assert [one.title for one in shares[1].mine] == ["heads/b", "mean", "curve/b", "order", "claims"]
+    shares = [divide_units(STUDY, [1.0] * 7, Share(number, 2)) for number in (1, 2)]
+    assert [one.title for one in shares[0].here] == ["heads/a", "curve/a", "mean", "order", "claims"]
+    assert [one.title for one in shares[1].here] == ["heads/b", "mean", "curve/b", "order", "claims"]
 
 
 @pytest.mark.parametrize("share", ["0/2", "3/2", "1", "1/0", "-1/2", "a/b"])

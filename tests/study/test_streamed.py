@@ -11,7 +11,7 @@ import torch
 from support.headcount_runs import run
 
 from headcount.results import open_run
-from headcount.results.storage import files
+from headcount.results.internal import read_content
 
 CONFIG = """
 model = "tiny-opt"
@@ -56,7 +56,9 @@ def test_a_streamed_study_that_is_killed_goes_on_and_ends_in_the_same_numbers(fo
     assert status == 0, err
     assert set(open_run("plain")) == set(open_run("streamed"))
     for path in sorted((folder / "plain").rglob("*.safetensors")):
-        ours, theirs = (files.read(folder / run / path.relative_to(folder / "plain")) for run in ("plain", "streamed"))
+        ours, theirs = (
+            read_content(folder / run / path.relative_to(folder / "plain")) for run in ("plain", "streamed")
+        )
         torch.testing.assert_close(theirs.tensors, ours.tensors, rtol=1e-5, atol=1e-6)
 
 

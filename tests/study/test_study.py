@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from support.headcount_runs import run, said
+from support.headcount_runs import content_of, run
 from support.synthetic_tasks import write_tasks
 
 from headcount.results import PruningCurve, PruningGrid, Table, open_run
@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
 
 
 def command(folder, out):
-    return [sys.executable, "-m", "headcount.cli.app", "study", "study.toml", "--data", ".", "--out", str(out)], folder
+    return [sys.executable, "-m", "headcount", "study", "study.toml", "--data", ".", "--out", str(out)], folder
 
 
 def study(folder, out):
@@ -102,7 +102,7 @@ def test_its_induction_heads_are_what_the_tasks_need(undisturbed):
         assert random.value[-1] < without[5] - 0.2
 
 
-def test_claims_are_judged(undisturbed):
+def test_claims_are_evaluated(undisturbed):
     table = undisturbed["analyses/claims"]
     assert isinstance(table, Table)
     verdicts = {row["claim"]: row["verdict"] for row in table.records()}
@@ -129,7 +129,7 @@ def test_killed_in_the_middle_and_resumed_it_ends_in_the_same_bytes(folder, undi
     assert set(resumed) == set(undisturbed)
     for path in sorted((folder / "one").rglob("*.*")):
         if path.name != "manifest.json":
-            assert said(path) == said(folder / "two" / path.relative_to(folder / "one")), path
+            assert content_of(path) == content_of(folder / "two" / path.relative_to(folder / "one")), path
 
 
 def test_a_second_time_there_is_nothing_to_do_and_a_dry_run_says_so(folder, undisturbed, capsys, monkeypatch):
@@ -153,7 +153,7 @@ def test_bad_input_is_one_line_that_helps(folder, tmp_path, capsys, monkeypatch)
         ((), "expected a configuration file or --preset, got neither"),
         (("study.toml", "--preset", "quick"), "got both"),
         (("--preset", "slow"), "--preset must be one of"),
-        ((tmp_path / "twice.toml",), "plural.0shot is asked for twice"),
+        ((tmp_path / "twice.toml",), "plural.0shot is requested twice"),
         ((tmp_path / "unknown.toml",), "did you mean plural"),
         ((tmp_path / "typo.toml",), "line 2: there is no setting 'tasks.0.name'"),
     ):

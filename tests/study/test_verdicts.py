@@ -1,12 +1,12 @@
-"""Claims are judged as their criteria say, on results made by hand."""
+"""Claims are evaluated as their criteria say, on results built by hand."""
 
 import pytest
 import torch
 
 from headcount.results import Accuracy, HeadScores, PruningCurve, Table
-from headcount.study import verdicts
-from headcount.study.claims import CLAIMS
-from headcount.study.verdicts import Findings
+from headcount.study.claims import layers, pruning, rankings
+from headcount.study.claims.claims import CLAIMS
+from headcount.study.claims.results import StudyResults
 
 N = 100
 
@@ -20,8 +20,8 @@ def answered(right, chance=0.25):
 
 
 def curve(*right, component="heads", percents=(0, 20, 70)):
-    """A curve on which so many of the first documents are right at each percent."""
-    correct = torch.stack([(torch.arange(N) < one).float() for one in right])[None]
+    """Return a curve with this many of the first documents right at each percent."""
+    correct = torch.stack([(torch.arange(N) < n).float() for n in right])[None]
     counts, order = tuple(percent // 10 for percent in percents), torch.arange(10)[None]
     return PruningCurve(
         component, "static", percents, counts, counts, (0,), order, correct, correct, correct, 0.25, float("nan")
@@ -30,21 +30,21 @@ def curve(*right, component="heads", percents=(0, 20, 70)):
 
 def findings(**results):
     named = {name.replace("__", "/").replace("_0shot", ".0shot"): result for name, result in results.items()}
-    return Findings(named, {0: ["piqa"]}, [])
+    return StudyResults(named, {0: ["piqa"]}, [])
 
 
 def test_what_the_model_cannot_do_gives_no_verdict():
     found = findings(accuracy__piqa_0shot=answered(30))
     found.results["pruning/heads/piqa.0shot.own"] = curve(30, 30, 30)
-    assert found.able() == []
-    assert verdicts.removable("heads", 70.0)(found)[0] == "undecided"
+    assert found.solved() == []
+    assert pruning.removable("heads", 70.0)(found)[0] == "undecided"
 
 
 @pytest.mark.parametrize(("left", "verdict"), [(80, "holds"), (40, "does not hold"), (76, "undecided")])
 def test_heads_can_go_if_accuracy_stays(left, verdict):
     found = findings(accuracy__piqa_0shot=answered(80))
     found.results["pruning/heads/piqa.0shot.own"] = curve(80, 80, left)
-    found_verdict, evidence = verdicts.removable("heads", 70.0)(found)
+    found_verdict, evidence = pruning.removable("heads", 70.0)(found)
     assert found_verdict == verdict
     assert f"falls by {(80 - left) / 100:.3f}" in evidence
 
@@ -53,24 +53,24 @@ def test_a_ranking_must_beat_chance():
     found = findings(accuracy__piqa_0shot=answered(80))
     found.results["pruning/heads/piqa.0shot.own"] = curve(80, 80, 70)
     found.results["pruning/heads/piqa.0shot.random"] = curve(80, 50, 30)
-    assert verdicts.better_than_random("heads")(found)[0] == "holds"
+    assert pruning.better_than_random("heads")(found)[0] == "holds"
     found.results["pruning/heads/piqa.0shot.own"] = curve(80, 50, 30)
-    assert verdicts.better_than_random("heads")(found)[0] == "undecided"
+    assert pruning.better_than_random("heads")(found)[0] == "undecided"
 
 
 @pytest.mark.parametrize(("by_mean", "verdict"), [(80, "holds"), (60, "does not hold"), (77, "undecided")])
-def test_an_unseen_task_is_judged_at_the_steps_that_both_rankings_have(by_mean, verdict):
-    found = Findings({"accuracy/piqa.0shot": answered(80)}, {0: ["piqa"]}, ["piqa"])
+def test_an_unseen_task_is_evaluated_at_the_steps_that_both_rankings_have(by_mean, verdict):
+    found = StudyResults({"accuracy/piqa.0shot": answered(80)}, {0: ["piqa"]}, ["piqa"])
     found.results["pruning/heads/piqa.0shot.own"] = curve(80, 80, 80)
     found.results["pruning/heads/piqa.0shot.mean"] = curve(80, by_mean, percents=(0, 70))
-    found_verdict, evidence = verdicts.unseen(found)
+    found_verdict, evidence = pruning.unseen(found)
     assert found_verdict == verdict
     assert f"lower by {(80 - by_mean) / 100:.3f}" in evidence
     found.results["pruning/heads/piqa.0shot.mean"] = curve(80, by_mean, percents=(0, 50))
-    assert verdicts.unseen(found)[0] == "undecided"
+    assert pruning.unseen(found)[0] == "undecided"
 
 
-def layers(*shares):
+def by_layer(*shares):
     rows = [
         {"measure": "head_importance", "task": f"t{task}", "shots": 0, "layer": layer, "value": share, "stderr": 0.0,
          "share": share}
@@ -80,12 +80,12 @@ def layers(*shares):
     return findings(analyses__layers=Table.of(rows))
 
 
-def test_depth_is_judged_against_the_number_of_layers():
-    middle = verdicts.concentrated("head_importance", 1 / 3, 2 / 3)
-    assert middle(layers([0.1, 0.8, 0.1], [0.2, 0.7, 0.1]))[0] == "holds"
-    assert middle(layers([0.5, 0.1, 0.4], [0.5, 0.0, 0.5]))[0] == "does not hold"
-    assert middle(layers([0.2, 0.6, 0.2], [0.5, 0.0, 0.5]))[0] == "undecided"
-    assert middle(layers([0.5, 0.5]))[0] == "undecided"  # two layers have no middle third
+def test_depth_is_evaluated_by_the_number_of_layers():
+    middle = layers.concentrated("head_importance", 1 / 3, 2 / 3)
+    assert middle(by_layer([0.1, 0.8, 0.1], [0.2, 0.7, 0.1]))[0] == "holds"
+    assert middle(by_layer([0.5, 0.1, 0.4], [0.5, 0.0, 0.5]))[0] == "does not hold"
+    assert middle(by_layer([0.2, 0.6, 0.2], [0.5, 0.0, 0.5]))[0] == "undecided"
+    assert middle(by_layer([0.5, 0.5]))[0] == "undecided"  # two layers have no middle third
     assert middle(findings())[0] == "undecided"
 
 
@@ -93,14 +93,14 @@ def test_few_heads_do_both():
     prefix, copying = torch.zeros(10, 10), torch.zeros(10, 10)
     prefix[0, :3], copying[0, 2:6] = 0.9, 0.9
     found = findings(induction__prefix_matching=HeadScores(prefix), induction__copying=HeadScores(copying))
-    verdict, evidence = verdicts.few_do_both(found)
+    verdict, evidence = rankings.few_do_both(found)
     assert verdict == "holds"
     assert "1 of 100" in evidence
 
 
 def test_every_claim_has_a_verdict_on_an_empty_run():
     for claim in CLAIMS:
-        verdict, evidence = claim.judge(Findings({}, {0: ["piqa"]}, []))
+        verdict, evidence = claim.evaluate(StudyResults({}, {0: ["piqa"]}, []))
         assert verdict == "undecided", claim.text
         assert evidence
 
@@ -110,11 +110,11 @@ def test_tasks_that_the_model_cannot_do_are_not_compared_in_their_reliance():
         return {"task": task, "score": "prefix_matching", "rho": rho, "low": rho - 0.05, "high": rho + 0.05}
 
     table = Table.of([agrees("piqa", 0.1), agrees("copa", 0.5), agrees("wic", 0.9)])
-    found = Findings({"analyses/agreement.0shot": table}, {0: ["piqa", "copa", "wic"]}, [])
+    found = StudyResults({"analyses/agreement.0shot": table}, {0: ["piqa", "copa", "wic"]}, [])
     found.results.update({f"accuracy/{task}.0shot": answered(80) for task in ("piqa", "copa")})
     found.results["accuracy/wic.0shot"] = answered(30)
-    verdict, evidence = verdicts.tasks_differ(found)
+    verdict, evidence = rankings.tasks_differ(found)
     assert verdict == "holds"
     assert "wic" not in evidence
     del found.results["accuracy/copa.0shot"]
-    assert verdicts.tasks_differ(found)[0] == "undecided"
+    assert rankings.tasks_differ(found)[0] == "undecided"

@@ -1,9 +1,9 @@
-"""The command line, run inside the test's own process, and what it leaves."""
+"""The command line, run inside the test's process, and the files that it leaves."""
 
 import json
 
 from headcount.cli.app import main
-from headcount.results.storage import files
+from headcount.results.internal import read_content
 
 # A study of every kind of unit that ends in seconds.
 SMALL_STUDY = """
@@ -32,7 +32,7 @@ TIMES = ("time_utc", "command", "created")
 
 
 def run(capsys, *arguments):
-    """Exit status, standard output, standard error."""
+    """Return exit status, standard output and standard error of a command."""
     try:
         main([str(argument) for argument in arguments])
         status = 0
@@ -42,16 +42,16 @@ def run(capsys, *arguments):
     return status, captured.out, captured.err
 
 
-def said(path):
-    """What a file holds, apart from times and what follows from them."""
-    content = files.read(path)
+def content_of(path):
+    """Return the content of a file, apart from times and everything that follows from them."""
+    content = read_content(path)
     fields = json.loads(json.dumps(content.fields))
     for name in TIMES:
         fields.get("provenance", {}).pop(name, None)
     return content.kind, fields, {name: tensor.numpy().tobytes() for name, tensor in content.tensors.items()}
 
 
-def all_said(folder):
-    """What all results of a run say, by file; damaged or temporary files would be among them, and fail."""
+def contents_of(folder):
+    """Return the contents of all results of a run, by file; a damaged or temporary file would be one, and fail."""
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
-    return {path.relative_to(folder).as_posix(): said(path) for path in paths}
+    return {path.relative_to(folder).as_posix(): content_of(path) for path in paths}

@@ -1,7 +1,7 @@
-"""Kills a study with SIGKILL at random moments, resumes it each time, and compares what it ends in with one left alone.
+"""Kill a study with SIGKILL at random moments, resume it each time, and compare its results with an undisturbed one's.
 
-    python tests/killing.py --kills 100
-    python tests/killing.py --kills 100 --preset quick
+    PYTHONPATH=tests python tests/support/killing.py --kills 100
+    PYTHONPATH=tests python tests/support/killing.py --kills 100 --preset quick
 
 Each process is forked from one that has run the study before, so that kills fall into it and not into imports.
 """
@@ -17,55 +17,55 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from support.headcount_runs import SMALL_STUDY, all_said
+from support.headcount_runs import SMALL_STUDY, contents_of
 
 from headcount.cli.app import main
 from headcount.results import open_run
-from headcount.results.storage.files import TEMPORARY
-from headcount.study.config import PRESETS
+from headcount.results.storage.atomic import TEMPORARY
+from headcount.study import PRESETS
 
 forked = multiprocessing.get_context("fork")
 
 
 def started(folder: Path, out: str, processes: int) -> list[multiprocessing.Process]:
-    """As many processes as asked, each with the same study in the same folder."""
-    found = [forked.Process(target=_study, args=(folder, out)) for _ in range(processes)]
-    for process in found:
+    """Start some processes, each with the same study in the same folder."""
+    started_processes = [forked.Process(target=_study, args=(folder, out)) for _ in range(processes)]
+    for process in started_processes:
         process.start()
-    return found
+    return started_processes
 
 
 def _study(folder: Path, out: str) -> None:
     torch.set_num_threads(1)  # more of them change the last digits
-    with chdir(folder), (folder / "said").open("a") as said, redirect_stdout(said), redirect_stderr(said):
+    with chdir(folder), (folder / "output").open("a") as output, redirect_stdout(output), redirect_stderr(output):
         main(["study", "study.toml", "--out", out])
 
 
 def killed_and_resumed(
     folder: Path, kills: int, seed: int, processes: int = 1, study: str = SMALL_STUDY
 ) -> dict[str, float]:
-    """Runs studies until so many kills have fallen; each one that ends must equal one left alone, apart from times.
+    """Run studies until there were enough kills; each study that ends must equal an undisturbed one, apart from times.
 
     Args:
         folder: An empty folder for all of it.
-        kills: How often.
-        seed: For the moments, which lie anywhere in the time that an undisturbed study takes.
-        processes: How many measure the same study in the same folder at once; all are killed together.
+        kills: The number of kills.
+        seed: Seed of the moments, which lie anywhere in the time that an undisturbed study takes.
+        processes: The number of processes with the same study in the same folder at once; all are killed together.
         study: The configuration.
 
     Returns:
-        What happened: the studies that ended, the cut-off writes that were found after kills, and the seconds of one
-        undisturbed study.
+        The number of kills, of studies that ended, and of cut-off writes after kills; the seconds of one undisturbed
+        study.
 
     Raises:
-        AssertionError: A study ended in something else, failed, or lost a file that it had finished.
+        AssertionError: A study ended in other results, failed, or lost a file that it had finished.
     """
     (folder / "study.toml").write_text(study)
     _study(folder, "alone")
     began = time.monotonic()
     _ended(folder, started(folder, "warm", 1))
     seconds = time.monotonic() - began
-    alone, moments, done = all_said(folder / "alone"), random.Random(seed), 0
+    alone, moments, done = contents_of(folder / "alone"), random.Random(seed), 0
     ended = torn = 0
     while done < kills:
         out = f"run{ended}"
@@ -87,20 +87,20 @@ def killed_and_resumed(
             if (folder / out / "manifest.json").exists():
                 assert len(list(open_run(folder / out).values())) <= len(alone)  # all of them can be read
         _ended(folder, running)
-        assert all_said(folder / out) == alone, f"{out} differs from the study left alone"
+        assert contents_of(folder / out) == alone, f"{out} differs from the undisturbed study"
         ended += 1
     return {"kills": done, "studies": ended, "torn": torn, "seconds": round(seconds, 1)}
 
 
 def written(run: Path) -> dict[Path, int]:
-    """The finished files of a run, with when they were written."""
+    """Return the finished files of a run, with the times of writing."""
     return {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.suffix in (".json", ".safetensors")}
 
 
 def _ended(folder: Path, processes: list[multiprocessing.Process]) -> None:
     for process in processes:
         process.join()
-        assert process.exitcode == 0, (folder / "said").read_text()[-2000:]
+        assert process.exitcode == 0, (folder / "output").read_text()[-2000:]
 
 
 if __name__ == "__main__":
@@ -109,9 +109,9 @@ if __name__ == "__main__":
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preset", choices=PRESETS, help="of tiny-opt, in place of a small study")
-    given = parser.parse_args()
+    options = parser.parse_args()
     study = SMALL_STUDY
-    if given.preset:
-        study = 'model = "tiny-opt"\n' + files("headcount.study").joinpath(f"presets/{given.preset}.toml").read_text()
-    with TemporaryDirectory() as made:
-        print(json.dumps(killed_and_resumed(Path(made), given.kills, given.seed, given.processes, study)))
+    if options.preset:
+        study = 'model = "tiny-opt"\n' + files("headcount.study").joinpath(f"presets/{options.preset}.toml").read_text()
+    with TemporaryDirectory() as folder:
+        print(json.dumps(killed_and_resumed(Path(folder), options.kills, options.seed, options.processes, study)))

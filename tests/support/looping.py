@@ -1,6 +1,6 @@
-"""Runs one small study after another in one process, and says what each leaves behind: open files and memory.
+"""Run one small study after another in one process, and print the open files and the memory after each.
 
-python tests/looping.py --minutes 120
+PYTHONPATH=tests python tests/support/looping.py --minutes 120
 
 Each study has a thread of its own: until its thread ends, tokenizers keeps the words that every tokenizer has met,
 about 0.05 MB for each model that these studies load.
@@ -25,30 +25,30 @@ from support.headcount_runs import SMALL_STUDY
 
 from headcount.cli.app import main
 
-TOLD = 100  # studies to a line
+STUDIES_PER_LINE = 100
 
 
-class Left(NamedTuple):
-    """What the process holds after a study; memory without pages of files, which the system takes as it likes."""
+class Usage(NamedTuple):
+    """The resources of the process after a study; memory without pages of files, which the system frees at will."""
 
     files: int
     megabytes: float
 
 
-def studies(folder: Path) -> Iterator[Left]:
-    """One study after another, each in a run directory of its own that is removed afterwards."""
+def studies(folder: Path) -> Iterator[Usage]:
+    """Yield the usage after one study after another, each in a new run directory that is removed afterwards."""
     (folder / "study.toml").write_text(SMALL_STUDY)
     for number in count():
         with ThreadPoolExecutor(1) as thread:
             thread.submit(_study_and_report, folder, number).result()
         shutil.rmtree(folder / f"run{number}")
         anonymous = re.search(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text())
-        yield Left(len(os.listdir("/proc/self/fd")), int(anonymous[1]) / 1e3)
+        yield Usage(len(os.listdir("/proc/self/fd")), int(anonymous[1]) / 1e3)
 
 
 def _study_and_report(folder: Path, number: int) -> None:
     torch.set_num_threads(1)
-    with chdir(folder), (folder / "said").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+    with chdir(folder), (folder / "output").open("w") as output, redirect_stdout(output), redirect_stderr(output):
         main(["study", "study.toml", "--out", f"run{number}"])
         main(["report", f"run{number}", "--output", "report.html"])
 
@@ -62,12 +62,12 @@ def parsed() -> argparse.Namespace:
 if __name__ == "__main__":
     began = time.monotonic()
     end = began + parsed().minutes * 60
-    with TemporaryDirectory() as made:
-        timely = takewhile(lambda _: time.monotonic() < end, studies(Path(made)))
+    with TemporaryDirectory() as folder:
+        timely = takewhile(lambda _: time.monotonic() < end, studies(Path(folder)))
         done = 0
-        while some := list(islice(timely, TOLD)):
-            done += len(some)
-            files, memory = {one.files for one in some}, [one.megabytes for one in some]
+        while usages := list(islice(timely, STUDIES_PER_LINE)):
+            done += len(usages)
+            files, memory = {usage.files for usage in usages}, [usage.megabytes for usage in usages]
             print(
                 f"{(time.monotonic() - began) / 60:.0f} min, {done} studies: {files} open files, "
                 f"{statistics.median(memory):.0f} MB, at most {max(memory):.0f} MB",

@@ -1,4 +1,4 @@
-"""What a person sees of a page: its words, and what it says where the mouse is."""
+"""Pages as a person sees them: their words, and the hover text at the mouse."""
 
 import re
 from html import unescape
@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 
 def text_of(source: str | Path) -> str:
-    """The words of a page, or of a part of its source, without tags, scripts, styles and line breaks."""
+    """Return the words of a page, or of a part of its source, without tags, scripts, styles and line breaks."""
     source = source.read_text() if isinstance(source, Path) else source
     page = re.sub(r"<(script|style).*?</\1>", " ", source, flags=re.DOTALL)
     page = re.sub(r"<[^>]*>", "", page.replace("</t", " </t"))  # cells stand apart, words in bold do not
@@ -16,12 +16,12 @@ def text_of(source: str | Path) -> str:
 
 
 def click_cell(page: Page, plot: str, layer: int, head: int) -> None:
-    """Clicks on a head in a map."""
+    """Click on a head in a map."""
     page.mouse.click(*_place(page, plot, layer, head))
 
 
 def _place(page: Page, plot: str, layer: int, head: int) -> list[float]:
-    """Where a head is on the screen, once its map is in view."""
+    """Return the position of a head on the screen, after scrolling its map into view."""
     element = page.locator(plot)
     element.evaluate("plot => plot.scrollIntoView({ behavior: 'instant', block: 'center' })")
     place: list[float] = element.evaluate(
@@ -36,7 +36,7 @@ def _place(page: Page, plot: str, layer: int, head: int) -> list[float]:
 
 
 def hover(page: Page, figure: str, layer: int, head: int) -> str:
-    """Moves the mouse to a head and returns what the map says, one line a line."""
+    """Move the mouse to a head and return its hover text, with line breaks."""
     plot = page.locator(f"[data-figure={figure}]")
     x, y = _place(page, f"[data-figure={figure}]", layer, head)
     page.mouse.move(x - 2, y - 2)

@@ -94,8 +94,8 @@ def written_out(seen: Tensor, kv_heads: int = 4, cap: float | None = None) -> tu
     return pattern, output, normaliser
 
 
-def close(came: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
-    torch.testing.assert_close(came.double(), expected.double(), rtol=tolerance, atol=tolerance)
+def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=tolerance, atol=tolerance)
 
 
 class TestAgainstTheSoftmaxWrittenOut:
@@ -106,7 +106,7 @@ class TestAgainstTheSoftmaxWrittenOut:
         pattern, output, normaliser = written_out(seen, kv_heads, cap)
         close(call.pattern(), pattern)
         close(call.apply(call.pattern()), output)
-        for way in (call.attend(), call._in_blocks(), call._in_blocks(rows=5), call._in_blocks(rows=POS)):
+        for way in (call.attend(), call._in_chunks(), call._in_chunks(rows=5), call._in_chunks(rows=POS)):
             close(way.output, output)
             close(way.log_sum_exp, normaliser)
         assert not call.pattern()[pattern == 0].any()
@@ -117,12 +117,12 @@ class TestAgainstTheSoftmaxWrittenOut:
         scores = (0.7 * q @ k.mT + BIAS).masked_fill(~allowed(), -torch.inf)
         call = call_of(BIAS.masked_fill(~allowed(), -torch.inf))
         close(call.pattern(), scores.softmax(-1))
-        for way in (call.attend(), call._in_blocks(rows=5)):
+        for way in (call.attend(), call._in_chunks(rows=5)):
             close(way.output, scores.softmax(-1) @ v)
             close(way.log_sum_exp, scores.logsumexp(-1))
         query, key = positions()
-        came = call.entries(query, key, call.attend().log_sum_exp)
-        close(came, gathered(scores.softmax(-1), query, key))
+        actual = call.entries(query, key, call.attend().log_sum_exp)
+        close(actual, gathered(scores.softmax(-1), query, key))
 
     def test_the_scores_given_instead(self) -> None:
         call, scores = call_of(None), drawn(BATCH, 4, POS, POS)
@@ -133,7 +133,7 @@ class TestAgainstTheSoftmaxWrittenOut:
         q, k, v = (drawn(1, 2, size, D_HEAD, seed=seed) for seed in range(3))
         call = AttentionCall.of((nn.Module(), q, k, v, None), {})
         expected = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        for output in (call.attend().output, call._in_blocks().output, call.apply(call.pattern())):
+        for output in (call.attend().output, call._in_chunks().output, call.apply(call.pattern())):
             close(output, expected)
         assert call.attend().log_sum_exp.shape == (1, 2, size)
 
@@ -141,7 +141,7 @@ class TestAgainstTheSoftmaxWrittenOut:
         q, k, v = states(4)
         call = AttentionCall.of((nn.Module(), 100 * q, k, v, None), {"scaling": 1.0})
         scores = (100 * q @ k.mT).masked_fill(~allowed(), -torch.inf)
-        for way in (call.attend(), call._in_blocks()):
+        for way in (call.attend(), call._in_chunks()):
             close(way.output, scores.softmax(-1) @ v, 1e-4)
             close(way.log_sum_exp, scores.logsumexp(-1))
         query, key = positions()
@@ -156,7 +156,7 @@ class TestAgainstTheSoftmaxWrittenOut:
         tolerance = 1e-5 if dtype == torch.float64 else 0.03
         assert call.pattern().dtype == call.apply(call.pattern()).dtype == dtype
         close(call.pattern(), pattern, tolerance)
-        for way in (call.attend(), call._in_blocks(rows=5)):
+        for way in (call.attend(), call._in_chunks(rows=5)):
             assert way.output.dtype == dtype
             assert way.log_sum_exp.dtype in (torch.float32, dtype)
             close(way.output, output, tolerance)
@@ -175,7 +175,7 @@ class TestAgainstTheSoftmaxWrittenOut:
         scores = ((5 * q).float() @ k.float().repeat_interleave(2, 1).mT).masked_fill(~allowed(), -torch.inf)
         assert scores[scores.isfinite()].abs().max() > 50
         query, key = positions()
-        for way in (call.attend(), call._in_blocks(rows=5)):
+        for way in (call.attend(), call._in_chunks(rows=5)):
             close(way.log_sum_exp, scores.logsumexp(-1), 1e-3)
             close(call.entries(query, key, way.log_sum_exp), gathered(scores.softmax(-1), query, key), 1e-3)
 
@@ -190,7 +190,7 @@ class TestAgainstTheSoftmaxWrittenOut:
         """The quick way has those of the plain one."""
         for mask in (None, additive(allowed(WINDOW))[None, None]):
             gradients = []
-            for way in (AttentionCall.attend, AttentionCall._in_blocks):
+            for way in (AttentionCall.attend, AttentionCall._in_chunks):
                 tensors = [tensor.requires_grad_(True) for tensor in states(2)]
                 call = AttentionCall.of((nn.Module(), *tensors, mask), {})
                 gradients.append(torch.autograd.grad(way(call).output.square().sum(), tensors))
@@ -221,20 +221,20 @@ class TestEntries:
         given, seen = MASKS[mask]
         call = call_of(given, kv_heads, softcap=cap)
         query, key = positions()
-        came = call.entries(query, key, call.attend().log_sum_exp)
+        actual = call.entries(query, key, call.attend().log_sum_exp)
         expected = gathered(written_out(seen, kv_heads, cap)[0], query, key)
-        assert came.shape == (BATCH, 4, 60)
-        assert came.dtype == torch.float32
-        close(came, expected)
-        assert torch.equal(came == 0, expected == 0)
-        assert (came == 0).any()
+        assert actual.shape == (BATCH, 4, 60)
+        assert actual.dtype == torch.float32
+        close(actual, expected)
+        assert torch.equal(actual == 0, expected == 0)
+        assert (actual == 0).any()
 
     def test_all_of_a_row_sum_to_one(self, mask: str) -> None:
         given, _ = MASKS[mask]
         call = call_of(given)
         query = torch.full((BATCH, POS), 30)
-        came = call.entries(query, torch.arange(POS).expand(BATCH, -1), call.attend().log_sum_exp)
-        close(came.sum(-1), torch.ones(BATCH, 4))
+        actual = call.entries(query, torch.arange(POS).expand(BATCH, -1), call.attend().log_sum_exp)
+        close(actual.sum(-1), torch.ones(BATCH, 4))
 
     def test_no_pairs(self) -> None:
         call, none = call_of(None), torch.zeros(BATCH, 0, dtype=torch.long)
@@ -333,10 +333,10 @@ class TestOnGPUs:
         monkeypatch.setattr(torch.ops.aten, "_scaled_dot_product_efficient_attention", kernel)
         q, k, v = (drawn(BATCH, heads, POS, d_head, seed=heads) for heads in (4, 2, 1))
         call = AttentionCall(q, k, v.expand(-1, 2, -1, -1), None, 0.7)
-        came, expected = call._efficient_cuda(), call._in_blocks()
-        assert came.output.shape == q.shape
-        close(came.output, expected.output)
-        close(came.log_sum_exp, expected.log_sum_exp)
+        actual, expected = call._efficient_cuda(), call._in_chunks()
+        assert actual.output.shape == q.shape
+        close(actual.output, expected.output)
+        close(actual.log_sum_exp, expected.log_sum_exp)
 
 
 class TestInModels:
@@ -360,7 +360,7 @@ class TestInModels:
         for layer, call in enumerate(calls):
             z = raw_hooks.value(hf, tokens, layer, "attn.hook_z").transpose(1, 2)
             close(call.pattern(), patterns[layer])
-            for way in (call.attend(), call._in_blocks(rows=7)):
+            for way in (call.attend(), call._in_chunks(rows=7)):
                 close(way.output, z)
                 query, key = torch.tril_indices(45, 45)[:, None].expand(-1, 2, -1)
                 entries = call.entries(query, key, way.log_sum_exp)

@@ -13,7 +13,8 @@ from reference.models import BUILDERS, VOCAB
 from torch import Tensor
 
 from headcount.results import InputError
-from headcount.tracing import Model, load_model, map_batches, pad
+from headcount.tracing import Model, load_model
+from headcount.tracing.internal import map_batches, pad
 
 
 def recorded(batches: list[list[int]], fits: int = 10**6) -> Callable[[list[int]], list[str]]:
@@ -43,8 +44,8 @@ class TestOrder:
         done: list[int] = []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("headcount.tracing.batches._release_memory", lambda: None)  # which takes its time
-            came = map_batches(recorded(batches, fits), lengths, size, device, done.append)
-        assert came == [f"item {item}" for item in range(len(lengths))]
+            actual = map_batches(recorded(batches, fits), lengths, size, device, done.append)
+        assert actual == [f"item {item}" for item in range(len(lengths))]
         finished = [batch for batch in batches if len(batch) <= fits]
         assert sorted(item for batch in finished for item in batch) == list(range(len(lengths)))
         assert done == [len(batch) for batch in finished]
@@ -161,9 +162,9 @@ class TestMemory:
         def compute(batch: list[int]) -> Tensor:
             return model.run_with_hooks(tokens[batch], [("blocks.1.attn.hook_pattern", greedy)])[:, -1]
 
-        came = torch.stack(map_batches(compute, [6] * 8, 8))
+        actual = torch.stack(map_batches(compute, [6] * 8, 8))
         assert tried == [8, 4, 2, 2, 2, 2]
-        torch.testing.assert_close(came, model(tokens)[:, -1], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(actual, model(tokens)[:, -1], rtol=1e-5, atol=1e-5)
 
 
 class TestSizes:
@@ -185,10 +186,10 @@ class TestSizes:
         rows = [torch.randint(VOCAB, (length,), generator=generator) for length in (45, 3, 17, 45, 1, 30, 8)]
         expected = [model(row[None])[0, -1] for row in rows]
         for size in (1, 2, 3, 7, "auto"):
-            came = map_batches(
+            actual = map_batches(
                 lambda batch: self.last_logits(model, [rows[item] for item in batch]), list(map(len, rows)), size
             )
-            torch.testing.assert_close(torch.stack(came), torch.stack(expected), rtol=1e-4, atol=2e-5)
+            torch.testing.assert_close(torch.stack(actual), torch.stack(expected), rtol=1e-4, atol=2e-5)
 
     @staticmethod
     @torch.no_grad()

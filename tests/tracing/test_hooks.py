@@ -101,10 +101,10 @@ def llama() -> Case:
     return opened("llama")
 
 
-def close(came: Tensor, expected: Tensor, what: str = "") -> None:
+def close(actual: Tensor, expected: Tensor, what: str = "") -> None:
     """Equal to 1e-5, or to that share of the largest value where values exceed one."""
-    assert came.shape == expected.shape, what
-    finite = came.masked_fill(came == expected, 0) - expected.masked_fill(came == expected, 0)
+    assert actual.shape == expected.shape, what
+    finite = actual.masked_fill(actual == expected, 0) - expected.masked_fill(actual == expected, 0)
     assert finite.abs().max() <= 1e-5 * max(1.0, expected[expected.isfinite()].abs().max()), what
 
 
@@ -250,9 +250,9 @@ class TestWriting:
         plain = case.hf(case.tokens).logits
         for hook in in_one_block(case):
             expected = raw_hooks.run_edited(case.hf, case.tokens, [(hook, changed)])
-            came = case.model.run_with_hooks(case.tokens, [(hook, changed)])
-            assert (came - plain).abs().max() > 0.01, hook
-            close(came, expected, hook)
+            actual = case.model.run_with_hooks(case.tokens, [(hook, changed)])
+            assert (actual - plain).abs().max() > 0.01, hook
+            close(actual, expected, hook)
 
     @pytest.mark.parametrize("layer", [0, 2])
     def test_in_the_first_and_last_block(self, case: Case, layer: int) -> None:
@@ -264,13 +264,13 @@ class TestWriting:
     def test_what_comes_after_an_edit_is_read_edited(self, case: Case) -> None:
         seen: dict[str, Tensor] = {}
 
-        def keep(value: Tensor, hook: Hook) -> None:
+        def record(value: Tensor, hook: Hook) -> None:
             seen[hook.name] = value
 
         names, edited = in_one_block(case), ["attn.hook_q", "attn.hook_pattern", "attn.hook_result", "hook_resid_mid"]
         for hook in [name for name in names if name.removeprefix("blocks.1.") in edited]:
             later = names[names.index(hook) + 1 :]
-            case.model.run_with_hooks(case.tokens, [(hook, changed), *((name, keep) for name in later)])
+            case.model.run_with_hooks(case.tokens, [(hook, changed), *((name, record) for name in later)])
             with raw_hooks.edited(case.hf, case.tokens, hook, changed):
                 for name in later:
                     if "mid" in hook and name.split(".")[-1] in ("hook_pre", "hook_post", "hook_mlp_out"):
@@ -304,12 +304,12 @@ class TestWriting:
         _, before = case.model.run_with_cache(case.tokens)
         seen: dict[str, Tensor] = {}
 
-        def keep(value: Tensor, hook: Hook) -> None:
+        def record(value: Tensor, hook: Hook) -> None:
             seen[hook.name] = value
 
         later = ["blocks.1.hook_mlp_out", "blocks.1.hook_resid_post"]
         edits = [("blocks.1.hook_resid_mid", changed)]
-        case.model.run_with_hooks(case.tokens, [*edits, *((name, keep) for name in later)])
+        case.model.run_with_hooks(case.tokens, [*edits, *((name, record) for name in later)])
         mlp_out, post = (seen[name] for name in later)
         assert not torch.allclose(mlp_out, before["mlp_out", 1], atol=0.01)
         mid = changed(before["resid_mid", 1])
@@ -352,13 +352,13 @@ class TestWriting:
         """What is edited before the softmax is what the pattern is made of."""
         at, seen = "blocks.1.attn.", {}
 
-        def keep(value: Tensor, hook: Hook) -> None:
+        def record(value: Tensor, hook: Hook) -> None:
             seen[hook.name] = value
 
         hooks = [(at + name, changed) for name in ("hook_rot_q", "hook_rot_k", "hook_attn_scores")]
         hooks = [
             *hooks,
-            *((at + name, keep) for name in ("hook_rot_q", "hook_rot_k", "hook_attn_scores", "hook_pattern")),
+            *((at + name, record) for name in ("hook_rot_q", "hook_rot_k", "hook_attn_scores", "hook_pattern")),
         ]
         logits = case.model.run_with_hooks(case.tokens, hooks)
         q, k = (seen[at + name].transpose(1, 2) for name in ("hook_rot_q", "hook_rot_k"))
@@ -459,7 +459,7 @@ class TestHookFunctions:
                 close(case.model.run_with_hooks(case.tokens, [(name, in_place)]), expected)
 
     @pytest.mark.parametrize(
-        ("returned", "came"),
+        ("returned", "actual"),
         [
             (lambda v: v[:1], r"a tensor of shape \[1, 45, 4, 8\]"),
             (lambda v: v.sum(), r"a tensor of shape \[\]"),
@@ -469,8 +469,8 @@ class TestHookFunctions:
             (lambda v: v.numpy(), "ndarray"),
         ],
     )
-    def test_a_wrong_return_is_told_from_a_right_one(self, llama: Case, returned: Callable, came: str) -> None:
-        with pytest.raises(InputError, match=rf"{self.NAME} must return None or .* \[2, 45, 4, 8\], not {came}"):
+    def test_a_wrong_return_is_told_from_a_right_one(self, llama: Case, returned: Callable, actual: str) -> None:
+        with pytest.raises(InputError, match=rf"{self.NAME} must return None or .* \[2, 45, 4, 8\], not {actual}"):
             llama.model.run_with_hooks(llama.tokens, [(self.NAME, lambda v, hook: returned(v))])
 
     def test_an_edit_in_another_dtype_is_taken_in_the_models(self, case: Case) -> None:
@@ -560,15 +560,15 @@ class TestGradients:
 
     @staticmethod
     def of_what_was_kept(case: Case, name: str) -> Tensor:
-        kept: list[Tensor] = []
+        recorded: list[Tensor] = []
 
-        def keep(value: Tensor, hook: Hook) -> None:
+        def record(value: Tensor, hook: Hook) -> None:
             if not value.requires_grad:
                 value.requires_grad_(True)
-            kept.append(value)
+            recorded.append(value)
 
-        logits = case.model.run_with_hooks(case.tokens[:, :6], [(name, keep)])
-        return torch.autograd.grad(logits[:, -1, :7].sum(), kept)[0]
+        logits = case.model.run_with_hooks(case.tokens[:, :6], [(name, record)])
+        return torch.autograd.grad(logits[:, -1, :7].sum(), recorded)[0]
 
     @staticmethod
     def of_a_shift(case: Case, name: str) -> Tensor:
@@ -587,26 +587,26 @@ class TestGradients:
             weights = [p for n, p in case.hf.named_parameters() if ".1." in n]
             plain = torch.autograd.grad(case.hf(case.tokens).logits.square().sum(), weights, allow_unused=True)
             watched = case.model.run_with_hooks(case.tokens, [(name, lambda v, hook: None) for name in names_of(case)])
-            came = torch.autograd.grad(watched.square().sum(), weights, allow_unused=True)
+            actual = torch.autograd.grad(watched.square().sum(), weights, allow_unused=True)
         finally:
             case.hf.requires_grad_(False)
-        assert [gradient is None for gradient in came] == [gradient is None for gradient in plain]
+        assert [gradient is None for gradient in actual] == [gradient is None for gradient in plain]
         largest = max(gradient.abs().max() for gradient in plain if gradient is not None)
-        for ours, theirs in zip(came, plain, strict=True):
+        for ours, theirs in zip(actual, plain, strict=True):
             assert ours is None or (ours - theirs).abs().max() <= 1e-5 * largest
 
     def test_retained_ones(self, llama: Case) -> None:
-        kept: list[Tensor] = []
+        recorded: list[Tensor] = []
 
         def retain(value: Tensor, hook: Hook) -> None:
             value.requires_grad_(True)
             value.retain_grad()
-            kept.append(value)
+            recorded.append(value)
 
         logits = llama.model.run_with_hooks(llama.tokens, [("blocks.0.hook_resid_post", retain)])
         logits.sum().backward()
-        assert kept[0].grad is not None
-        assert kept[0].grad.abs().sum() > 0
+        assert recorded[0].grad is not None
+        assert recorded[0].grad.abs().sum() > 0
 
     def test_without_them_nothing_is_tracked(self, llama: Case) -> None:
         with torch.no_grad():
@@ -722,9 +722,9 @@ class TestOneAtATime:
             return other.model.run_with_cache(llama.tokens)[1][hook.name]
 
         z = other.model.run_with_cache(llama.tokens)[1]["z", 1]
-        came = llama.model.run_with_hooks(llama.tokens, [("blocks.1.attn.hook_z", from_there)])
+        actual = llama.model.run_with_hooks(llama.tokens, [("blocks.1.attn.hook_z", from_there)])
         assert torch.equal(
-            came, llama.model.run_with_hooks(llama.tokens, [("blocks.1.attn.hook_z", lambda v, hook: z)])
+            actual, llama.model.run_with_hooks(llama.tokens, [("blocks.1.attn.hook_z", lambda v, hook: z)])
         )
 
     def test_inside_an_nnsight_trace(self, llama: Case) -> None:
@@ -842,7 +842,7 @@ class TestSurroundings:
         """nnsight still watches the old one: the error says which hook waits in vain."""
         model = load_model(MAKERS["llama"]())
         model.hf.model.layers[0].self_attn.q_proj = nn.Linear(32, 32, bias=False)
-        with pytest.raises(InputError, match=r"does not come by .*q_proj where blocks\.0\.attn\.hook_q waits"):
+        with pytest.raises(InputError, match=r"no value for blocks\.0\.attn\.hook_q: .*does not reach .*q_proj"):
             model.run_with_cache(tokens_of(1, 5))
         assert load_model(model.hf).run_with_cache(tokens_of(1, 5))[0].shape == (1, 5, VOCAB)
 

@@ -68,8 +68,8 @@ def by_hand(hf: PreTrainedModel, heads: Tensor, ffns: Tensor) -> Tensor:
     return logits
 
 
-def close(came: Tensor, expected: Tensor) -> None:
-    assert (came - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max())
+def close(actual: Tensor, expected: Tensor) -> None:
+    assert (actual - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max())
 
 
 NO_HEADS, NO_FFNS = torch.zeros(3, 4, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
@@ -85,9 +85,9 @@ class TestEffect:
             for seed in range(4):
                 heads, ffns = random_masks(seed)
                 with masked(model, heads=heads, ffns=ffns):
-                    came = model(TOKENS)
-                close(came, by_hand(model.hf, heads, ffns))
-                assert (came - plain).abs().max() > 0.01
+                    actual = model(TOKENS)
+                close(actual, by_hand(model.hf, heads, ffns))
+                assert (actual - plain).abs().max() > 0.01
                 assert torch.equal(model(TOKENS), plain)
         finally:
             model.hf.set_attn_implementation(before)
@@ -285,7 +285,7 @@ class TestWhatHooksSee:
                 ("blocks.1.attn.hook_z", lambda z, hook: z + 1),
                 ("blocks.1.hook_mlp_out", lambda value, hook: value + 1),
             ]
-            came = model.run_with_hooks(TOKENS, hooks)
+            actual = model.run_with_hooks(TOKENS, hooks)
 
         def without_head(z: Tensor) -> Tensor:
             z = z.clone()
@@ -293,19 +293,19 @@ class TestWhatHooksSee:
             return z + 1
 
         edits = [("blocks.1.attn.hook_z", without_head), ("blocks.1.hook_mlp_out", torch.ones_like)]
-        close(came, raw_hooks.run_edited(model.hf, TOKENS, edits))
+        close(actual, raw_hooks.run_edited(model.hf, TOKENS, edits))
 
     def test_gradients(self, model: Model) -> None:
         """They are zero before what is removed, and as ever elsewhere."""
-        kept: dict[str, Tensor] = {}
+        recorded: dict[str, Tensor] = {}
 
-        def keep(value: Tensor, hook: Any) -> None:
-            kept[hook.name] = value.requires_grad_(True)
+        def record(value: Tensor, hook: Any) -> None:
+            recorded[hook.name] = value.requires_grad_(True)
 
         names = ["blocks.1.attn.hook_v", "blocks.1.mlp.hook_post"]
         with masked(model, heads=[(1, head) for head in range(4)], ffns=[1]):
-            logits = model.run_with_hooks(TOKENS, [(name, keep) for name in names])
-        gradients = torch.autograd.grad(logits.sum(), list(kept.values()), allow_unused=True)
+            logits = model.run_with_hooks(TOKENS, [(name, record) for name in names])
+        gradients = torch.autograd.grad(logits.sum(), list(recorded.values()), allow_unused=True)
         assert all(gradient is None or not gradient.any() for gradient in gradients)
 
     def test_provenance(self, llama: Model) -> None:

@@ -1,4 +1,4 @@
-"""What a result says about where it came from."""
+"""Provenance of results: the model, its weights, and the settings."""
 
 import json
 import re
@@ -77,13 +77,13 @@ class TestFingerprint:
     def test_it_does_not_depend_on_threads(self) -> None:
         module, threads = holding(w=torch.randn(1000, 1001)), torch.get_num_threads()
         try:
-            found = set()
+            digests = set()
             for number in (1, 2, 3):
                 torch.set_num_threads(number)
-                found.add(fingerprint(module))
+                digests.add(fingerprint(module))
         finally:
             torch.set_num_threads(threads)
-        assert len(found) == 1
+        assert len(digests) == 1
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int8])
     @pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 8, 9, 1023, 5001])

@@ -122,9 +122,9 @@ def n_parameters(model: Model) -> int:
     return sum(parameter.numel() for parameter in model.hf.parameters())
 
 
-def close(came: Tensor, expected: Tensor) -> None:
-    assert came.shape == expected.shape
-    assert (came - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max())
+def close(actual: Tensor, expected: Tensor) -> None:
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max())
 
 
 class TestLogits:
@@ -161,10 +161,10 @@ class TestLogits:
         heads, ffns = random_masks(4, model)
         mask = torch.ones_like(TOKENS)
         mask[0, :7] = 0
-        came = pruned(model, heads, ffns).hf(TOKENS, attention_mask=mask).logits
+        actual = pruned(model, heads, ffns).hf(TOKENS, attention_mask=mask).logits
         expected = zeroed(model.hf, heads, ffns)(TOKENS, attention_mask=mask).logits
-        close(came[0, 7:], expected[0, 7:])
-        close(came[1], expected[1])
+        close(actual[0, 7:], expected[0, 7:])
+        close(actual[1], expected[1])
 
     def test_generation_with_a_cache(self, model: Model) -> None:
         """The first layer, whose keys tell the cache how far it is, has no heads."""
@@ -172,10 +172,10 @@ class TestLogits:
         heads[0] = True
         small, start = pruned(model, heads, ffns), TOKENS[:1, :12]
         options = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None, "pad_token_id": 1}
-        came = small.hf.generate(start, attention_mask=torch.ones_like(start), **options)
+        actual = small.hf.generate(start, attention_mask=torch.ones_like(start), **options)
         for end in range(12, 20):
-            logits = small(came[:, :end])[0, -1]
-            assert logits[came[0, end]] >= logits.max() - 1e-4
+            logits = small(actual[:, :end])[0, -1]
+            assert logits[actual[0, end]] >= logits.max() - 1e-4
 
     @pytest.mark.parametrize("attention", ["sdpa", "eager"])
     @pytest.mark.parametrize("name", ["opt", "llama", "gemma3"])
@@ -236,9 +236,9 @@ class TestTheSmallerModel:
         with masked(model, heads, ffns):
             _, expected = model.run_with_cache(TOKENS, names)
             edited = model.run_with_hooks(TOKENS, [("blocks.1.hook_resid_post", lambda x, hook: 2 * x)])
-        _, came = small.run_with_cache(TOKENS, names)
+        _, actual = small.run_with_cache(TOKENS, names)
         for name in names:
-            close(came[name], expected[name])
+            close(actual[name], expected[name])
         close(small.run_with_hooks(TOKENS, [("blocks.1.hook_resid_post", lambda x, hook: 2 * x)]), edited)
         seen: list[Tensor] = []
         small.run_until_last(TOKENS, [("blocks.1.hook_attn_out", lambda x, hook: seen.append(x.clone()))])
@@ -256,10 +256,10 @@ class TestTheSmallerModel:
         small = pruned(llama, heads=[(0, 1)], ffns=[0])
         with masked(llama, heads=[(0, 1)], ffns=[0]):
             _, expected = llama.run_with_cache(TOKENS)
-        _, came = small.run_with_cache(TOKENS)
-        assert all(name in came for name in expected if not name.startswith("blocks.0."))
-        for name in came:
-            close(came[name].nan_to_num(), expected[name].nan_to_num())
+        _, actual = small.run_with_cache(TOKENS)
+        assert all(name in actual for name in expected if not name.startswith("blocks.0."))
+        for name in actual:
+            close(actual[name].nan_to_num(), expected[name].nan_to_num())
 
     @pytest.mark.parametrize("hook", ["q", "k", "v", "rot_q", "pattern", "z", "result"])
     def test_hooks_with_a_head_axis(self, llama: Model, hook: str) -> None:
@@ -484,7 +484,7 @@ def differing(monkeypatch):
     def differs(*_: object) -> None:
         raise InputError("other logits")
 
-    monkeypatch.setattr("headcount.tracing.loading.self_check._require", differs)
+    monkeypatch.setattr("headcount.tracing.loading.hook_check._require", differs)
 
 
 @pytest.mark.parametrize(("dtype", "refused"), [(torch.float32, True), (torch.bfloat16, False)])

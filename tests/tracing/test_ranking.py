@@ -57,15 +57,15 @@ def test_opts_fifty_thousand_ranks_in_both_spellings(written, monkeypatch: pytes
 def test_a_token_that_several_merges_make_counts_once_and_keeps_its_first_rank() -> None:
     twice = [("a", "bc"), ("b", "de"), ("ab", "c"), ("bd", "e")]  # abc and bde
     tokenizer = merging(MERGES[:46] + twice)
-    kept = names(tokenizer, token_pool(tokenizer).ids)
-    assert kept == [*PAIRS[1:46], "abc"]  # int(0.04·48) = 1 is cut, not int(0.04·50) = 2
+    left = names(tokenizer, token_pool(tokenizer).ids)
+    assert left == [*PAIRS[1:46], "abc"]  # int(0.04·48) = 1 is cut, not int(0.04·50) = 2
 
 
 def test_special_and_added_tokens_are_no_part_of_the_ranking() -> None:
     tokenizer = merging(MERGES, bos_token=PAIRS[2])
     tokenizer.add_tokens([AddedToken(PAIRS[3]), AddedToken("never seen")])
-    kept = names(tokenizer, token_pool(tokenizer).ids)
-    assert kept == PAIRS[4:62]  # of the 62 that remain, the first two and the last two are cut
+    left = names(tokenizer, token_pool(tokenizer).ids)
+    assert left == PAIRS[4:62]  # of the 62 that remain, the first two and the last two are cut
 
 
 def test_ids_beyond_the_embedding_are_dropped_first() -> None:

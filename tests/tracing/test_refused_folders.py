@@ -35,9 +35,9 @@ def saved(name: str, path: Path) -> Path:
     return path
 
 
-def configure(folder: Path, **said: object) -> None:
+def configure(folder: Path, **entries: object) -> None:
     before = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(before | said))
+    (folder / "config.json").write_text(json.dumps(before | entries))
 
 
 def change(folder: Path, edit: Callable[[dict[str, Tensor]], object]) -> None:
@@ -143,9 +143,9 @@ def test_torch_files_of_before_1_6_are_read_in_memory(folder: Path) -> None:
     assert torch.equal(load_model(folder)(TOKENS), hf(TOKENS).logits)
 
 
-@pytest.mark.parametrize("said", [{"quant_method": "gptq", "bits": 4}, {"quant_method": "fp8"}, {}], ids=str)
-def test_quantised_weights_are_not_streamed(folder: Path, said: object) -> None:
-    configure(folder, quantization_config=said)
+@pytest.mark.parametrize("entries", [{"quant_method": "gptq", "bits": 4}, {"quant_method": "fp8"}, {}], ids=str)
+def test_quantised_weights_are_not_streamed(folder: Path, entries: object) -> None:
+    configure(folder, quantization_config=entries)
     refused(folder, "quantised, which cannot be streamed", stream=True)
 
 
@@ -175,7 +175,7 @@ def test_angles_that_depend_on_the_batch(tmp_path: Path, rope: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "entries",
     [
         {"hidden_act": "nope"},
         {"dtype": "int8"},
@@ -190,8 +190,8 @@ def test_angles_that_depend_on_the_batch(tmp_path: Path, rope: dict) -> None:
     ],
     ids=str,
 )
-def test_configurations_of_which_no_model_can_be_made(folder: Path, said: dict) -> None:
-    configure(folder, **said)
+def test_configurations_of_which_no_model_can_be_made(folder: Path, entries: dict) -> None:
+    configure(folder, **entries)
     for options in WAYS:
         refused(folder, "configuration", **options)
     refused(folder, "configuration", describe_model)
@@ -211,7 +211,7 @@ def test_labels_are_bounded(folder: Path, options: dict) -> None:
 
 @both_ways
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "entries"),
     [
         ("llama", {"vocab_size": 10_000_000}),
         ("llama", {"head_dim": 2 * 10**9}),
@@ -222,13 +222,13 @@ def test_labels_are_bounded(folder: Path, options: dict) -> None:
     ids=str,
 )
 def test_shapes_are_compared_before_memory_is_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, name: str, said: dict
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict, name: str, entries: dict
 ) -> None:
     folder = saved(name, tmp_path / "model")
-    configure(folder, **said)
+    configure(folder, **entries)
 
     def too_early(*_: object, **__: object) -> None:
-        pytest.fail("a model was made in memory")
+        pytest.fail("a model was built in memory")
 
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", too_early)
     monkeypatch.setattr("accelerate.init_empty_weights", too_early)
@@ -249,8 +249,8 @@ def test_places_in_a_file_that_no_library_writes(folder: Path, options: dict, pl
     size = len(raw) - 8 - length
     for place, name in zip(places, ("extra.a", "extra.b"), strict=True):
         header[name] = {"dtype": "F32", "shape": [4], "data_offsets": [size + offset for offset in place]}
-    said = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(said)) + said + raw[8 + length :] + bytes(places[-1][-1]))
+    new_header = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(new_header)) + new_header + raw[8 + length :] + bytes(places[-1][-1]))
     refused(folder, r"cannot be read as weights \(its tensors do not lie one after the other\)", **options)
 
 

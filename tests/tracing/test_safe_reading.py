@@ -1,4 +1,4 @@
-"""A model's folder as an attacker would make it: no code of it runs, and what is wrong with it is said in one line."""
+"""A folder that an attacker may have written: none of its code runs, and errors take one line."""
 
 import json
 import os
@@ -31,10 +31,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def configure(folder: Path, file: str = "config.json", **said: object) -> None:
-    """Changes what a file of the folder says."""
+def configure(folder: Path, file: str = "config.json", **entries: object) -> None:
+    """Change entries of a file in the folder; `...` removes one."""
     before = json.loads((folder / file).read_text())
-    (folder / file).write_text(json.dumps({key: value for key, value in (before | said).items() if value is not ...}))
+    (folder / file).write_text(
+        json.dumps({key: value for key, value in (before | entries).items() if value is not ...})
+    )
 
 
 def plant(folder: Path) -> Path:
@@ -48,7 +50,7 @@ def plant(folder: Path) -> Path:
 
 
 def refuse_to_answer(*_: object) -> str:
-    pytest.fail("a person was asked at the terminal")
+    pytest.fail("a question was asked at the terminal")
 
 
 @pytest.mark.parametrize("options", [{}, {"stream": True}, {"remote": "http://127.0.0.1:1"}], ids=str)
@@ -102,7 +104,7 @@ def test_attention_from_the_hub_is_not_run(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("entries", "message"),
     [
         (
             {"num_hidden_layers": 10**9},
@@ -127,8 +129,8 @@ def test_attention_from_the_hub_is_not_run(folder: Path, name: str) -> None:
     ],
     ids=str,
 )
-def test_impossible_sizes_are_refused_before_memory_is_taken(folder: Path, said: dict, message: str) -> None:
-    configure(folder, **said)
+def test_impossible_sizes_are_refused_before_memory_is_taken(folder: Path, entries: dict, message: str) -> None:
+    configure(folder, **entries)
     with pytest.raises(InputError, match=message) as caught:
         load_model(folder)
     assert "\n" not in str(caught.value)

@@ -89,9 +89,9 @@ class TestTheWire:
 
     def test_no_key_is_written_or_said(self, standing, tmp_path, monkeypatch, capsys):
         monkeypatch.setenv("NDIF_API_KEY", "a-key-nobody-may-see")
-        said = []
+        messages = []
         far = load_model(standing.folder, remote=standing.host)
-        far.server.keep_jobs(tmp_path / "jobs.json", said.append)
+        far.server.record_jobs(tmp_path / "jobs.json", messages.append)
         scores = induction.prefix_matching(far, induction.repeated_tokens(far, 6, 2), 6)
         scores.save(tmp_path / "scores.safetensors")
         standing.goes_wrong(
@@ -103,7 +103,7 @@ class TestTheWire:
             far(TEXT)
         texts = [path.read_bytes() for path in tmp_path.iterdir()]
         assert not any(b"nobody-may-see" in text for text in texts)
-        assert "nobody-may-see" not in f"{said} {error.value} {capsys.readouterr()} {scores.provenance}"
+        assert "nobody-may-see" not in f"{messages} {error.value} {capsys.readouterr()} {scores.provenance}"
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ class TestFaults:
             ({"path": "/request", "kind": "status", "status": 400, "detail": "bad model"}, "status 400: bad model"),
             ({"path": "/request", "kind": "garbage"}, "does not speak NDIF's protocol"),
             ({"path": "/response", "kind": "garbage"}, "does not speak NDIF's protocol"),
-            ({"path": "/request", "kind": "drop", "when": "after"}, "whether it was taken is not known"),
+            ({"path": "/request", "kind": "drop", "when": "after"}, "the server may have accepted it or not"),
         ],
     )
     def test_what_does_not_pass_is_said_at_once(self, standing, far, fault, message):
@@ -169,7 +169,7 @@ class TestFaults:
         assert far(TEXT).shape[1] == len(far.to_tokens(TEXT)[0])
 
     def test_a_result_of_another_shape_is_refused(self, far, monkeypatch):
-        monkeypatch.setattr(Client, "_result", lambda self, answer: [[torch.zeros(1), [[], []]]])
+        monkeypatch.setattr(Client, "_load", lambda self, url: [[torch.zeros(1), [[], []]]])
         with pytest.raises(ServerError, match="expected the results of 1 passes"):
             far(TEXT)
 
@@ -178,7 +178,7 @@ class TestFaults:
 
         def measure():
             far = load_model(standing.folder, remote=standing.host)
-            far.server.keep_jobs(tmp_path / "jobs.json")
+            far.server.record_jobs(tmp_path / "jobs.json")
             return induction.prefix_matching(far, tokens, 6)
 
         def interrupted(*_, **__):
@@ -194,7 +194,7 @@ class TestFaults:
         assert json.loads((tmp_path / "jobs.json").read_text()) == {}
 
     def test_a_job_that_the_server_forgot_is_submitted_anew(self, standing, local, far, tmp_path, monkeypatch):
-        far.server.keep_jobs(tmp_path / "jobs.json")
+        far.server.record_jobs(tmp_path / "jobs.json")
         monkeypatch.setattr(clients.Jobs, "get", lambda self, digest: "a-job-of-last-year")
         close(far(TEXT), local(TEXT))
 

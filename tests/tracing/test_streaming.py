@@ -19,7 +19,8 @@ from headcount import importance, induction
 from headcount.results import InputError
 from headcount.tracing import load_model, pruned, randomised
 from headcount.tracing.checkpoints.checkpoint import Checkpoint
-from headcount.tracing.checkpoints.stored_tensor import PAGE, Stored, pages
+from headcount.tracing.checkpoints.stored_tensor import PAGE, StoredTensor, pages
+from headcount.tracing.streaming.blocks import Blocks
 from headcount.tracing.streaming.memory import as_bytes, held_memory
 from headcount.tracing.streaming.residuals import Residuals
 
@@ -35,7 +36,7 @@ def saved(build, folder, **options):
 
 @pytest.fixture(scope="module", params=list(BUILDERS))
 def folder(request, tmp_path_factory):
-    return saved(BUILDERS[request.param], tmp_path_factory.mktemp("kept") / request.param)
+    return saved(BUILDERS[request.param], tmp_path_factory.mktemp("saved") / request.param)
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +114,9 @@ class TestOneRun:
 
     def test_progress_is_told_as_layers_are_done(self, small):
         far = load_model(small, stream=True, memory=ENOUGH)
-        told = []
-        importance.accuracy(far, importance.load_task("plural"), 0, 9, progress=told.append)
-        assert told == [3, 3, 3]
+        reported = []
+        importance.accuracy(far, importance.load_task("plural"), 0, 9, progress=reported.append)
+        assert reported == [3, 3, 3]
 
     def test_the_next_block_is_fetched_meanwhile(self, small, monkeypatch):
         far = load_model(small, stream=True, memory=ENOUGH)
@@ -126,10 +127,10 @@ class TestOneRun:
             return fetch(self, layer)
 
         monkeypatch.setattr(type(far.stream.blocks), "_fetch", noted)
-        asked, fetching = [], far.stream.blocks._fetching
-        monkeypatch.setattr(far.stream.blocks, "_fetching", lambda layer: asked.append(layer) or fetching(layer))
+        requested, fetching = [], far.stream.blocks._fetching
+        monkeypatch.setattr(far.stream.blocks, "_fetching", lambda layer: requested.append(layer) or fetching(layer))
         seen = []
-        hooks = [(f"blocks.{layer}.hook_resid_pre", lambda value, hook: seen.append(asked[-1])) for layer in (0, 1)]
+        hooks = [(f"blocks.{layer}.hook_resid_pre", lambda value, hook: seen.append(requested[-1])) for layer in (0, 1)]
         far.run_with_hooks(TEXT, hooks)
         assert fetched == [(False, 0), (False, 1), (False, 2)]
         assert seen == [1, 2]
@@ -157,7 +158,7 @@ def recorded(model, monkeypatch):
     return held
 
 
-class TestStored:
+class TestStoredTensor:
     """Tensors in files, on file systems that can be read past the page cache and on others."""
 
     @pytest.fixture(params=["past the cache", "open refuses", "read refuses"])
@@ -179,40 +180,40 @@ class TestStored:
     def test_values_are_those_of_the_file(self, way, tmp_path, offset, elements):
         values = torch.randn(elements, generator=torch.Generator().manual_seed(0)).half()
         path = in_a_file(tmp_path, values, offset)
-        stored = Stored(path, offset, values)
-        assert values.nbytes <= stored.room < values.nbytes + 2 * PAGE
-        memory = pages(stored.room + PAGE)
-        memory[stored.room :] = 7
+        stored = StoredTensor(path, offset, values)
+        assert values.nbytes <= stored.page_bytes < values.nbytes + 2 * PAGE
+        memory = pages(stored.page_bytes + PAGE)
+        memory[stored.page_bytes :] = 7
         assert torch.equal(stored.read(memory), values)
         assert memory.data_ptr() % PAGE == 0
-        assert (memory[stored.room :] == 7).all()
+        assert (memory[stored.page_bytes :] == 7).all()
 
     def test_strides_are_kept(self, way, tmp_path):
         values = torch.arange(600.0).view(20, 30).t()[3:7]
         path = in_a_file(tmp_path, values.untyped_storage(), 40)
-        stored = Stored(path, 40 + values.storage_offset() * 4, values)
-        assert torch.equal(stored.read(pages(stored.room)), values)
+        stored = StoredTensor(path, 40 + values.storage_offset() * 4, values)
+        assert torch.equal(stored.read(pages(stored.page_bytes)), values)
 
     def test_nothing_is_left_in_the_page_cache(self, way, tmp_path, monkeypatch):
-        """Past the cache nothing comes into it; else all pages are asked out of it, which the system may put off.
+        """Reads past the cache put nothing into it; others ask the system to drop all pages, which it may put off.
 
-        It kept some of them once in 500 to 1,500 times.
+        It left some of them once in 500 to 1,500 times.
         """
-        values, asked, kept = torch.arange(1 << 20), [], []
+        values, calls, in_cache = torch.arange(1 << 20), [], []
         advise = os.posix_fadvise
         for _ in range(1 if way == "past the cache" else 3):
             path = in_a_file(tmp_path, values, 0)
             with path.open("rb") as file:
                 advise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            stored = Stored(path, 0, values)
-            monkeypatch.setattr(os, "posix_fadvise", lambda file, *what: [asked.append(what), advise(file, *what)])
+            stored = StoredTensor(path, 0, values)
+            monkeypatch.setattr(os, "posix_fadvise", lambda file, *what: [calls.append(what), advise(file, *what)])
             before = bytes_read()
-            assert torch.equal(stored.read(pages(stored.room)), values)
+            assert torch.equal(stored.read(pages(stored.page_bytes)), values)
             assert values.nbytes <= bytes_read() - before < values.nbytes + 2 * PAGE
-            kept.append(in_page_cache(path))
-        wanted = [] if way == "past the cache" else [(0, stored.room, os.POSIX_FADV_DONTNEED)] * 3
-        assert asked == wanted
-        assert not all(kept)
+            in_cache.append(in_page_cache(path))
+        expected = [] if way == "past the cache" else [(0, stored.page_bytes, os.POSIX_FADV_DONTNEED)] * 3
+        assert calls == expected
+        assert not all(in_cache)
         path.read_bytes()
         assert in_page_cache(path)
 
@@ -301,9 +302,9 @@ class TestCheckpoints:
 
     def test_a_missing_shard(self, tmp_path):
         folder = saved(opt, tmp_path / "shards", max_shard_size="20KB")
-        gone = sorted(folder.glob("model-*.safetensors"))[1]
-        gone.unlink()
-        refused(folder, f"incomplete: {re.escape(gone.name)} is missing")
+        missing = sorted(folder.glob("model-*.safetensors"))[1]
+        missing.unlink()
+        refused(folder, f"incomplete: {re.escape(missing.name)} is missing")
 
     def test_a_tensor_of_another_shape(self, small):
         weights = load_file(small / "model.safetensors")
@@ -319,9 +320,9 @@ class TestCheckpoints:
     @pytest.mark.parametrize(
         ("header", "reason"),
         [
-            ({"data_offsets": [0, 1 << 40]}, "weight does not lie in it whole"),
-            ({"data_offsets": [4, 16]}, "weight does not lie in it whole"),
-            ({"data_offsets": [-16, 0]}, "weight does not lie in it whole"),
+            ({"data_offsets": [0, 1 << 40]}, "weight is not wholly in the file"),
+            ({"data_offsets": [4, 16]}, "weight is not wholly in the file"),
+            ({"data_offsets": [-16, 0]}, "weight is not wholly in the file"),
             ({"shape": [-4]}, ""),
             ({"shape": None}, ""),
             ({"data_offsets": []}, ""),
@@ -331,8 +332,8 @@ class TestCheckpoints:
     )
     def test_a_header_that_is_wrong(self, tmp_path, header, reason):
         right = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
-        said = json.dumps({"weight": right | header} if isinstance(header, dict) else header).encode()
-        (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(said)) + said + bytes(16))
+        content = json.dumps({"weight": right | header} if isinstance(header, dict) else header).encode()
+        (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(content)) + content + bytes(16))
         with pytest.raises(InputError, match=rf"cannot be read as weights \({reason}"):
             Checkpoint(str(tmp_path), {"weight": torch.Size([4])}, lambda name: name)
 
@@ -404,16 +405,16 @@ def refused(folder, reason, **options):
 
 class TestMemory:
     @pytest.mark.parametrize(
-        ("said", "meant"),
+        ("text", "amount"),
         [("4GiB", 4 << 30), ("1.5 gb", 1_500_000_000), ("300", 300), (5000, 5000), ("2TB", 2 * 10**12)],
     )
-    def test_amounts(self, said, meant):
-        assert as_bytes(said) == meant
+    def test_amounts(self, text, amount):
+        assert as_bytes(text) == amount
 
-    @pytest.mark.parametrize("said", ["", "4 bananas", "-1GiB", 0, True, "GiB", 1.5e9j])
-    def test_what_is_no_amount_is_refused(self, said):
+    @pytest.mark.parametrize("text", ["", "4 bananas", "-1GiB", 0, True, "GiB", 1.5e9j])
+    def test_what_is_no_amount_is_refused(self, text):
         with pytest.raises(InputError, match=r'memory must be a number of bytes, or such as "4GiB"'):
-            as_bytes(said)
+            as_bytes(text)
 
     def test_none_is_half_of_the_machine(self):
         assert 2 * as_bytes(None) == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -421,7 +422,7 @@ class TestMemory:
     def test_too_little_says_how_much_it_takes(self, small):
         refused(small, r"memory of 0\.00 GiB is too little: .* take \d\.\d\d GiB", memory="1MB")
 
-    def test_batches_are_as_large_as_there_is_room_for(self, small, monkeypatch):
+    def test_batches_are_as_large_as_memory_allows(self, small, monkeypatch):
         far = load_model(small, stream=True, memory=ENOUGH)
         rows = induction.repeated_tokens(far, 6, 8)
         seen = []
@@ -431,13 +432,13 @@ class TestMemory:
             induction.prefix_matching(far, rows, 6)
         assert seen == [4]  # 25 tokens each, two of them in 50
 
-    def test_embeddings_that_have_no_room_are_not_read(self, small, monkeypatch):
+    def test_embeddings_that_do_not_fit_are_not_read(self, small, monkeypatch):
         read = []
-        monkeypatch.setattr("headcount.tracing.streaming.blocks.Blocks.fill_the_rest", lambda self: read.append(self))
+        monkeypatch.setattr(Blocks, "load_outer_weights", lambda blocks: read.append(blocks))
         refused(small, "is too little", memory=held_memory() + 1000)
         assert not read
 
-    def test_a_batch_that_has_no_room_is_refused(self, small, monkeypatch):
+    def test_a_batch_that_does_not_fit_is_refused(self, small, monkeypatch):
         far = load_model(small, stream=True, memory=ENOUGH)
         few, many = torch.zeros(1, 9, dtype=torch.long), torch.zeros(9, 9, dtype=torch.long)
         monkeypatch.setattr(far.stream.budget, "left", lambda: 4 * far.stream.budget._per_token() * few.numel())
@@ -445,10 +446,10 @@ class TestMemory:
         with pytest.raises(InputError, match=r"^9 x 9 tokens at once take about .* GiB has .* left .* or allow "):
             far(many)
 
-    def test_patterns_take_room_too(self, small, monkeypatch):
+    def test_patterns_take_memory_too(self, small, monkeypatch):
         far = load_model(small, stream=True, memory=ENOUGH)
         tokens = torch.zeros(1, 20, dtype=torch.long)
-        monkeypatch.setattr(far.stream.budget, "left", lambda: 30 * far.stream.budget._in_block())
+        monkeypatch.setattr(far.stream.budget, "left", lambda: 30 * far.stream.budget._token_in_block())
         far.run_until_last(tokens, [("blocks.0.attn.call", lambda call, hook: None)])
         with pytest.raises(InputError, match="1 x 20 tokens at once"):
             far.run_until_last(tokens, [("blocks.0.attn.hook_pattern", lambda pattern, hook: None)])
@@ -459,24 +460,24 @@ class TestMemory:
         assert 60 << 20 < held_memory() - before < 80 << 20
         assert held.any()
 
-    def test_what_has_no_room_in_memory_is_kept_on_disk_unchanged(self):
-        kept = Residuals(100)
+    def test_residuals_that_do_not_fit_into_memory_are_stored_on_disk_unchanged(self):
+        residuals = Residuals(100)
         for dtype in (torch.float32, torch.bfloat16):
             values = [torch.arange(24, dtype=dtype).view(2, 3, 4).transpose(1, 2) + step for step in range(3)]
             for number, value in enumerate(values):
-                kept[number] = value
-            assert kept.spilled > 0
-            assert all(torch.equal(kept[number], value) for number, value in enumerate(values))
+                residuals[number] = value
+            assert residuals.spilled > 0
+            assert all(torch.equal(residuals[number], value) for number, value in enumerate(values))
             for number in range(3):
-                kept.drop(number)
+                residuals.drop(number)
 
     def test_a_full_disk_is_an_error_and_leaves_no_file(self, tmp_path, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-        kept, (soft, hard) = Residuals(0), resource.getrlimit(resource.RLIMIT_FSIZE)
+        residuals, (soft, hard) = Residuals(0), resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
         try:
-            with pytest.raises(InputError, match=f"cannot wait in {tmp_path} .*: allow more memory"):
-                kept[0] = torch.ones(5000)
+            with pytest.raises(InputError, match=f"cannot be stored in {tmp_path} .*: allow more memory"):
+                residuals[0] = torch.ones(5000)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert list(tmp_path.iterdir()) == []

@@ -5,8 +5,8 @@ import torch
 import transformers
 
 from headcount.results import InputError
-from headcount.tracing import load_model
-from headcount.tracing.loading.describe import describe_model, published_configuration, true_sizes
+from headcount.tracing import describe_model, load_model
+from headcount.tracing.architectures.published_sizes import published_configuration, published_sizes
 
 # As the models' cards and papers count them, in millions.
 PARAMETERS = {
@@ -43,7 +43,7 @@ BATCH, POS = 2, 5
 
 
 def test_every_entry_has_its_parameters_counted_here():
-    assert set(PARAMETERS) == set(true_sizes())
+    assert set(PARAMETERS) == set(published_sizes())
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -56,16 +56,16 @@ def test_every_hook_has_its_shape(name):
     layers = {0, model.sizes.n_layers // 2, model.sizes.n_layers - 1}
     tokens = torch.zeros(BATCH, POS, dtype=torch.long, device="meta")
 
-    def wanted(hook):
+    def is_selected(hook):
         return not hook.startswith("blocks.") or int(hook.split(".")[1]) in layers
 
-    logits, cache = model.run_with_cache(tokens, names=wanted)
+    logits, cache = model.run_with_cache(tokens, names=is_selected)
     assert logits.shape == (BATCH, POS, model.sizes.vocab)
-    assert {hook: tuple(cache[hook].shape) for hook in cache} == expected(model, wanted)
+    assert {hook: tuple(cache[hook].shape) for hook in cache} == expected(model, is_selected)
 
 
-def expected(model, wanted):
-    names = [site.name for site in model.hooks.find(None) if wanted(site.name)]
+def expected(model, is_selected):
+    names = [site.name for site in model.hooks.find(None) if is_selected(site.name)]
     return {name: shape_of(model, name.split(".", 2)[-1] if name.startswith("blocks.") else name) for name in names}
 
 

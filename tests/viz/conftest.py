@@ -1,4 +1,4 @@
-"""Runs to draw: one as a small model gives it, one as large as OPT-66B, one whose names are hostile; and a browser."""
+"""Synthetic runs to draw: of a small model, of the size of OPT-66B, with hostile names; and a browser."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from support.made_runs import HOSTILE, add_hostile, add_importance, make_run
+from support.synthetic_runs import HOSTILE, add_hostile, add_importance, make_run
 
 from headcount.results import Run
 
@@ -16,7 +16,7 @@ READY = 120_000  # milliseconds; far more than a quiet machine needs, for busy o
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
-    """Makes runs, each in a folder of its own."""
+    """Return a function that makes runs, each in a new folder."""
     return lambda *shape, **more: make_run(tmp_path_factory.mktemp("runs") / "run", *shape, **more)
 
 
@@ -33,13 +33,13 @@ def needs_run(runs: Callable[..., Run]) -> Run:
 
 @pytest.fixture
 def hostile_run(runs: Callable[..., Run]) -> Run:
-    """A run all of whose names, and a head's score, are as bad as can be."""
+    """A run with hostile names and a missing score."""
     return add_hostile(runs(3, 2, name=HOSTILE))
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, without which these tests are skipped, but not where all checks must run."""
+    """Chromium; without it these tests are skipped, or fail in CI."""
     path = shutil.which("chromium")
     if path is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("chromium is not installed: apt-get install chromium")
@@ -59,7 +59,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def opened(context: BrowserContext) -> Callable[[Path], Page]:
-    """Opens a report and waits for its figures; anything that goes wrong in the page fails the test."""
+    """Return a function that opens a report and waits for its figures; any error in the page fails the test."""
 
     def open_page(path: Path) -> Page:
         page = context.new_page()

@@ -1,4 +1,4 @@
-"""What a head attends to, in a real browser: clicked, typed, sent as an address, taken away as a file."""
+"""The section on attention in a real browser: clicks, keys, addresses, downloads."""
 
 import csv
 import json
@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from playwright.sync_api import Frame, Page
-from support.made_runs import WORDS, add_attention, make_run
 from support.pages import click_cell
+from support.synthetic_runs import WORDS, add_attention, make_run
 
 from headcount import viz
-from headcount.results import InputError, Patterns, Run, create_run
+from headcount.results import HeadScores, InputError, Patterns, Run, create_run
+from headcount.viz.contents import read_contents
 from headcount.viz.figures.theme import DARK, LIGHT
+from headcount.viz.html_report.attention import heads_by_rank
+from headcount.viz.ranks import ranks
 
 N_LAYERS, N_HEADS = 16, 9
 TOKENS = ["</script>", "<img src=x onerror=window.hit=1>", "\n", "🙂", "שלום", "&lt;", "{{ 7*7 }}", " the"]
@@ -23,8 +26,8 @@ Opened = Callable[[Path], Page]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    made = make_run(tmp_path_factory.mktemp("runs") / "run", N_LAYERS, N_HEADS)
-    return add_attention(made, N_LAYERS, N_HEADS, {"odd": TOKENS})
+    run = make_run(tmp_path_factory.mktemp("runs") / "run", N_LAYERS, N_HEADS)
+    return add_attention(run, N_LAYERS, N_HEADS, {"odd": TOKENS})
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +36,13 @@ def report(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def heading(page: Page | Frame, label: str) -> None:
-    """Waits until a head is open and drawn."""
+    """Wait until a head is open and drawn."""
     page.locator("#head-title", has_text=re.compile(rf"^{label} on ")).wait_for()
     page.locator("#matrix canvas").wait_for()
 
 
 def weights(page: Page | Frame) -> list[list[float]]:
-    """Every weight of the open head as its table shows them."""
+    """Return every weight of the open head, as its table shows them."""
     page.locator("#weights").evaluate("details => { details.open = true; }")
     page.locator("#weights tbody tr").first.wait_for()
     cells = "rows => rows.map((row) => [...row.querySelectorAll('td')].map((cell) => cell.textContent))"
@@ -47,7 +50,7 @@ def weights(page: Page | Frame) -> list[list[float]]:
 
 
 def assert_shown(page: Page | Frame, patterns: Patterns, layer: int, head: int) -> None:
-    """The page shows these weights, and none above the diagonal."""
+    """Check that the page shows these weights, and none above the diagonal."""
     rows, expected = weights(page), patterns.values(layer, head)
     assert [len(row) for row in rows] == list(range(1, len(expected) + 1))
     for query, row in enumerate(rows):
@@ -96,9 +99,10 @@ def test_an_address_restores_everything_and_back_works(opened: Opened, report: P
         values = [page.locator(f"#{name}").input_value() for name in ("metric", "comparison", "prompt")]
         assert values == ["copying", "prefix_matching", "text"]
         assert page.locator("#compared [data-part=scatter] .point").count() == N_LAYERS * N_HEADS + 1
-        said = page.locator("#compared figcaption").all_inner_texts()
-        assert said[:2] == ["Copying", "Prefix matching"]
-        assert said[3].startswith("Copying across, Prefix matching upwards, one point a head; the ring is L12H7.")
+        captions = page.locator("#compared figcaption").all_inner_texts()
+        assert captions[:2] == ["Copying", "Prefix matching"]
+        scatter = "Copying across, Prefix matching upwards, one point for each head; the ring is L12H7."
+        assert captions[3].startswith(scatter)
 
     page = opened(at(report, address))
     stands(page)
@@ -114,7 +118,7 @@ def test_an_address_restores_everything_and_back_works(opened: Opened, report: P
 
 
 @pytest.mark.parametrize("address", ["#h=L99H0&m=none&p=none&c=none", "#h=LxH", "#m=constructor", "#maps"])
-def test_an_address_that_makes_no_sense_shows_what_stands_first(opened: Opened, report: Path, address: str) -> None:
+def test_an_unknown_address_shows_the_first_score(opened: Opened, report: Path, address: str) -> None:
     page = opened(at(report, address))
     heading(page, "L2H1")
     assert page.locator("#metric").input_value() == "prefix_matching"
@@ -125,13 +129,13 @@ def test_keys_alone_reach_any_head(opened: Opened, report: Path, run: Run) -> No
     page.locator("#picker").focus()
     page.keyboard.press("Home")  # after a key, focus is that of the keyboard
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    said = [page.locator("#picked").inner_text()]
+    texts = [page.locator("#picked").inner_text()]
     for key in ("ArrowUp", "ArrowRight", "ArrowRight"):
         page.keyboard.press(key)
-        said.append(page.locator("#picked").inner_text())
-    assert [text.split(":")[0] for text in said] == ["L2H0", "L3H0", "L3H1", "L3H2"]
-    rank = viz.facts.ranks(run["induction/prefix_matching"])[3, 2]
-    assert f"rank {rank} of {N_LAYERS * N_HEADS};" in said[-1]
+        texts.append(page.locator("#picked").inner_text())
+    assert [text.split(":")[0] for text in texts] == ["L2H0", "L3H0", "L3H1", "L3H2"]
+    rank = ranks(run["induction/prefix_matching"])[3, 2]
+    assert f"rank {rank} of {N_LAYERS * N_HEADS};" in texts[-1]
     page.keyboard.press("Enter")
     heading(page, "L3H2")
     for _ in range(20):
@@ -164,7 +168,7 @@ def test_the_table_of_heads_filters_and_sorts_stably(opened: Opened, report: Pat
     assert [row[0] for row in table_of_heads(page)][:10] == [*(f"L0H{head}" for head in range(9)), "L1H0"]
 
 
-def test_tokens_appear_literally_and_say_their_weights(opened: Opened, report: Path, run: Run) -> None:
+def test_tokens_appear_literally_with_their_weights(opened: Opened, report: Path, run: Run) -> None:
     page = opened(at(report, "#h=L4H3&p=odd"))
     heading(page, "L4H3")
     tokens = page.locator("#tokens button")
@@ -175,9 +179,9 @@ def test_tokens_appear_literally_and_say_their_weights(opened: Opened, report: P
     tokens.nth(5).hover()
     text = page.locator("#token-text").inner_text()
     assert text.startswith("“&lt;” (5) attends to")
-    found = {int(key): float(weight) for key, weight in re.findall(r"\((\d+)\) (0\.\d+|1\.0+)", text)}
-    assert len(found) == 4
-    for key, weight in found.items():
+    shown = {int(key): float(weight) for key, weight in re.findall(r"\((\d+)\) (0\.\d+|1\.0+)", text)}
+    assert len(shown) == 4
+    for key, weight in shown.items():
         assert weight == pytest.approx(pattern[5, key].item(), abs=1 / 255)
         assert key <= 5
     assert float(text.rpartition("On position 0: ")[2].rstrip(".")) == pytest.approx(pattern[5, 0].item(), abs=1 / 255)
@@ -188,13 +192,13 @@ def test_tokens_appear_literally_and_say_their_weights(opened: Opened, report: P
     assert {int(query) for query in re.findall(r"\((\d+)\) 0", text)} <= {6, 7}
 
 
-def test_the_sink_and_what_is_kept_are_said(opened: Opened, report: Path, run: Run) -> None:
+def test_the_sink_and_the_stored_share_are_shown(opened: Opened, report: Path, run: Run) -> None:
     page = opened(at(report, "#h=L4H3&p=text"))
     heading(page, "L4H3")
     pattern = run["attention/text"].values(4, 3)
     text = page.locator("#head-text").inner_text()
-    said = float(re.search(r"(\d+) % of its attention is on position 0", text)[1])
-    assert said == pytest.approx(100 * pattern[1:, 0].mean().item(), abs=1)
+    sink = float(re.search(r"(\d+) % of its attention is on position 0", text)[1])
+    assert sink == pytest.approx(100 * pattern[1:, 0].mean().item(), abs=1)
     assert float(re.search(r"whole pattern is here: ([\d.]+) %", text)[1]) > 98
     assert page.locator("#kept").inner_text().startswith(f"In this page: whole patterns of {N_LAYERS * N_HEADS} heads")
 
@@ -214,9 +218,9 @@ def test_only_the_opened_layer_is_decoded(opened: Opened, report: Path, context)
 
 
 def downloaded(page: Page, name: str) -> Path:
-    with page.expect_download() as found:
+    with page.expect_download() as download:
         page.get_by_role("button", name=name, exact=True).click()
-    return Path(found.value.path())
+    return Path(download.value.path())
 
 
 def test_downloads_parse_back_to_the_scores(opened: Opened, report: Path, run: Run) -> None:
@@ -226,13 +230,13 @@ def test_downloads_parse_back_to_the_scores(opened: Opened, report: Path, run: R
     assert [(int(row["layer"]), int(row["head"])) for row in rows[:10]] == [*((0, head) for head in range(9)), (1, 0)]
     values = torch.tensor([float(row["copying"]) for row in rows]).view(N_LAYERS, N_HEADS)
     assert torch.equal(values, scores.values)
-    found = json.loads(downloaded(page, "JSON").read_text(encoding="utf-8"))
-    assert torch.equal(torch.tensor(found["copying"]["values"]), scores.values)
-    torch.testing.assert_close(torch.tensor(found["copying"]["stderr"]), scores.stderr, atol=5.1e-4, rtol=0)
-    assert (found["copying"]["title"], found["copying"]["n"]) == ("Copying", 100)
+    scores_json = json.loads(downloaded(page, "JSON").read_text(encoding="utf-8"))
+    assert torch.equal(torch.tensor(scores_json["copying"]["values"]), scores.values)
+    torch.testing.assert_close(torch.tensor(scores_json["copying"]["stderr"]), scores.stderr, atol=5.1e-4, rtol=0)
+    assert (scores_json["copying"]["title"], scores_json["copying"]["n"]) == ("Copying", 100)
 
 
-def test_figures_can_be_taken_away(opened: Opened, report: Path, run: Run) -> None:
+def test_figures_can_be_downloaded(opened: Opened, report: Path, run: Run) -> None:
     page = opened(at(report, "#h=L4H3&p=odd"))
     heading(page, "L4H3")
     assert downloaded(page, "PNG").read_bytes().startswith(b"\x89PNG")
@@ -241,12 +245,12 @@ def test_figures_can_be_taken_away(opened: Opened, report: Path, run: Run) -> No
     assert "&lt;/script&gt;" in svg
     for title, start in (("Download figure as SVG", b"<svg"), ("Download plot as a PNG", b"\x89PNG")):
         page.locator("#picker").hover()
-        with page.expect_download() as found:
+        with page.expect_download() as download:
             page.locator(f"#picker [data-title='{title}' i]").click()
-        assert Path(found.value.path()).read_bytes().startswith(start)
+        assert Path(download.value.path()).read_bytes().startswith(start)
 
 
-def test_a_small_page_says_what_it_left_out(opened: Opened, tmp_path: Path) -> None:
+def test_a_small_page_lists_what_it_leaves_out(opened: Opened, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", N_LAYERS, N_HEADS)
     add_attention(run, N_LAYERS, N_HEADS, {"long": WORDS * 6})
     full = viz.report(run, tmp_path / "full.html").stat().st_size
@@ -262,7 +266,7 @@ def test_a_small_page_says_what_it_left_out(opened: Opened, tmp_path: Path) -> N
     assert "The whole pattern is here" in page.locator("#head-text").inner_text()
     assert_shown(page, run["attention/long"], 2, 1)
     assert "the 4 strongest keys of each row for" in page.locator("#kept").inner_text()
-    later = int(viz.facts.first_heads(viz.contents.read(run))[15])
+    later = int(heads_by_rank(read_contents(run))[15])
     page.goto(f"{some.as_uri()}#h=L{later // N_HEADS}H{later % N_HEADS}&p=long")
     heading(page, f"L{later // N_HEADS}H{later % N_HEADS}")
     assert "Only the 4 strongest keys of each row are here" in page.locator("#head-text").inner_text()
@@ -276,7 +280,7 @@ def test_a_small_page_says_what_it_left_out(opened: Opened, tmp_path: Path) -> N
 
 def test_without_attention_heads_can_still_be_chosen(opened: Opened, tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", model={"name": "m"})
-    run.save("induction/copying", viz.contents.HeadScores([[0.5, float("nan")], [0.25, 0.75]]))
+    run.save("induction/copying", HeadScores([[0.5, float("nan")], [0.25, 0.75]]))
     page = opened(viz.report(run, tmp_path / "report.html"))
     page.locator("#picked", has_text="L1H1: Copying 0.750").wait_for()
     assert "Not in this run: what heads attend to on a prompt." in page.locator("#attention").inner_text()
@@ -291,8 +295,8 @@ def luminance(colour: str) -> float:
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def contrast(one: str, other: str) -> float:
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+def contrast(first: str, second: str) -> float:
+    high, low = sorted((luminance(first), luminance(second)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 
 
@@ -342,7 +346,7 @@ def test_print_shows_the_open_head_and_no_tools(opened: Opened, report: Path) ->
 
 def test_prompts_of_many_tokens_are_cut(opened: Opened, tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", model={"name": "m"})
-    run.save("induction/copying", viz.contents.HeadScores([[0.5]]))
+    run.save("induction/copying", HeadScores([[0.5]]))
     add_attention(run, 1, 1, {"long": WORDS * 40})
     page = opened(viz.report(run, tmp_path / "report.html"))
     page.locator("#kept", has_text="280 words, long goes on for 24 more tokens").wait_for()

@@ -1,29 +1,28 @@
-"""Which results of a run the report takes, and in which order."""
+"""The results of a run that the report shows, and their order."""
 
 from pathlib import Path
 
 import pytest
 
-from headcount.results import HeadScores, InputError, LayerScores, Run, create_run
-from headcount.viz import contents
-from headcount.viz.contents import Setting
+from headcount.results import HeadScores, InputError, LayerScores, Run, Setting, create_run
+from headcount.viz.contents import read_contents
 
 
 def test_means_come_first_at_each_number_of_shots(needs_run: Run) -> None:
-    found = contents.read(needs_run)
-    assert [setting.name for setting in found.heads] == [
+    contents = read_contents(needs_run)
+    assert [str(setting) for setting in contents.heads] == [
         *("mean.0shot", "rank-mean.0shot", "piqa.0shot", "wic.0shot"),
         *("mean.5shot", "rank-mean.5shot", "piqa.5shot", "wic.5shot"),
     ]
-    assert [setting.name for setting in found.ffns if not setting.shots] == [
+    assert [str(setting) for setting in contents.ffns if not setting.shots] == [
         "mean.0shot",
         "rank-mean.0shot",
         "piqa.0shot",
         "wic.0shot",
     ]
-    assert [setting.name for setting in found.accuracy if not setting.shots] == ["piqa.0shot", "wic.0shot"]
-    assert found.complete
-    assert found.shape == (30, 9)
+    assert [str(setting) for setting in contents.accuracy if not setting.shots] == ["piqa.0shot", "wic.0shot"]
+    assert contents.complete
+    assert contents.shape == (30, 9)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +34,7 @@ def test_means_come_first_at_each_number_of_shots(needs_run: Run) -> None:
         ("rank-mean", 5, "mean rank over tasks, 5 shots"),
     ],
 )
-def test_a_setting_reads_as_people_say_it(task: str, shots: int, title: str) -> None:
+def test_a_setting_has_a_title_in_words(task: str, shots: int, title: str) -> None:
     assert Setting(task, shots).title == title
 
 
@@ -43,10 +42,10 @@ def test_shots_are_ordered_as_numbers_and_other_names_left_alone(tmp_path: Path)
     run = create_run(tmp_path / "run", model={"name": "tiny"})
     for name in ("a.25shot", "a.5shot", "my.own.5shot", "noshots", "deeper/a.5shot"):
         run.save(f"importance/heads/{name}", HeadScores([[1]]))
-    found = contents.read(run)
-    assert [setting.name for setting in found.heads] == ["a.5shot", "my.own.5shot", "a.25shot"]
-    assert len(found.everything) == 5
-    assert not found.complete
+    contents = read_contents(run)
+    assert [str(setting) for setting in contents.heads] == ["a.5shot", "my.own.5shot", "a.25shot"]
+    assert len(contents.results) == 5
+    assert not contents.complete
 
 
 @pytest.mark.parametrize(
@@ -66,4 +65,4 @@ def test_results_that_do_not_belong_are_refused(
     run.save("induction/copying", HeadScores([[1, 2]] * 3))
     run.save(name, result)
     with pytest.raises(InputError, match=message):
-        contents.read(run)
+        read_contents(run)

@@ -1,4 +1,4 @@
-"""The report as a file: what it says of a run, complete or not, and what it refuses."""
+"""The report as a file: its text for a run, complete or not, and what it refuses."""
 
 import base64
 import gzip
@@ -13,7 +13,8 @@ from support.pages import text_of
 
 from headcount import viz
 from headcount.results import HeadScores, InputError, LayerScores, RepeatLoss, Run, create_run
-from headcount.viz.html_report import tables
+from headcount.viz.html_report.sections import score_maps
+from headcount.viz.html_report.sections.provenance import flatten
 
 COMMAND = "headcount induction --out DIR"
 INCOMPLETE = "Not everything was measured in this run"
@@ -62,24 +63,24 @@ def test_learning_is_claimed_beyond_two_standard_errors(
 
 def test_head_rows_hold_each_measures_highest_with_ranks(small_run: Run) -> None:
     maps = {measure: small_run[f"induction/{measure}"] for measure in ("prefix_matching", "copying")}
-    rows = {row[0].text: [cell.text for cell in row] for row in tables.head_rows(maps)}
-    highest = {f"L{layer}H{head}" for scores in maps.values() for layer, head, _ in scores.top(tables.HIGHEST)}
+    rows = {row[0].text: [cell.text for cell in row] for row in score_maps.head_rows(maps)}
+    highest = {f"L{layer}H{head}" for scores in maps.values() for layer, head, _ in scores.top(score_maps.HIGHEST)}
     assert set(rows) == highest
     assert next(iter(rows)) == "L2H1"
     assert rows["L2H1"][1:3] == ["0.938 ± 0.024", "1"]
     assert rows["L1H0"][3:5] == ["0.938 ± 0.024", "1"]
-    assert tables.head_columns(maps) == [
+    assert score_maps.head_columns(maps) == [
         *("head", "Prefix matching", "rank", "Copying", "rank"),
         *("Most on BOS", "Most on itself"),
     ]
     assert {len(row) for row in rows.values()} == {7}
-    order = [row[1].order for row in tables.head_rows(maps)]
+    order = [row[1].order for row in score_maps.head_rows(maps)]
     assert order == sorted(order, reverse=True)
 
 
 def test_what_was_not_measured_reads_not_available_and_sorts_last() -> None:
     maps = {"a": HeadScores([[float("nan"), 1.0]]), "b": HeadScores([[2.0, float("nan")]])}
-    rows = tables.head_rows(maps)
+    rows = score_maps.head_rows(maps)
     assert [[cell.text for cell in row] for row in rows] == [
         ["L0H1", "1.000", "1", "n/a", "n/a"],
         ["L0H0", "n/a", "n/a", "2.000", "1"],
@@ -101,9 +102,9 @@ def test_provenance_holds_every_key_and_value(small_run: Run, page: Path) -> Non
     text = text_of(page)
     for name, result in small_run.items():
         assert name in text
-        for key, value in tables.flatten(result.provenance):
+        for key, value in flatten(result.provenance):
             assert f"{key} {value} " in text
-    for key, value in tables.flatten(small_run.manifest):
+    for key, value in flatten(small_run.manifest):
         assert key in text
         assert value in text
     assert "settings.lengths" in text
@@ -112,7 +113,7 @@ def test_provenance_holds_every_key_and_value(small_run: Run, page: Path) -> Non
 
 def test_flatten_dots_keys_and_keeps_empty_ones() -> None:
     nested = {"a": {"b": {"c": 1}, "d": None}, "e": {}, "f": "x", "g": [1, {"h": True}]}
-    assert dict(tables.flatten(nested)) == {
+    assert dict(flatten(nested)) == {
         "a.b.c": "1",
         "a.d": "null",
         "e": "{}",

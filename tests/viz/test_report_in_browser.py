@@ -11,7 +11,7 @@ from support.pages import hover
 from headcount import viz
 from headcount.results import Run
 from headcount.viz.figures.theme import DARK, LIGHT
-from headcount.viz.html_report import tables
+from headcount.viz.html_report.sections import score_maps
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,11 @@ def colour(css: str) -> str:
 def test_nothing_is_requested_but_the_file(
     context: BrowserContext, opened: Callable[[Path], Page], report: Path
 ) -> None:
-    asked = []
-    context.on("request", lambda request: asked.append(request.url))
+    requests = []
+    context.on("request", lambda request: requests.append(request.url))
     opened(report)
-    assert asked[0] == report.as_uri()
-    assert {url.split(":", 1)[0] for url in asked} <= {"file", "data", "blob"}
+    assert requests[0] == report.as_uri()
+    assert {url.split(":", 1)[0] for url in requests} <= {"file", "data", "blob"}
 
 
 def test_all_figures_are_drawn(opened: Callable[[Path], Page], report: Path) -> None:
@@ -53,7 +53,7 @@ def test_hovering_says_what_python_says(opened: Callable[[Path], Page], small_ru
 def test_the_table_is_pythons_and_sorts(opened: Callable[[Path], Page], small_run: Run, report: Path) -> None:
     page = opened(report)
     maps = {name: small_run[f"induction/{name}"] for name in ("prefix_matching", "copying", "copying_published")}
-    expected = [[cell.text for cell in row] for row in tables.head_rows(maps)]
+    expected = [[cell.text for cell in row] for row in score_maps.head_rows(maps)]
     rows = page.locator("table.sortable tbody tr")
     shown = lambda: [row.locator("th, td").all_inner_texts() for row in rows.all()]  # noqa: E731
     assert shown() == expected
@@ -76,7 +76,7 @@ def test_light_and_dark_follow_the_system(opened: Callable[[Path], Page], report
     page = opened(report)
 
     def settled() -> tuple[str, set[str]]:
-        """The colour of the page and those of the text in all figures, once they have been drawn anew."""
+        """Return the colours of the page and of the text in all figures, after they are drawn again."""
         page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 300)))")
         body = page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
         inks = "plots => plots.map((plot) => getComputedStyle(plot.querySelector('.xtick text')).fill)"

@@ -1,4 +1,4 @@
-"""The report of a whole study: its sections and tables, what choosing does, and names that mean harm."""
+"""The report of a whole study: its sections and tables, choices, and hostile names."""
 
 import base64
 import gzip
@@ -13,16 +13,17 @@ import pytest
 import torch
 from playwright.sync_api import BrowserContext, Page, expect
 from support.headcount_runs import run as commanded
-from support.made_runs import HOSTILE, add_attention, add_importance, make_run
-from support.made_studies import add_study
 from support.pages import text_of
+from support.synthetic_runs import HOSTILE, add_attention, add_importance, make_run
+from support.synthetic_studies import add_study
 
 from headcount import viz
-from headcount.results import HeadScores, InputError, PruningCurve, Run, Table
-from headcount.viz import facts
+from headcount.results import HeadScores, InputError, PruningCurve, ResultName, Run, Table
 from headcount.viz.attention_views import stored_patterns
 from headcount.viz.contents import Contents
-from headcount.viz.html_report import removal, study, views
+from headcount.viz.html_report.analysis_tables import records
+from headcount.viz.html_report.page import study_sections
+from headcount.viz.html_report.sections import control, pruning, summary
 
 SECTIONS = [
     "pruning",
@@ -50,38 +51,38 @@ def page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_study_has_all_its_sections_in_order(run: Run) -> None:
-    found = {section.key: section for section in study.sections(dict(run))}
-    assert list(found) == SECTIONS
-    for section in found.values():
-        drawn = {view.figure is None for view in section.views}
-        assert len(drawn) == 1, "a section has a figure in all its views or in none"
+    sections = {section.key: section for section in study_sections(dict(run))}
+    assert list(sections) == SECTIONS
+    for section in sections.values():
+        without_figure = {view.figure is None for view in section.views}
+        assert len(without_figure) == 1, "a section has a figure in all its views or in none"
         assert len({view.title for view in section.views}) == len(section.views)
         for view in section.views:
             assert {len(row) for row in view.rows} == {len(view.columns)}
 
 
 def test_tables_say_what_the_figures_show(run: Run) -> None:
-    found = {section.key: section.views for section in study.sections(dict(run))}
-    removed = found["pruning"][0]
+    views = {section.key: section.views for section in study_sections(dict(run))}
+    removed = views["pruning"][0]
     assert removed.title == "copa, 0 shots: heads"
     assert removed.columns[6:8] == ("by the mean over tasks", "by the most correlated task")
     assert removed.rows[1][:3] == ["10", "2", "49.2 k"]
     assert {len(row) for row in removed.rows} == {11}
-    assert found["shots"][0].rows[0] == ["0 and 1", "piqa", "0.500", "0.400 to 0.600", "0.000 to 0.200", ""]
-    assert found["shots"][0].rows[-1] == ["0 and 1", "mean over 3 tasks", "0.400", "", "", "0.0010"]
-    heads, ffns = found["correlations"][0], found["correlations"][-1]
+    assert views["shots"][0].rows[0] == ["0 and 1", "piqa", "0.500", "0.400 to 0.600", "0.000 to 0.200", ""]
+    assert views["shots"][0].rows[-1] == ["0 and 1", "mean over 3 tasks", "0.400", "", "", "0.0010"]
+    heads, ffns = views["correlations"][0], views["correlations"][-1]
     assert (heads.title, ffns.title) == ("heads, 0 shots", "FFNs, 1 shot")
     assert list(heads.figure.data[0].x) == ["mean", "copa", "wic", "piqa"]
     assert ffns.rows[0][3] == "n/a"
-    assert [view.title for view in found["layers"]] == [
+    assert [view.title for view in views["layers"]] == [
         "Induction scores",
         "Head importance, 0 shots",
         "Head importance, 1 shot",
     ]
-    assert found["layers"][1].columns == ("layer", "piqa", "wic", "copa")
-    assert found["layers"][1].rows[0] == ["0", "16.7", "16.7", "16.7"]
-    assert "mean 2.00e-4" in found["layers"][1].figure.data[0].hovertext[0]
-    assert [row[1] for row in found["gradients"][0].rows] == ["all heads", "within layers"]
+    assert views["layers"][1].columns == ("layer", "piqa", "wic", "copa")
+    assert views["layers"][1].rows[0] == ["0", "16.7", "16.7", "16.7"]
+    assert "mean 2.00e-4" in views["layers"][1].figure.data[0].hovertext[0]
+    assert [row[1] for row in views["gradients"][0].rows] == ["all heads", "within layers"]
 
 
 def test_claims_are_counted(page: Path) -> None:
@@ -122,7 +123,7 @@ def test_text_in_place_of_numbers_is_refused_by_name(run: Run, tmp_path: Path, c
             wrong, kind = (0.5, "text") if isinstance(value, str) else ("high", "numbers")
             rows = Table.of([record | {column: wrong} for record in table.records()])
             with pytest.raises(InputError, match=f"{name}: expected {kind} in column {column}, got .*{wrong}"):
-                views.records(name, rows, ())
+                records(ResultName.parse(name), rows, ())
     other = add_study(make_run(tmp_path / "run", 3, 2), 3, 2, ("piqa", "wic"), (0,))
     name = "analyses/capacity/copying.piqa.0shot"
     other.save(name, Table.of([record | {"retained": "much"} for record in other[name].records()]))
@@ -136,14 +137,14 @@ def test_text_in_place_of_numbers_is_refused_by_name(run: Run, tmp_path: Path, c
 def test_a_ranking_that_is_unknown_is_left_out(run: Run, tmp_path: Path) -> None:
     other = make_run(tmp_path / "run", 6, 4)
     other.save("pruning/heads/piqa.0shot.moon", run["pruning/heads/piqa.0shot.own"])
-    assert study.sections(dict(other)) == []
+    assert study_sections(dict(other)) == []
 
 
 def test_every_choice_draws_its_figure_and_asks_nothing_of_a_network(
     context: BrowserContext, opened: Callable[[Path], Page], page: Path
 ) -> None:
-    asked: list[str] = []
-    context.on("request", lambda request: asked.append(request.url))
+    requests: list[str] = []
+    context.on("request", lambda request: requests.append(request.url))
     shown = opened(page)
     for key in SECTIONS:
         section = shown.locator(f"#{key}")
@@ -155,7 +156,7 @@ def test_every_choice_draws_its_figure_and_asks_nothing_of_a_network(
                 assert section.locator(".plot").get_attribute("data-figure") == name
                 assert section.locator("[data-chosen]").inner_text() == option.inner_text()
                 assert section.locator(".plot .main-svg").first.is_visible()
-    assert {url.split(":", 1)[0] for url in asked} <= {"file", "data", "blob"}
+    assert {url.split(":", 1)[0] for url in requests} <= {"file", "data", "blob"}
     shown.set_viewport_size({"width": 420, "height": 900})
     assert shown.evaluate("document.documentElement.scrollWidth") <= 420
 
@@ -177,8 +178,8 @@ def test_hostile_names_in_every_table_are_shown_as_they_are(opened: Callable[[Pa
     for name in [name for name in run.names if name.startswith("analyses/")]:
         table = run[name]
         assert isinstance(table, Table)
-        kept = ("variant", "within", "score", "measure")
-        worse = {column: HOSTILE for column in table.columns if column not in kept}
+        unchanged = ("variant", "within", "score", "measure")
+        worse = {column: HOSTILE for column in table.columns if column not in unchanged}
         rows = [row | {key: bad for key, bad in worse.items() if isinstance(row[key], str)} for row in table.records()]
         pairs = [row | {"b": f"{place}{HOSTILE}"} if "b" in row else row for place, row in enumerate(rows)]
         run.save(name, Table.of(pairs))
@@ -208,43 +209,43 @@ def test_a_study_of_the_largest_model_stays_small(tmp_path: Path) -> None:
 
 
 def _answers(*right: int, chance: float = 0.25) -> PruningCurve:
-    """A curve on which so many of the first of 40 documents are right at 0, 10, 20 ... %."""
-    correct = torch.stack([(torch.arange(40) < one).float() for one in right])[None]
+    """Return a curve with so many of 40 documents right at 0, 10, 20 ... %."""
+    correct = torch.stack([(torch.arange(40) < count).float() for count in right])[None]
     percents = tuple(10 * step for step in range(len(right)))
     measured = (torch.arange(10)[None], correct, correct, correct, chance, float("nan"))
     return PruningCurve("heads", "static", percents, percents, percents, (0,), *measured)
 
 
-def test_the_summary_says_how_many_can_go(tmp_path: Path) -> None:
+def test_the_summary_has_the_share_that_can_be_removed(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 6, 4)
     run.save("pruning/heads/piqa.0shot.own", _answers(36, 36, 20, 36))  # what comes back after a loss does not count
     run.save("pruning/heads/copa.5shot.own", _answers(36, 36, 36, 35))
     run.save("pruning/heads/wic.0shot.own", _answers(11, 11, 11, 11))  # at chance
-    (found,) = removal.reaches(dict(run))
-    assert (found.part, len(found.each), found.middle) == ("heads", 2, "30")  # one of two is half of them
-    assert [row[:2] for row in found.each] == [("piqa, 0 shots", "10"), ("copa, 5 shots", "30")]
+    (share,) = summary.removable_shares(dict(run))
+    assert (share.part, len(share.rows), share.median) == ("heads", 2, "30")  # one of two is half of them
+    assert [row[:2] for row in share.rows] == [("piqa, 0 shots", "10"), ("copa, 5 shots", "30")]
     text = text_of(viz.report(run, tmp_path / "report.html"))
-    assert "Least important first, 30 % of the heads can go before accuracy" in text
+    assert "Least important first, 30 % of the heads can be removed before accuracy" in text
     assert "least 10 % (piqa, 0 shots), most 30 % (copa, 5 shots)" in text
     assert "piqa, 0 shots 10 0.900 ± 0.048 0.250 copa, 5 shots 30 0.900 ± 0.048 0.250" in text
-    assert not removal.reaches({})
+    assert not summary.removable_shares({})
 
 
 def test_where_no_random_orders_were_removed_the_curves_say_so() -> None:
     curves = {f"pruning/heads/piqa.0shot.{name}": _answers(36, 36) for name in ("own", "random")}
-    assert [view.note for view in removal.curves(curves)] == [""]
+    assert [view.note for view in pruning.curves(curves).views] == [""]
     del curves["pruning/heads/piqa.0shot.random"]
-    assert [view.note for view in removal.curves(curves)] == [removal.NO_CONTROL]
+    assert [view.note for view in pruning.curves(curves).views] == [pruning.NO_CONTROL]
 
 
 def test_the_summary_names_induction_heads_and_those_beyond_random_weights() -> None:
     prefix, copying, random = ([0.9, 0.6, 0.0, 0.2], [0.1, 0.2, 0.5, 0.05], [0.05, 0.0, 0.01, 0.1])
     maps = {"prefix_matching": HeadScores([prefix]), "copying": HeadScores([copying])}
-    assert facts.highest(maps["prefix_matching"]) == ["L0H0", "L0H1"]
-    control = {name: HeadScores([random]) for name in maps}
-    found = Contents(maps, control, None, {}, {}, {}, {})
-    learnt = facts.beyond_random(found)
-    assert learnt is not None
-    assert learnt.count == 1  # L0H0 does not exceed the highest random head in copying: 0.1
-    assert list(learnt.first) == [("L0H1", (2, 2))]
-    assert facts.beyond_random(replace(found, control={})) is None
+    assert summary.labels_above(maps["prefix_matching"]) == ["L0H0", "L0H1"]
+    random_maps = {name: HeadScores([random]) for name in maps}
+    contents = Contents(maps, random_maps, None, {}, {}, {}, {})
+    beyond = control.heads_beyond_random(contents)
+    assert beyond is not None
+    assert beyond.count == 1  # L0H0 does not exceed the highest random head in copying: 0.1
+    assert list(beyond.first) == [("L0H1", (2, 2))]
+    assert control.heads_beyond_random(replace(contents, control={})) is None

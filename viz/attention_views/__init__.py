@@ -1,1 +1,1 @@
-"""Interactive views of attention patterns and tokens."""
+"""Views of attention: in notebooks, and as a page stores it."""

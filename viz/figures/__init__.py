@@ -1,1 +1,1 @@
-"""Figures, each from a result."""
+"""Figures, each drawn from a result."""

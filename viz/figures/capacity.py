@@ -1,4 +1,4 @@
-"""How much of a score is left as heads are removed in another's order."""
+"""The share of a score that is left as heads are removed along a ranking."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,16 +19,16 @@ def capacity_retained(
     title: str | None = None,
     theme: str = "light",
 ) -> go.Figure:
-    """Draws the share of a score, such as prefix matching, that remains as the least important heads go.
+    """Draw the share of a score, such as prefix matching, that is left as the least important heads are removed.
 
     Args:
-        capacities: One, or several by name: what `headcount.stats.compare.capacity` gives, or a study's table of it.
-        title: Above the figure; "" leaves it out.
+        capacities: One, or several by name: results of `headcount.stats.compare.capacity`, or a study's tables of it.
+        title: Title above the figure; "" leaves it out.
         theme: `"light"` or `"dark"`.
 
     Returns:
-        For each a band (95 %, other examples) and a line from 100 to 0; where there is a single one, also a grey band
-        for orders that keep to the layers and are random within them.
+        For each a band (95 %, other examples) and a line from 100 to 0. A single one also has a grey band: the same
+        ranking with heads permuted within their layers.
 
     Raises:
         InputError: There is none, or a table lacks a column.
@@ -36,25 +36,21 @@ def capacity_retained(
     named = dict(capacities) if isinstance(capacities, Mapping) else {"": capacities}
     if not named:
         raise InputError("capacities: expected at least one, got none")
-    colours = themes.named(theme)
     traces = []
-    for place, (name, capacity) in enumerate(named.items()):
+    for index, (name, capacity) in enumerate(named.items()):
         columns = _columns(capacity)
-        x = columns["removed"]
         if len(named) == 1:
-            grey = {"color": themes.NEUTRAL, "dash": "dot", "width": 1}
-            null = {"type": "scatter", "x": x, "y": columns["null_mean"], "line": grey, "name": "random within layers"}
-            traces += [_band(columns, "null_low", "null_high", themes.NEUTRAL), null]
-        colour = themes.SERIES[place % len(themes.SERIES)]
-        left = {
-            "type": "scatter", "x": x, "y": columns["retained"], "mode": "lines", "line": {"color": colour, "width": 2},
-            "name": literal(name) or "by importance",
+            traces += _null_traces(columns)
+        colour = themes.SERIES[index % len(themes.SERIES)]
+        line = {
+            "type": "scatter", "x": columns["removed"], "y": columns["retained"], "mode": "lines",
+            "line": {"color": colour, "width": 2}, "name": literal(name) or "by importance",
             "hovertemplate": "%{x} heads removed<br>%{y:.1f} % left<extra></extra>",
         }  # fmt: skip
-        traces += [_band(columns, "low", "high", colour), left]
-    text, top = themes.title("Capacity retained" if title is None else title, WIDTH)
+        traces += [_band(columns, "low", "high", colour), line]
+    text, top = themes.title_layout("Capacity retained" if title is None else title, WIDTH)
     layout = {
-        "template": themes.template(colours),
+        "template": themes.template(themes.theme_of(theme)),
         "title": text,
         "width": WIDTH,
         "height": HEIGHT + top,
@@ -74,6 +70,16 @@ def _columns(capacity: Any) -> dict[str, list[float]]:
         raise InputError(f"capacities: expected a Capacity, or a Table with {', '.join(COLUMNS)}, got {capacity!r}")
     rows = capacity.records()
     return {name: [row[name] for row in rows] for name in COLUMNS}  # type: ignore[misc]
+
+
+def _null_traces(columns: Mapping[str, list[float]]) -> list[dict[str, Any]]:
+    """Return the grey band and line of the ranking with heads permuted within their layers."""
+    line = {"color": themes.NEUTRAL, "dash": "dot", "width": 1}
+    mean = {
+        "type": "scatter", "x": columns["removed"], "y": columns["null_mean"], "line": line,
+        "name": "random within layers",
+    }  # fmt: skip
+    return [_band(columns, "null_low", "null_high", themes.NEUTRAL), mean]
 
 
 def _band(columns: Mapping[str, list[float]], low: str, high: str, colour: str) -> dict[str, Any]:

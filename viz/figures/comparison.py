@@ -1,4 +1,4 @@
-"""Two scores of the same heads against each other."""
+"""A scatter plot of two scores of the same heads."""
 
 from math import isfinite, nan
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import plotly.graph_objects as go
 
 from headcount.results import HeadScores, InputError
-from headcount.viz import facts, wording
+from headcount.viz import number_format, wording
 from headcount.viz.figures import theme as themes
 from headcount.viz.figures.literal_text import literal
+from headcount.viz.ranks import ranks as ranks_of
 
 SIDE = 460
 
@@ -16,13 +17,13 @@ SIDE = 460
 def compare(
     a: HeadScores, b: HeadScores, *, ranks: bool = False, title: str | None = None, theme: str = "light"
 ) -> go.Figure:
-    """Draws one score of every head against another.
+    """Draw one score of every head over another.
 
     Args:
-        a: Scores across.
-        b: Scores of the same heads upwards.
-        ranks: Whether to draw ranks instead of scores, 1 for the highest, which is then at the upper right.
-        title: Above the figure; "" leaves it out.
+        a: Scores on the horizontal axis.
+        b: Scores of the same heads on the vertical axis.
+        ranks: True to draw ranks instead of scores, with rank 1, the highest score, at the upper right.
+        title: Title above the figure; "" leaves it out.
         theme: `"light"` or `"dark"`.
 
     Returns:
@@ -31,27 +32,23 @@ def compare(
     Raises:
         InputError: These are no scores of heads, or not of one model.
     """
-    for name, scores in (("a", a), ("b", b)):
-        if not isinstance(scores, HeadScores):
-            raise InputError(f"{name}: expected HeadScores, got {type(scores).__name__}")
-    if a.shape != b.shape:
-        raise InputError(f"expected scores of one shape [layer, head], got {list(a.shape)} and {list(b.shape)}")
-    places = [divmod(index, a.shape[1]) for index in range(a.values.numel())]
-    x, y = (_ranked(scores, places) if ranks else scores.values.flatten().tolist() for scores in (a, b))
-    kept = [index for index, pair in enumerate(zip(x, y, strict=True)) if all(map(isfinite, pair))]
-    texts = _hover(a, b)
+    _check(a, b)
+    heads = [divmod(index, a.shape[1]) for index in range(a.values.numel())]
+    x, y = (_ranks(scores, heads) if ranks else scores.values.flatten().tolist() for scores in (a, b))
+    measured = [index for index, pair in enumerate(zip(x, y, strict=True)) if all(map(isfinite, pair))]
+    texts = _hover_texts(a, b)
     figure = go.Figure(
         go.Scatter(
-            x=[x[index] for index in kept], y=[y[index] for index in kept], mode="markers", name="",
-            marker={"size": 7, "color": [places[index][0] for index in kept], "colorscale": themes.SEQUENTIAL,
+            x=[x[index] for index in measured], y=[y[index] for index in measured], mode="markers", name="",
+            marker={"size": 7, "color": [heads[index][0] for index in measured], "colorscale": themes.SEQUENTIAL,
                     "colorbar": {"title": {"text": "layer"}, "thickness": 12, "outlinewidth": 0}},
-            hovertext=[texts[index] for index in kept], hoverinfo="text",
+            hovertext=[texts[index] for index in measured], hoverinfo="text",
         )
     )  # fmt: skip
-    heading = f"{wording.quantity(b)} against {wording.quantity(a)}, {len(kept)} heads"
-    text, top = themes.title(heading.capitalize() if title is None else title, SIDE)
+    heading = f"{wording.quantity(b)} against {wording.quantity(a)}, {len(measured)} heads"
+    text, top = themes.title_layout(heading.capitalize() if title is None else title, SIDE)
     return figure.update_layout(
-        template=themes.template(themes.named(theme)),
+        template=themes.template(themes.theme_of(theme)),
         title=text,
         width=SIDE + 100,
         height=SIDE + top,
@@ -61,17 +58,26 @@ def compare(
     )
 
 
-def _ranked(scores: HeadScores, places: list[tuple[int, int]]) -> list[float]:
-    found = facts.ranks(scores)
-    return [found.get(place, nan) for place in places]
+def _check(a: Any, b: Any) -> None:
+    for name, scores in (("a", a), ("b", b)):
+        if not isinstance(scores, HeadScores):
+            raise InputError(f"{name}: expected HeadScores, got {type(scores).__name__}")
+    if a.shape != b.shape:
+        raise InputError(f"expected scores of one shape [layer, head], got {list(a.shape)} and {list(b.shape)}")
 
 
-def _hover(a: HeadScores, b: HeadScores) -> list[str]:
-    """What hovering over each head says, in the small part of HTML that plotly reads."""
-    names = [literal(wording.title_of(scores.measure)) for scores in (a, b)]
+def _ranks(scores: HeadScores, heads: list[tuple[int, int]]) -> list[float]:
+    by_head = ranks_of(scores)
+    return [by_head.get(head, nan) for head in heads]
+
+
+def _hover_texts(a: HeadScores, b: HeadScores) -> list[str]:
+    """Return the hover text of each head, in the subset of HTML that plotly reads."""
+    titles = [literal(wording.title_of(scores.measure)) for scores in (a, b)]
+    texts = zip(number_format.score_texts(a), number_format.score_texts(b), strict=True)
     return [
-        f"<b>{a.label(*divmod(index, a.shape[1]))}</b><br>{names[0]}: {one}<br>{names[1]}: {other}"
-        for index, (one, other) in enumerate(zip(wording.written(a), wording.written(b), strict=True))
+        f"<b>{a.label(*divmod(index, a.shape[1]))}</b><br>{titles[0]}: {first}<br>{titles[1]}: {second}"
+        for index, (first, second) in enumerate(texts)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Curves of results that have one number a step."""
+"""The in-context learning curve: the loss on each repeat of a sequence."""
 
 import plotly.graph_objects as go
 
@@ -7,7 +7,7 @@ from headcount.viz.figures import theme as themes
 
 
 def loss_by_repeat(result: RepeatLoss, *, theme: str = "light") -> go.Figure:
-    """Draws the loss on each repeat of a sequence: it falls where the model learns from its context.
+    """Draw the loss on each repeat of a sequence: it falls where the model learns from its context.
 
     Args:
         result: The measured losses.
@@ -32,7 +32,7 @@ def loss_by_repeat(result: RepeatLoss, *, theme: str = "light") -> go.Figure:
         )
     )
     return figure.update_layout(
-        template=themes.template(themes.named(theme)),
+        template=themes.template(themes.theme_of(theme)),
         width=340,
         height=260,
         margin={"l": 56, "r": 24, "t": 12, "b": 48},

@@ -1,4 +1,4 @@
-"""Accuracy as parts are removed: curves along one ranking, and the map of both kinds of parts together."""
+"""Accuracy as parts are removed: curves along one ranking, and the grid of heads and FFNs removed together."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -8,14 +8,14 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from headcount.results import InputError, PruningCurve, PruningGrid
-from headcount.viz import wording
+from headcount.viz import number_format
 from headcount.viz.figures import theme as themes
 from headcount.viz.figures.literal_text import literal
 
 Value = Literal["accuracy", "drop", "log_p"]
 WIDTH, HEIGHT = 560, 380
 CELL = 56
-LEAST = 0.05  # that the colours of a grid span: less of an accuracy is no difference to be seen
+SPAN_MIN = 0.05  # of the colours of a grid: a smaller difference of accuracies should not be visible
 TITLES = {
     "accuracy": "accuracy",
     "drop": "drop in accuracy",
@@ -25,7 +25,7 @@ PARTS = {"heads": "heads", "ffns": "FFNs"}
 
 
 class Line(NamedTuple):
-    """One curve: its values and, to both sides, what is drawn as their uncertainty."""
+    """The values of one curve, and their uncertainty to both sides."""
 
     values: NDArray[np.float32]
     spread: NDArray[np.float32]
@@ -38,18 +38,18 @@ def pruning_curve(
     title: str | None = None,
     theme: str = "light",
 ) -> go.Figure:
-    """Draws accuracy against the share of parts that are removed, with a band for its uncertainty.
+    """Draw accuracy over the share of parts that are removed, with a band for its uncertainty.
 
     Args:
         curves: One curve, or several by name, of one kind of part.
-        value: `"accuracy"`, `"drop"` (of accuracy, paired by document) or `"log_p"` (how much the log-probability of
-            the right continuation falls).
-        title: Above the figure; "" leaves it out.
+        value: `"accuracy"`, `"drop"` (of accuracy, paired by document) or `"log_p"` (the drop in log-probability of
+            the right continuation).
+        title: Title above the figure; "" leaves it out.
         theme: `"light"` or `"dark"`.
 
     Returns:
-        For each curve a band and a line. The band is one standard error over documents; of random orders, which are
-        grey, whichever is larger of that and the standard deviation over orders. Chance and the accuracy of the most
+        For each curve a band and a line. The band is one standard error over documents; for random orders, which are
+        grey, it is the larger of that and the standard deviation over orders. Chance and the accuracy of the most
         frequent answer are dashed lines.
 
     Raises:
@@ -57,16 +57,16 @@ def pruning_curve(
     """
     named = dict(curves) if isinstance(curves, Mapping) else {"": curves}
     _check(named, value)
-    colours, first = themes.named(theme), next(iter(named.values()))
+    first = next(iter(named.values()))
     traces = [
         trace
-        for place, (name, curve) in enumerate(named.items())
-        for trace in _traces(name, curve, _line(curve, value), place)
+        for index, (name, curve) in enumerate(named.items())
+        for trace in _traces(name, curve, _line(curve, value), index)
     ]
     heading = f"{first.provenance.get('task', '')}: {TITLES[value]} as {PARTS[first.component]} are removed"
-    text, top = themes.title(heading if title is None else title, WIDTH)
+    text, top = themes.title_layout(heading if title is None else title, WIDTH)
     layout = {
-        "template": themes.template(colours),
+        "template": themes.template(themes.theme_of(theme)),
         "title": text,
         "width": WIDTH,
         "height": HEIGHT + top,
@@ -76,49 +76,39 @@ def pruning_curve(
         "yaxis": {"title": {"text": TITLES[value]}, "zeroline": value != "accuracy"},
     }
     # All at once: each later addition makes plotly go through the whole figure again.
-    return go.Figure(traces, layout | (_guesses(first) if value == "accuracy" else {}))
+    return go.Figure(traces, layout | (_guess_lines(first) if value == "accuracy" else {}))
 
 
 def pruning_grid(grid: PruningGrid, *, title: str | None = None, theme: str = "light") -> go.Figure:
-    """Draws accuracy as heads (across) and feed-forward networks (upwards) are removed together.
+    """Draw accuracy as heads (across) and feed-forward networks (upwards) are removed together.
 
     Args:
         grid: The measured grid.
-        title: Above the figure; "" leaves it out.
+        title: Title above the figure; "" leaves it out.
         theme: `"light"` or `"dark"`.
 
     Returns:
-        A heatmap from chance to the highest accuracy, each cell with its accuracy written in it; a star after it marks
-        what lies below the whole model by more than two paired standard errors.
+        A heatmap from chance to the highest accuracy, with the accuracy in each cell; a star after it marks an accuracy
+        below the whole model's by more than two paired standard errors.
 
     Raises:
         InputError: This is no grid, or the theme is unknown.
     """
     if not isinstance(grid, PruningGrid):
         raise InputError(f"grid: expected PruningGrid, got {type(grid).__name__}; viz.pruning_curve draws curves")
-    colours, values = themes.named(theme), grid.value.numpy()
-    across, down = [f"{one:g}" for one in grid.head_percents], [f"{one:g}" for one in grid.ffn_percents]
-    low = min(float(values.min()), grid.chance)
-    high = max(float(values.max()), low + LEAST)
-    width = len(across) * CELL + 150
+    width = len(grid.head_percents) * CELL + 150
     heading = f"{grid.provenance.get('task', '')}: accuracy without heads and FFNs"
-    text, top = themes.title(heading if title is None else title, width)
-    bar = {"thickness": 12, "outlinewidth": 0, "ypad": 0, "title": {"text": "accuracy", "side": "right"}}
-    heatmap = {
-        "type": "heatmap", "z": values, "x": across, "y": down, "zmin": low, "zmax": high,
-        "colorscale": themes.SEQUENTIAL, "colorbar": bar, "text": _cells(grid), "texttemplate": "%{text}",
-        "hovertext": _grid_hover(grid), "hoverinfo": "text", "name": "",
-    }  # fmt: skip
+    text, top = themes.title_layout(heading if title is None else title, width)
     layout = {
-        "template": themes.template(colours),
+        "template": themes.template(themes.theme_of(theme)),
         "title": text,
         "width": width,
-        "height": len(down) * CELL + top + 56,
+        "height": len(grid.ffn_percents) * CELL + top + 56,
         "margin": {"l": 64, "r": 86, "t": top, "b": 56},
         "xaxis": {"title": {"text": "heads removed, %"}, "type": "category", "showgrid": False},
         "yaxis": {"title": {"text": "FFNs removed, %"}, "type": "category", "showgrid": False},
     }
-    return go.Figure(heatmap, layout)
+    return go.Figure(_heatmap(grid), layout)
 
 
 def _check(named: Mapping[str, Any], value: str) -> None:
@@ -131,7 +121,9 @@ def _check(named: Mapping[str, Any], value: str) -> None:
         raise InputError(f"value: expected one of {', '.join(TITLES)}, got {value!r}")
     kinds = {curve.component for curve in named.values()}
     if len(kinds) > 1:
-        raise InputError(f"curves: expected one kind of part, got {' and '.join(sorted(kinds))}; draw them apart")
+        raise InputError(
+            f"curves: expected one kind of part, got {' and '.join(sorted(kinds))}; draw them in separate figures"
+        )
 
 
 def _line(curve: PruningCurve, value: Value) -> Line:
@@ -146,70 +138,88 @@ def _line(curve: PruningCurve, value: Value) -> Line:
     return Line(values.numpy(), spread)
 
 
-def _traces(name: str, curve: PruningCurve, line: Line, place: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A band and a line, which the legend shows and hides together."""
+def _traces(name: str, curve: PruningCurve, line: Line, index: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a band and a line, which the legend shows and hides together."""
     x, control = list(curve.percents), curve.strategy == "random"
     low, high = line.values - line.spread, line.values + line.spread
-    colour = themes.NEUTRAL if control else themes.SERIES[place % len(themes.SERIES)]
+    colour = themes.NEUTRAL if control else themes.SERIES[index % len(themes.SERIES)]
     seeds = f" ({len(curve.seeds)}, band of their spread)" if len(curve.seeds) > 1 else ""
     band = {
         "type": "scatter", "x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "fill": "toself", "mode": "lines",
         "legendgroup": name, "line": {"width": 0}, "fillcolor": colour, "opacity": 0.15, "hoverinfo": "skip",
         "showlegend": False,
     }  # fmt: skip
-    drawn = {
+    trace = {
         "type": "scatter", "x": x, "y": line.values, "mode": "lines+markers", "name": literal(name + seeds),
         "showlegend": bool(name), "legendgroup": name,
         "line": {"color": colour, "width": 2, "dash": "dot" if control else "solid"},
-        "marker": {"symbol": themes.SYMBOLS[place % len(themes.SYMBOLS)], "size": 7},
-        "hovertext": _hover(curve, name, line), "hoverinfo": "text",
+        "marker": {"symbol": themes.SYMBOLS[index % len(themes.SYMBOLS)], "size": 7},
+        "hovertext": _hover_texts(curve, name, line), "hoverinfo": "text",
     }  # fmt: skip
-    return band, drawn
+    return band, trace
 
 
-def _hover(curve: PruningCurve, name: str, line: Line) -> list[str]:
+def _hover_texts(curve: PruningCurve, name: str, line: Line) -> list[str]:
     texts = []
     for step, percent in enumerate(curve.percents):
-        value = wording.measured(float(line.values[step]), float(line.spread[step]))
+        value = number_format.with_error(float(line.values[step]), float(line.spread[step]))
         lines = [
             f"{literal(name)}" if name else "",
             f"{percent:g} % removed: {curve.removed[step]} {PARTS[curve.component]}",
-            f"{wording.amount(curve.parameters[step])} parameters",
+            f"{number_format.amount(curve.parameters[step])} parameters",
             f"{value} (n = {curve.n}{f', {len(curve.seeds)} orders' if len(curve.seeds) > 1 else ''})",
         ]
         texts.append("<br>".join(line for line in lines if line))
     return texts
 
 
-def _guesses(curve: PruningCurve) -> dict[str, Any]:
-    """Dashed lines over the whole width; where both lie at one level, one line with both names."""
+def _guess_lines(curve: PruningCurve) -> dict[str, Any]:
+    """Return dashed lines of chance and majority over the whole width; at the same level, one line with both names."""
     levels: dict[float, list[str]] = {}
-    for what, level in (("chance", curve.chance), ("majority", curve.majority)):
+    for name, level in (("chance", curve.chance), ("majority", curve.majority)):
         if np.isfinite(level):
-            levels.setdefault(round(level, 3), []).append(what)
+            levels.setdefault(round(level, 3), []).append(name)
     across, dashed = {"xref": "x domain", "yref": "y"}, {"dash": "dash", "width": 1}
-    said = {**across, "x": 1, "xanchor": "right", "yanchor": "bottom", "showarrow": False}
+    label = {**across, "x": 1, "xanchor": "right", "yanchor": "bottom", "showarrow": False}
     return {
         "shapes": [{"type": "line", **across, "x0": 0, "x1": 1, "y0": y, "y1": y, "line": dashed} for y in levels],
-        "annotations": [{**said, "y": y, "text": " and ".join(names)} for y, names in levels.items()],
+        "annotations": [{**label, "y": y, "text": " and ".join(names)} for y, names in levels.items()],
     }
 
 
-def _cells(grid: PruningGrid) -> list[list[str]]:
+def _heatmap(grid: PruningGrid) -> dict[str, Any]:
+    values = grid.value.numpy()
+    low = min(float(values.min()), grid.chance)
+    colorbar = {"thickness": 12, "outlinewidth": 0, "ypad": 0, "title": {"text": "accuracy", "side": "right"}}
+    return {
+        "type": "heatmap", "z": values, "x": [f"{percent:g}" for percent in grid.head_percents],
+        "y": [f"{percent:g}" for percent in grid.ffn_percents],
+        "zmin": low, "zmax": max(float(values.max()), low + SPAN_MIN), "colorscale": themes.SEQUENTIAL,
+        "colorbar": colorbar, "text": _cell_texts(grid), "texttemplate": "%{text}",
+        "hovertext": _grid_hover_texts(grid), "hoverinfo": "text", "name": "",
+    }  # fmt: skip
+
+
+def _cell_texts(grid: PruningGrid) -> list[list[str]]:
     worse = (grid.drop - 2 * grid.drop_stderr > 0).tolist()
     rows = zip(grid.value.tolist(), worse, strict=True)
-    return [[f"{value:.2f}{'*' if low else ''}" for value, low in zip(*row, strict=True)] for row in rows]
+    return [[f"{value:.2f}{'*' if below else ''}" for value, below in zip(*row, strict=True)] for row in rows]
 
 
-def _grid_hover(grid: PruningGrid) -> list[list[str]]:
+def _grid_hover_texts(grid: PruningGrid) -> list[list[str]]:
     return [
-        [
-            f"{ffn:g} % of FFNs and {head:g} % of heads removed"
-            f"<br>{wording.amount(grid.parameters[down][across])} parameters"
-            f"<br>accuracy {wording.measured(float(grid.value[down, across]), float(grid.stderr[down, across]))}"
-            f"<br>drop {wording.measured(float(grid.drop[down, across]), float(grid.drop_stderr[down, across]))}"
-            f" (n = {grid.n})"
-            for across, head in enumerate(grid.head_percents)
-        ]
-        for down, ffn in enumerate(grid.ffn_percents)
+        [_grid_hover_text(grid, row, column) for column in range(len(grid.head_percents))]
+        for row in range(len(grid.ffn_percents))
     ]
+
+
+def _grid_hover_text(grid: PruningGrid, row: int, column: int) -> str:
+    value, drop = (
+        number_format.with_error(float(values[row, column]), float(errors[row, column]))
+        for values, errors in ((grid.value, grid.stderr), (grid.drop, grid.drop_stderr))
+    )
+    return (
+        f"{grid.ffn_percents[row]:g} % of FFNs and {grid.head_percents[column]:g} % of heads removed"
+        f"<br>{number_format.amount(grid.parameters[row][column])} parameters"
+        f"<br>accuracy {value}<br>drop {drop} (n = {grid.n})"
+    )

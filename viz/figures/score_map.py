@@ -1,4 +1,4 @@
-"""The score map: one cell a head, layers upwards, heads across."""
+"""The score map: one cell for each head, layers upwards, heads across."""
 
 import base64
 from math import isfinite, isinf, isnan
@@ -10,13 +10,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headcount.results import HeadScores, InputError
-from headcount.viz import facts, wording
+from headcount.viz import number_format, wording
 from headcount.viz.figures import theme as themes
 from headcount.viz.figures.literal_text import literal
+from headcount.viz.ranks import ranks
 
 EXTENT = 680  # the longer side of a map's cells, in pixels, unless they would become too small or too large
 CELL_MIN, CELL_MAX = 6, 40
 MARGIN = {"l": 56, "r": 104, "b": 48}
+COLORBAR = {
+    "thickness": 12,
+    "outlinewidth": 0,
+    "ypad": 0,
+    "nticks": 6,
+    "tickfont": {"size": 11},
+    "exponentformat": "power",
+}
 
 
 def heads(
@@ -26,87 +35,84 @@ def heads(
     theme: str = "light",
     limits: tuple[float, float] | None = None,
 ) -> go.Figure:
-    """Draws the scores of all heads as a map, with everything known about a head shown on hover.
+    """Draw the scores of all heads as a map; hovering shows everything known about a head.
 
     Args:
         scores: Scores, or bare values [layer, head] as a tensor or array of any floating dtype.
-        title: Above the map. By default what was measured, how and how often, and on which model; "" leaves it out.
+        title: Title above the map. By default the measure, its definition, task, model and n; "" leaves it out.
         theme: `"light"` or `"dark"`.
-        limits: The values at the ends of the colour scale. By default from 0 to the highest score; where there are
-            negative scores, equally far to both sides of 0.
+        limits: The values at the ends of the colour scale. By default from 0 to the highest score; with negative
+            scores, equally far to both sides of 0.
 
     Returns:
         A figure whose first trace is the heatmap, layer 0 at the bottom. Its colours are viridis, or blue to orange
-        where there are negative scores. A head without a finite score has an empty cell with a cross in it.
+        if there are negative scores. A head without a finite score has an empty cell with a cross in it.
 
     Raises:
         InputError: The values are not [layer, head], the theme is unknown, or the limits are no interval.
     """
     if not isinstance(scores, HeadScores):
         scores = HeadScores(scores)
-    cells, *crosses = _traces(scores, themes.named(theme), limits)
-    layout = {"template": themes.template(themes.named(theme)), **_frame(scores.shape, _heading(scores, title))}
-    return go.Figure([cells | {"z": _finite(scores), "hovertext": _hover(scores)}, *crosses], layout)
+    heading = wording.figure_title(scores) if title is None else title
+    cells, *crosses = _traces(scores, themes.theme_of(theme), limits)
+    layout = {"template": themes.template(themes.theme_of(theme)), **_layout(scores.shape, heading)}
+    return go.Figure([cells | {"z": _finite(scores), "hovertext": _hover_texts(scores)}, *crosses], layout)
 
 
 def heads_for_page(scores: HeadScores, *, limits: tuple[float, float] | None = None) -> dict[str, Any]:
-    """Draws the same map for a page that writes what hovering says itself, because the texts would make it large.
+    """Draw the same map for a page that writes the hover texts itself, because they would make it large.
 
     Returns:
-        The figure as plotly's JSON, without colours for text and grounds. Its heatmap has all that it shows in `meta`,
-        which the page unpacks: the measure's title, `n`, the number of layers, the values, whether they are small or
-        shares of 1, the standard errors in steps of the last digit shown, and the extras.
+        The figure as plotly's JSON, without colours for text and background. The `meta` of its heatmap holds the data,
+        which the page unpacks: the measure's title, `n`, the number of layers, the values, True if they are small, True
+        if they are shares of 1, the standard errors in steps of the last digit shown, and the extras.
     """
-    small = wording.writer(scores) is wording.significant
+    small = number_format.formatter(scores) is number_format.scientific
     meta = {
         "title": literal(wording.title_of(scores.measure)),
         "n": scores.n,
         "layers": scores.shape[0],
         "small": small,
-        "share": scores.measure in wording.SHARES,
+        "share": scores.measure in number_format.SHARES,
         "values": _packed(_finite(scores)),
         "errors": [] if scores.stderr is None else _in_steps(scores.values, scores.stderr, small),
         "extras": {literal(wording.title_of(name)): _in_thousandths(extra) for name, extra in scores.extras.items()},
     }
     cells, *crosses = _traces(scores, themes.LIGHT, limits)
-    return {"data": [cells | {"meta": meta}, *crosses], "layout": _frame(scores.shape, "")}
+    return {"data": [cells | {"meta": meta}, *crosses], "layout": _layout(scores.shape, "")}
 
 
 def _packed(values: Float[np.ndarray, "layer head"]) -> str:
-    """Float32 in base64: the first byte of every number, then the second, and so on, since equal parts compress."""
+    """Return float32 in base64: the first byte of every number, then the second, and so on, which compresses better."""
     planes = np.ascontiguousarray(values, "<f4").view(np.uint8).reshape(-1, 4).T
     return base64.b64encode(planes.tobytes()).decode("ascii")
 
 
 def _in_steps(values: Tensor, stderr: Tensor, small: bool) -> list[float | None]:
-    """Standard errors in steps of the last digit that is shown of their values, a few characters each; None for NaN."""
-    steps = [wording.last_digit(value) if small else wording.STEP for value in values.flatten().tolist()]
-    return [_counted(error, step) for error, step in zip(stderr.flatten().tolist(), steps, strict=True)]
+    """Return standard errors in steps of the last digit shown of their values, a few characters each; None for NaN."""
+    steps = [number_format.last_digit(value) if small else number_format.STEP for value in values.flatten().tolist()]
+    return [_count_steps(error, step) for error, step in zip(stderr.flatten().tolist(), steps, strict=True)]
 
 
-def _in_thousandths(extra: Tensor) -> list[float | None]:
-    """An extra to the three decimals that are shown of it; None for NaN."""
-    return [None if isnan(value) else value if isinf(value) else round(value, 3) for value in extra.flatten().tolist()]
-
-
-def _counted(error: float, step: float) -> float | None:
+def _count_steps(error: float, step: float) -> float | None:
     if isnan(error):
         return None
     return round(error / step) if isfinite(error) and step < 1 else error
 
 
-def _heading(scores: HeadScores, title: str | None) -> str:
-    return wording.heading(scores) if title is None else title
+def _in_thousandths(extra: Tensor) -> list[float | None]:
+    """Return an extra to three decimals, as it is shown; None for NaN."""
+    return [None if isnan(value) else value if isinf(value) else round(value, 3) for value in extra.flatten().tolist()]
 
 
 def _finite(scores: HeadScores) -> Float[np.ndarray, "layer head"]:
-    """The values, NaN where there is no finite one."""
+    """Return the values, NaN where there is no finite one."""
     values = scores.values.numpy()
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _traces(scores: HeadScores, colours: themes.Theme, limits: tuple[float, float] | None) -> list[dict[str, Any]]:
-    """The map without its values and what hovering says, and the crosses on it."""
+def _traces(scores: HeadScores, theme: themes.Theme, limits: tuple[float, float] | None) -> list[dict[str, Any]]:
+    """Return the map without its values and hover texts, and the crosses on it."""
     values = scores.values.numpy()
     signed = bool((values < 0).any())
     low, high = _limits(values, signed, limits)
@@ -115,25 +121,18 @@ def _traces(scores: HeadScores, colours: themes.Theme, limits: tuple[float, floa
         "hoverinfo": "text",
         "zmin": low,
         "zmax": high,
-        "colorscale": [list(stop) for stop in colours.diverging] if signed else themes.SEQUENTIAL,
-        "colorbar": {
-            "thickness": 12,
-            "outlinewidth": 0,
-            "ypad": 0,
-            "nticks": 6,
-            "tickfont": {"size": 11},
-            "exponentformat": "power",
-        },
+        "colorscale": [list(stop) for stop in theme.diverging] if signed else themes.SEQUENTIAL,
+        "colorbar": COLORBAR,
         "name": "",
     }
     layers, across = np.nonzero(~np.isfinite(values))
-    return [cells, *themes.crosses(across, layers, colours)]
+    return [cells, *themes.crosses(across, layers, theme)]
 
 
 def _limits(
     values: Float[np.ndarray, "layer head"], signed: bool, limits: tuple[float, float] | None
 ) -> tuple[float, float]:
-    """The ends of the colour scale, as given or from the finite values."""
+    """Return the ends of the colour scale: the given ones, or those of the finite values."""
     if limits is not None:
         low, high = limits
         if not low < high:
@@ -143,32 +142,32 @@ def _limits(
     return (-largest if signed else 0.0), largest
 
 
-def _hover(scores: HeadScores) -> list[list[str]]:
-    """What hovering over each cell says, in the small part of HTML that plotly reads."""
+def _hover_texts(scores: HeadScores) -> list[list[str]]:
+    """Return the hover text of each cell, in the subset of HTML that plotly reads."""
     n_layers, n_heads = scores.shape
-    ranks, total = facts.ranks(scores), n_layers * n_heads
+    by_head, total = ranks(scores), n_layers * n_heads
     measure = literal(wording.title_of(scores.measure))
     extras = [(literal(wording.title_of(name)), extra.flatten().tolist()) for name, extra in scores.extras.items()]
     texts = []
-    for index, value in enumerate(wording.written(scores)):
+    for index, value in enumerate(number_format.score_texts(scores)):
         layer, head = divmod(index, n_heads)
         lines = [
             f"<b>{scores.label(layer, head)}</b>: layer {layer}, head {head}",
             measure,
             f"{value} (n = {scores.n})",
-            f"rank {ranks.get((layer, head), wording.MISSING)} of {total}",
-            *(f"{name}: {wording.number(extra[index])}" for name, extra in extras),
+            f"rank {by_head.get((layer, head), number_format.MISSING)} of {total}",
+            *(f"{name}: {number_format.decimal(extra[index])}" for name, extra in extras),
         ]
         texts.append("<br>".join(lines))
     return [texts[layer * n_heads : (layer + 1) * n_heads] for layer in range(n_layers)]
 
 
-def _frame(shape: tuple[int, ...], heading: str) -> dict[str, Any]:
-    """The layout: square cells, axes that count from 0, room for a title where there is one."""
+def _layout(shape: tuple[int, ...], heading: str) -> dict[str, Any]:
+    """Return the layout: square cells, axes that count from 0, and the title if there is one."""
     n_layers, n_heads = shape
     cell = min(max(EXTENT // max(shape), CELL_MIN), CELL_MAX)
     width = n_heads * cell + MARGIN["l"] + MARGIN["r"]
-    title, top = themes.title(heading, width)
+    title, top = themes.title_layout(heading, width)
     return {
         "title": title,
         "width": width,
@@ -180,6 +179,6 @@ def _frame(shape: tuple[int, ...], heading: str) -> dict[str, Any]:
 
 
 def _axis(name: str, length: int, cell: int, spacing: int) -> dict[str, Any]:
-    """An axis of whole numbers from 0, labelled at round steps at least `spacing` pixels apart."""
+    """Return an axis of whole numbers from 0, labelled at round steps at least `spacing` pixels apart."""
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if step * cell >= spacing)
     return {"title": {"text": name}, "range": [-0.5, length - 0.5], "dtick": step, "tick0": 0, "showgrid": False}

@@ -1,7 +1,7 @@
-"""Colours and figure styles, one set for light and one for dark; figures and the report take theirs from here.
+"""Colours and styles of figures and of the report, one set for light and one for dark.
 
-Scores use viridis, which rises evenly in lightness; signed scores use blue and orange, which stay apart for every
-common form of colour blindness. Meaning is never carried by red against green.
+Scores use viridis, whose lightness rises evenly; signed scores use blue and orange, which differ for every common form
+of colour blindness. No meaning depends on telling red from green.
 """
 
 import textwrap
@@ -20,12 +20,20 @@ from headcount.viz.figures.literal_text import literal
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 SEQUENTIAL = "Viridis"
-# Several curves in one figure: after Okabe and Ito's colours, which stay apart for every common form of colour
-# blindness; each at least 3 : 1 against the grounds of both themes.
+# Several curves in one figure: after Okabe and Ito's colours, which differ for every common form of colour blindness;
+# each has a contrast of at least 3 : 1 with the backgrounds of both themes.
 SERIES = ("#0076b8", "#d55e00", "#009e73", "#c1619a", "#9a7d0a", "#3a93c9")
-NEUTRAL = "#808891"  # a control beside them, legible on both too
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "x")  # curves that coincide stay countable
-LINE, CHARACTER, TOP = 20, 8, 12  # of a title, and the least margin above a figure, in pixels
+NEUTRAL = "#808891"  # a control beside them, with the same contrast
+SYMBOLS = (
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "triangle-down",
+    "x",
+)  # so that curves that coincide can be counted
+LINE, CHARACTER = 20, 8  # the height of a title's line and the width of its letters, in pixels
+TOP = 12  # the smallest margin above a figure, in pixels
 
 ColourScale = tuple[tuple[float, str], ...]
 
@@ -35,10 +43,11 @@ class Theme:
     """The colours of one scheme, as CSS writes them.
 
     Attributes:
-        background: Behind everything.
-        surface: Behind tables' headings, notes and cells that have no value.
+        background: The background of the page.
+        surface: The background of tables' headings, notes and cells without a value.
         ink: Text.
-        muted: Text of less weight; at least 4.5 : 1 against background and surface, as is `accent`.
+        muted: Less important text; its contrast with background and surface is at least 4.5 : 1, as is that of
+            `accent`.
         line: Rules and borders.
         accent: Links, focus and single curves.
         diverging: The colour scale of signed scores, blue below zero and orange above.
@@ -74,8 +83,8 @@ DARK = Theme(
 THEMES: Mapping[str, Theme] = MappingProxyType({"light": LIGHT, "dark": DARK})
 
 
-def named(name: str) -> Theme:
-    """The theme of a name.
+def theme_of(name: str) -> Theme:
+    """Return the theme with a name.
 
     Args:
         name: `"light"` or `"dark"`.
@@ -89,13 +98,13 @@ def named(name: str) -> Theme:
 
 
 def css_colours(theme: Theme) -> dict[str, str]:
-    """The single colours of a theme by name, for the report's style sheet."""
+    """Return the single colours of a theme by name, for the report's style sheet."""
     return {item.name: getattr(theme, item.name) for item in fields(theme) if item.name != "diverging"}
 
 
-@cache  # making one takes longer than drawing a curve
+@cache  # building a template takes longer than drawing a curve
 def template(theme: Theme) -> go.layout.Template:
-    """The plotly template that gives a figure a theme's colours and nothing of its content."""
+    """Return the plotly template with a theme's colours and no content."""
     axis = {
         "gridcolor": theme.line,
         "linecolor": theme.line,
@@ -125,7 +134,7 @@ def template(theme: Theme) -> go.layout.Template:
                 "bgcolor": "rgba(0,0,0,0)",
                 "color": theme.muted,
                 "activecolor": theme.accent,
-                "remove": ["sendChartToCloud"],  # a figure leaves the machine only if its owner saves and sends it
+                "remove": ["sendChartToCloud"],  # no figure is uploaded
             },
             "xaxis": axis,
             "yaxis": axis,
@@ -133,17 +142,17 @@ def template(theme: Theme) -> go.layout.Template:
     )
 
 
-def title(text: str, width: int) -> tuple[dict[str, Any], int]:
-    """A figure's title, broken to fit its width, and the margin above the figure that it needs, in pixels."""
+def title_layout(text: str, width: int) -> tuple[dict[str, Any], int]:
+    """Return the layout of a title, broken to fit the figure's width, and the margin that it needs above, in pixels."""
     lines = textwrap.wrap(text, width // CHARACTER)
-    above = 4 if len(lines) < 2 else 16  # plotly hangs several lines higher than one, and would cut the first
+    pad = 4 if len(lines) < 2 else 16  # plotly places several lines higher than one, and would cut the first
     text = "<br>".join(map(literal, lines))
-    layout = {"text": text, "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": above}}
+    layout = {"text": text, "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": pad}}
     return layout, TOP + LINE * len(lines)
 
 
 def crosses(x: NDArray[np.int64], y: NDArray[np.generic], theme: Theme) -> list[dict[str, Any]]:
-    """A trace of crosses for where there is no finite score, or none; hovering stays with what is beneath."""
+    """Return one trace with a cross where there is no finite score, or no trace; the crosses have no hover text."""
     marker = {"symbol": "x-thin", "size": 6, "line": {"width": 1, "color": theme.muted}}
-    shown = {"mode": "markers", "marker": marker, "hoverinfo": "skip", "showlegend": False}
-    return [{"type": "scatter", "x": x, "y": y, **shown}] if len(x) else []
+    style = {"mode": "markers", "marker": marker, "hoverinfo": "skip", "showlegend": False}
+    return [{"type": "scatter", "x": x, "y": y, **style}] if len(x) else []

@@ -1,19 +1,20 @@
-"""The report's section on what a head attends to, for notebooks."""
+"""The report's section on what a head attends to, as a separate page for notebooks."""
 
 from os import PathLike
 
 from headcount.results import InputError, Run, open_run
-from headcount.viz import contents, facts
-from headcount.viz.attention_views.embedded import Embedded
-from headcount.viz.html_report.page import MAX_MB, figures_of, shared, with_attention
+from headcount.viz.contents import read_contents
+from headcount.viz.embedded_page import EmbeddedPage
+from headcount.viz.html_report.interactive_page import MAX_MB, check_size, interactive_page
+from headcount.viz.html_report.page_figures import figures_of, map_titles
 
 HEIGHT = 1000
 
 
-def explorer(run: Run | str | PathLike[str], *, max_mb: float = MAX_MB) -> Embedded:
-    """Shows the heads of a run: score map, table and what a head attends to, each following the others.
+def explorer(run: Run | str | PathLike[str], *, max_mb: float = MAX_MB) -> EmbeddedPage:
+    """Show the heads of a run: score map, table, and what a head attends to; a choice in one changes the others.
 
-    It is part of the report, and a notebook that keeps its output keeps all of it, some 3 MB.
+    It is a section of the report. A saved notebook stores all of it, about 3 MB.
 
     Args:
         run: A run with scores of heads, or the folder of one.
@@ -26,14 +27,12 @@ def explorer(run: Run | str | PathLike[str], *, max_mb: float = MAX_MB) -> Embed
         InputError: The folder is no run, one of its results is damaged, none is a map of heads, or `max_mb` is no
             positive number.
     """
-    if not max_mb > 0:
-        raise InputError(f"max_mb: expected a number of megabytes above 0, got {max_mb}")
+    check_size(max_mb)
     run = run if isinstance(run, Run) else open_run(run)
-    found = contents.read(run)
-    named = facts.head_titles(found)
-    if not named:
+    contents = read_contents(run)
+    titles = map_titles(contents)
+    if not titles:
         raise InputError(f"{run.folder}: expected scores of heads, found none; headcount induction --out measures them")
-    figures = {name: figure for name, figure in figures_of(found).items() if name in named}
+    figures = {name: figure for name, figure in figures_of(contents).items() if name in titles}
     title = f"Heads of {run.manifest['model'].get('name', '')}"
-    page = with_attention("explorer.html", {"title": title, **shared(found, figures)}, found, max_mb)
-    return Embedded(page, title, HEIGHT)
+    return EmbeddedPage(interactive_page("explorer.html", contents, figures, max_mb, title=title), title, HEIGHT)

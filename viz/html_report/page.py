@@ -1,29 +1,91 @@
-"""The report: a run as one HTML file that opens anywhere, without a network."""
+"""The report: a run as one HTML file that opens anywhere without a network. `_groups` lists its sections in order."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
-from plotly.io.json import to_json_plotly
-from plotly.offline import get_plotlyjs
+from headcount.results import InputError, Result, Run, Table, open_run
+from headcount.results.internal import write_whole
+from headcount.viz.contents import Contents, read_contents
+from headcount.viz.html_report.interactive_page import MAX_MB, check_size, interactive_page
+from headcount.viz.html_report.page_figures import Figure, figures_of, score_map, view_figures
+from headcount.viz.html_report.sections import (
+    claims,
+    control,
+    importance,
+    importance_checks,
+    induction_and_importance,
+    learning,
+    provenance,
+    pruning,
+    score_maps,
+    second_run,
+    summary,
+    task_agreement,
+)
+from headcount.viz.html_report.sections.second_run import RunComparison
+from headcount.viz.html_report.views import Section
 
-from headcount.results import HeadScores, InputError, Run, Table, open_run
-from headcount.results.storage.files import write_whole
-from headcount.viz import contents, facts, wording
-from headcount.viz.attention_views import stored_patterns
-from headcount.viz.attention_views.packing import circuits, packed, render
-from headcount.viz.figures.layers import ffn_importance
-from headcount.viz.figures.loss_curve import loss_by_repeat
-from headcount.viz.figures.score_map import heads_for_page
-from headcount.viz.figures.theme import THEMES, css_colours, template
-from headcount.viz.html_report import removal, study, tables
-from headcount.viz.html_report.second_run import COLUMNS, PREFIX, Against, set_against
+FOLDED = 8  # with more tables or results than this, the page packs them and unfolds them on demand
 
-MAX_MB = 5.0
-Figure = dict[str, Any]  # as plotly reads it
-ATTENTION = "<!--attention-->"  # names are escaped, so nothing in a run can be taken for this mark
+
+@dataclass(frozen=True)
+class SectionGroup:
+    """One or several sections of the page that come from one template.
+
+    Attributes:
+        template: The name of its template, and of the module in `sections` whose functions the template calls.
+        links: The links in the page's navigation, text by anchor.
+        section: The section to show with the template `views`.
+    """
+
+    template: str
+    links: Mapping[str, str] = field(default_factory=dict)
+    section: Section | None = None
+
+    @classmethod
+    def of_views(cls, section: Section) -> "SectionGroup":
+        """Return the group of one section with views."""
+        return cls("views", {section.key: section.title}, section)
+
+
+def _groups(contents: Contents, comparison: RunComparison | None) -> list[SectionGroup]:
+    """Return the groups of sections in the order of the page."""
+    has_claims = bool(claims.claim_rows(contents.results))
+    studied = study_sections(contents.results)
+    depth = None if comparison is None else comparison.depth
+    return [
+        SectionGroup("summary", {"summary": "Summary"}),
+        *([SectionGroup("claims", {"claims": "Claims"})] if has_claims else []),
+        SectionGroup("score_maps", {"maps": "Score maps", "heads": "Top heads"}),
+        SectionGroup("attention", {"attention": "What a head attends to"}),
+        SectionGroup("learning", {"learning": "In-context learning"}),
+        SectionGroup("control", {"control": "Control"}),
+        SectionGroup("importance", {"tasks": "Tasks", "needed-heads": "Needed heads", "needed-ffns": "Needed FFNs"}),
+        *([] if comparison is None else [SectionGroup("second_run", {"against": f"Against {comparison.second}"})]),
+        *([] if depth is None else [SectionGroup.of_views(depth)]),
+        *([SectionGroup.of_views(section) for section in studied] or [SectionGroup("no_study")]),
+        SectionGroup("provenance", {"provenance": "Provenance"}),
+    ]
+
+
+def study_sections(results: Mapping[str, Result]) -> list[Section]:
+    """Return the sections on a study for which the run has results, in order."""
+    sections = [
+        pruning.curves(results),
+        pruning.grids(results),
+        task_agreement.correlations(results),
+        task_agreement.across_shots(results),
+        task_agreement.overlaps(results),
+        induction_and_importance.capacities(results),
+        induction_and_importance.agreements(results),
+        induction_and_importance.layers(results),
+        importance_checks.gradients(results),
+        importance_checks.reliabilities(results),
+    ]
+    return [section for section in sections if section.views]
 
 
 def report(
@@ -34,19 +96,19 @@ def report(
     agreement: Table | None = None,
     max_mb: float = MAX_MB,
 ) -> Path:
-    """Writes everything that a run holds into one self-contained HTML file.
+    """Write all results of a run into one self-contained HTML file.
 
     The page needs no network: plotly, circuitsvis, styles and data are all inside. The same run gives the same file. A
-    section whose results are missing says which command makes them.
+    section without results names the command that measures them.
 
     Args:
         run: A run, or the folder of one.
-        output: The HTML file; an existing one is replaced, and missing folders above it are made.
-        against: A second run, or its folder, that is set against the first: head by head where the models have one
-            shape, else by relative depth.
+        output: The HTML file; an existing one is replaced, and missing folders above it are created.
+        against: A second run, or its folder, to compare with the first: head by head if the models have one shape, else
+            by relative depth.
         agreement: Rank correlations of the two runs' scores, as `headcount report` computes them.
-        max_mb: The size in megabytes up to which attention patterns are put in: those of all heads, or whole ones of
-            the highest heads and the strongest keys of others, or none; the page says which.
+        max_mb: The size in megabytes up to which attention patterns are stored: those of all heads, or whole ones of
+            the highest heads and the strongest keys of others, or none; the page lists what it stores.
 
     Returns:
         The path of the file.
@@ -55,101 +117,47 @@ def report(
         InputError: The folder is no run, one of its results is damaged, the second run has no scores in common with
             the first, `max_mb` is no positive number, or the file cannot be written or is one of a run.
     """
-    if not 0 < max_mb < 1e9:
-        raise InputError(f"max_mb: expected a number of megabytes above 0, got {max_mb}")
-    run, found = _opened(run)
-    pair = None if against is None else set_against(run, found, *_opened(against), agreement)
+    check_size(max_mb)
+    run, contents = _read(run)
+    comparison = None if against is None else second_run.comparison_of(run, contents, *_read(against), agreement)
     path = Path(output)
     if path.suffix in (".json", ".safetensors"):
         raise InputError(f"{path}: a report is an HTML file, and a run's own files end like this; choose another name")
-    write_whole(path, with_attention("report.html", _page(run, found, pair), found, max_mb).encode())
+    write_whole(path, _page(run, contents, comparison, max_mb).encode())
     return path
 
 
-def _opened(run: Run | str | PathLike[str]) -> tuple[Run, contents.Contents]:
+def _read(run: Run | str | PathLike[str]) -> tuple[Run, Contents]:
     run = run if isinstance(run, Run) else open_run(run)
-    return run, contents.read(run)
+    return run, read_contents(run)
 
 
-def with_attention(template: str, values: Mapping[str, Any], found: contents.Contents, max_mb: float) -> str:
-    """A page with the template's mark replaced by as much attention as its size allows."""
-    prompts = stored_patterns.prompts_of(found.attention)
-    page = render(template, **values, circuits=circuits() if prompts else "", prompts=prompts)
-    room = max_mb * 1e6 - len(page.encode())
-    return page.replace(ATTENTION, stored_patterns.elements(prompts, facts.first_heads(found), room), 1)
-
-
-def _page(run: Run, found: contents.Contents, pair: Against | None) -> dict[str, Any]:
-    """What the template is filled with."""
-    figures, studied = figures_of(found), study.sections(found.everything)
-    beside = [] if pair is None or pair.depth is None else [pair.depth]
-    if pair is not None:
-        figures |= {f"{PREFIX}{name}": _map(name, scores) for name, scores in pair.maps.items()}
-    views = {section.name(view): view for section in (*beside, *studied) for view in section.views}
-    figures |= {name: _plain(view.figure) for name, view in views.items() if view.figure is not None}
-    topic = "What in-context learning needs in" if found.heads or found.ffns else "Induction heads of"
-    return {
-        "title": f"{topic} {run.manifest['model'].get('name', '')}",
-        "model": {key: run.manifest["model"].get(key, "") for key in ("name", "revision", "fingerprint")},
-        "measures": contents.MEASURES,
-        "study": [*beside, *studied],
-        "studied": bool(studied),
-        "against": pair,
-        "agreement_columns": COLUMNS,
-        "claims": study.claims(found.everything),
-        "reaches": removal.reaches(found.everything),
-        "provenance": tables.provenance(run, found),
-        **shared(found, figures),
-    }
-
-
-def shared(found: contents.Contents, figures: Mapping[str, Figure]) -> dict[str, Any]:
-    """What every page is filled with: scripts, colours, data, and what turns results into words."""
-    return {
-        "found": found,
-        "figures": figures,
-        "metrics": facts.head_titles(found),
-        "facts": facts,
-        "tables": tables,
-        "words": wording,
-        "colours": {name: css_colours(theme) for name, theme in THEMES.items()},
-        "data": packed(_figure_data(figures, facts.head_titles(found))),
-        "plotly": packed(get_plotlyjs()) if figures else "",
-    }
-
-
-def figures_of(found: contents.Contents) -> dict[str, Figure]:
-    """The figures by the name under which the page refers to them."""
-    figures = {measure: _map(measure, scores) for measure, scores in found.maps.items()}
-    if found.loss is not None:
-        figures["repeat_loss"] = _plain(loss_by_repeat(found.loss))
-    figures |= {(name := f"heads/{setting.name}"): _map(name, scores) for setting, scores in found.heads.items()}
-    ffns = {f"ffns/{setting.name}": ffn_importance(scores, title="") for setting, scores in found.ffns.items()}
-    figures |= {name: _plain(figure) for name, figure in ffns.items()}
-    return figures
-
-
-def _map(name: str, scores: HeadScores) -> Figure:
-    limits = {"prefix_matching": (0.0, 1.0)}  # a share of attention, whatever its definition
-    return heads_for_page(scores, limits=limits.get(name))
-
-
-def _plain(figure: go.Figure) -> Figure:
-    """A figure as plotly's JSON; the page gives it its colours."""
-    plain: Figure = figure.to_plotly_json()
-    del plain["layout"]["template"]
-    return plain
-
-
-def _figure_data(figures: Mapping[str, Figure], named: Mapping[str, str]) -> str:
-    """The figures, what makes them light or dark, and what their maps are called, as JSON."""
-    templates = {name: template(theme) for name, theme in THEMES.items()}
-    # Maps of one model share their layout.
-    texts = {name: to_json_plotly(figure["layout"]) for name, figure in figures.items()}
-    layouts = {text: figures[name]["layout"] for name, text in texts.items()}
-    places = {text: place for place, text in enumerate(layouts)}
-    parts = {name: {**figure, "layout": places[texts[name]]} for name, figure in figures.items()}
-    text: str = to_json_plotly(
-        {"figures": parts, "layouts": list(layouts.values()), "templates": templates, "metrics": named}
+def _page(run: Run, contents: Contents, comparison: RunComparison | None, max_mb: float) -> str:
+    model, groups = run.manifest["model"], _groups(contents, comparison)
+    topic = "What in-context learning needs in" if contents.heads or contents.ffns else "Induction heads of"
+    return interactive_page(
+        "page.html",
+        contents,
+        _figures(contents, comparison, groups),
+        max_mb,
+        title=f"{topic} {model.get('name', '')}",
+        model={key: model.get(key, "") for key in ("name", "revision", "fingerprint")},
+        groups=groups,
+        comparison=comparison,
+        origin=provenance.provenance_of(run, contents.results),
+        folded_from=FOLDED,
+        **_modules(),
     )
-    return text
+
+
+def _figures(contents: Contents, comparison: RunComparison | None, groups: list[SectionGroup]) -> dict[str, Figure]:
+    figures = figures_of(contents)
+    if comparison is not None:
+        figures |= {f"{second_run.PREFIX}{name}": score_map(name, scores) for name, scores in comparison.maps.items()}
+    return figures | view_figures(group.section for group in groups if group.section is not None)
+
+
+def _modules() -> dict[str, Any]:
+    """Return the modules whose functions the templates of the same names call, and those they share."""
+    modules = (claims, control, importance, learning, provenance, score_maps, second_run, summary)
+    return {module.__name__.rpartition(".")[2]: module for module in modules}

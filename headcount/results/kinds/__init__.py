@@ -1,1 +1,1 @@
-"""The kinds of results that measurements return."""
+"""The kinds of results."""

@@ -1,4 +1,4 @@
-"""What comparing scores gives: plain numbers, tuples and dicts, which `dataclasses.asdict` makes ready for JSON."""
+"""Results of comparing scores: plain numbers, tuples and dicts, which `dataclasses.asdict` makes ready for JSON."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -12,7 +12,7 @@ Rows = tuple[tuple[float, ...], ...]
 
 
 class Comparison:
-    """What all of these share: a field that is not what its annotation says is an `InputError`."""
+    """The base of all these results: a field that is not what its annotation says is an `InputError`."""
 
     def __post_init__(self) -> None:
         field_types.check_fields(self)
@@ -20,24 +20,24 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Correlation(Comparison):
-    """How far two sets of scores rank the same heads (or layers) alike.
+    """Rank correlation of two sets of scores of the same heads (or layers).
 
     Attributes:
         rho: The rank correlation, -1..1; NaN where one side ranks nothing, all its scores being equal.
         p_value: Two-sided, of no association: Student's t as in SciPy; within layers, from permuting heads there, so
             at least 1 / (resamples + 1).
-        low: Lower end of the 95 % interval of what rho other examples, as many as these, would give; NaN where neither
-            side has folds. It says nothing of rho without noise, which `ceiling` is for.
+        low: Lower end of the 95 % interval of the rho that other examples, as many as these, would give; NaN where
+            neither side has folds. It says nothing of rho without noise, which `ceiling` is for.
         high: Upper end of it.
-        null_mean: Mean rho after permuting heads within their layers: the agreement that layer structure gives alone.
+        null_mean: Mean rho after permuting heads within their layers: the agreement that layer structure alone gives.
             NaN for scores of layers.
         null_low: The 2.5 % quantile of rho after permuting.
         null_high: The 97.5 % quantile.
         null_p: Two-sided, of agreement that is layer structure only.
         ceiling: sqrt of the product of both reliabilities: about the rho to expect, given the noise, if the rankings
             were equal without it. NaN unless both sides have folds, and for `argsort`.
-        n: The heads that were compared; those of NaN on either side are left out.
-        variant: `"spearman"`, or `"argsort"`, which is what the published code computes and no rank correlation.
+        n: The number of heads compared; those of NaN on either side are left out.
+        variant: `"spearman"`, or `"argsort"`, which the published code computes and which is no rank correlation.
         within: `"layer"` if ranks were taken within each layer.
     """
 
@@ -55,6 +55,10 @@ class Correlation(Comparison):
     within: str | None = None
 
 
+CORRELATION_COLUMNS = ("rho", "low", "high", "null_low", "null_high")
+"""The columns that every table of correlations has: the correlation, its interval, and what layers alone give."""
+
+
 @dataclass(frozen=True)
 class CorrelationMatrix(Comparison):
     """`Correlation` of every pair of names; each table is a row and a column a name, symmetric.
@@ -62,10 +66,10 @@ class CorrelationMatrix(Comparison):
     On the diagonal rho, `low` and `high` are 1, `p_value` is 0 and `ceiling` is the reliability.
 
     Attributes:
-        names: What was compared, in the given order.
+        names: The names of the scores, in the order in which they were passed.
         rho: [name, name], and so are all the tables.
         p_value: As in `Correlation`, as are all that follow.
-        n: The heads that were compared; those of NaN in any of the scores are left out of every pair.
+        n: The number of heads compared; those of NaN in any of the scores are left out of every pair.
     """
 
     names: tuple[str, ...]
@@ -83,25 +87,25 @@ class CorrelationMatrix(Comparison):
     within: str | None = None
 
     def to_frame(self) -> pd.DataFrame:
-        """A tidy table, one row an ordered pair: `first`, `second`, and a column for each of the tables."""
+        """Return a tidy table, one row an ordered pair: `first`, `second`, and a column for each of the tables."""
         rows, columns = np.indices((len(self.names), len(self.names))).reshape(2, -1)
-        named: dict[str, Any] = {"first": np.array(self.names)[rows], "second": np.array(self.names)[columns]}
+        frame: dict[str, Any] = {"first": np.array(self.names)[rows], "second": np.array(self.names)[columns]}
         tables = (item.name for item in fields(self) if item.type == Rows)
-        return pd.DataFrame(named | {name: np.array(getattr(self, name)).flatten() for name in tables})
+        return pd.DataFrame(frame | {name: np.array(getattr(self, name)).flatten() for name in tables})
 
 
 @dataclass(frozen=True)
 class Reliability(Comparison):
-    """How well scores agree with themselves when measured on other examples.
+    """Agreement of scores with themselves when measured on other examples.
 
     Attributes:
         rho: Mean rank correlation between halves of the examples.
-        corrected: What that says of all the examples, by Spearman and Brown: 2 rho / (1 + rho).
+        corrected: The same for the full number of examples, by Spearman and Brown: 2 rho / (1 + rho).
         lowest: The lowest rho among the halvings.
         highest: The highest one.
-        halvings: How often the folds were halved.
+        halvings: The number of times the folds were halved.
         n_folds: The number of folds.
-        n: The heads that were compared.
+        n: The number of heads compared.
         within: `"layer"` if ranks were taken within each layer.
     """
 
@@ -122,19 +126,20 @@ class Overlap(Comparison):
     Attributes:
         fraction: The share, 0..1.
         chance: Its expectation if heads were drawn at random (within layers: at random within each layer).
-        n_top: How many heads the highest are.
-        n: The heads that were compared.
+        n_top: The number of heads that count as highest.
+        n: The number of heads compared.
         p_value: Probability of as large a share by chance, exact.
         chance_low: The 2.5 % quantile of the share by chance.
         chance_high: The 97.5 % quantile.
-        low: Lower end of the 95 % interval of what other examples would give; NaN where neither side has folds.
+        low: Lower end of the 95 % interval of the share that other examples would give; NaN where neither side has
+            folds.
         high: Upper end of it.
-        null_mean: Expected share if only the number of highest heads in each layer were as found. NaN for layers.
+        null_mean: Expected share if only the number of highest heads in each layer were as measured. NaN for layers.
         null_low: The 2.5 % quantile of that.
         null_high: The 97.5 % quantile.
         null_p: Probability of as large a share with that structure alone, exact.
-        top: The part of all heads that was asked for.
-        within: `"layer"` if the highest were taken of each layer.
+        top: The requested part of all heads.
+        within: `"layer"` if the highest were taken in each layer.
     """
 
     fraction: float
@@ -159,10 +164,10 @@ class Merge(Comparison):
     """One step of a clustering: `left` and `right`, counted as SciPy does, become one cluster of `size` names.
 
     Attributes:
-        left: 0..len(names) - 1 is a name, len(names) + k is what step k made.
+        left: 0..len(names) - 1 is a name, len(names) + k the cluster of step k.
         right: The other one.
         distance: Mean 1 - rho between them.
-        size: Names in what they become.
+        size: The number of names in the new cluster.
     """
 
     left: int
@@ -173,7 +178,7 @@ class Merge(Comparison):
 
 @dataclass(frozen=True)
 class Clusters(Comparison):
-    """Which names rank heads alike, as a tree.
+    """A tree of names, of which those that rank heads alike are close.
 
     Attributes:
         names: All names, in the order of the matrix, which `merges` counts in.
@@ -188,7 +193,7 @@ class Clusters(Comparison):
 
 @dataclass(frozen=True)
 class ShotPair(Comparison):
-    """How far scores at two numbers of shots rank heads alike, task by task.
+    """Rank correlations of scores at two numbers of shots, task by task.
 
     Attributes:
         shots: The two numbers, the smaller first.
@@ -207,7 +212,7 @@ class ShotPair(Comparison):
 
 @dataclass(frozen=True)
 class Capacity(Comparison):
-    """What remains of a score as heads are removed: every tuple holds one number for 0, 1, .., all heads removed.
+    """The part of a score that remains as heads are removed: each tuple has one number for 0, 1, .., all heads removed.
 
     Attributes:
         curve: Percent of the score's sum that remains, 100..0.
@@ -228,6 +233,6 @@ class Capacity(Comparison):
     within: str | None = None
 
     def to_frame(self) -> pd.DataFrame:
-        """A tidy table, one row a number of heads removed: `removed` and a column for each of the curves."""
+        """Return a tidy table, one row a number of heads removed: `removed` and a column for each of the curves."""
         curves = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "within"}
         return pd.DataFrame({"removed": np.arange(len(self.curve)), **curves})

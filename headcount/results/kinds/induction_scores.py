@@ -1,4 +1,4 @@
-"""What measuring induction heads returns: three maps of scores."""
+"""The scores of induction heads: three maps, measured together."""
 
 from dataclasses import dataclass, fields
 from os import PathLike
@@ -15,9 +15,9 @@ class InductionScores:
     """The two halves of an induction head, for every head of one model.
 
     Attributes:
-        prefix_matching: Attention paid to what followed earlier occurrences of the current token, 0 to 1.
-        copying: Whether the head's output raises the tokens that it attends to, 0 to 1.
-        copying_published: The same as the published code computes it, from the token's own value and output.
+        prefix_matching: Attention to the tokens that followed earlier occurrences of the current token, 0 to 1.
+        copying: The degree to which a head's output raises the logits of the tokens that it attends to, 0 to 1.
+        copying_published: The same as the published code computes it, from the token's value and output alone.
 
     Raises:
         InputError: The three are not `HeadScores` of the same number of layers and heads.
@@ -29,28 +29,28 @@ class InductionScores:
 
     def __post_init__(self) -> None:
         field_types.check_fields(self)
-        shapes = {name: scores.shape for name, scores in self._parts().items()}
+        shapes = {name: scores.shape for name, scores in self._maps().items()}
         if len(set(shapes.values())) > 1:
-            listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-            raise InputError(f"expected three maps of one shape [layer, head], got {listed}")
+            got = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+            raise InputError(f"expected three maps of one shape [layer, head], got {got}")
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Writes one safetensors file for each map, named after it.
+        """Write one safetensors file for each map, named after it.
 
         Raises:
             InputError: The folder cannot be written.
         """
-        for name, scores in self._parts().items():
+        for name, scores in self._maps().items():
             scores.save(Path(folder) / f"{name}.safetensors")
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> Self:
-        """Reads what `save` has written.
+        """Read the files that `save` has written.
 
         Raises:
             InputError: A file is missing or cannot be read, or their shapes differ.
         """
         return cls(*(HeadScores.load(Path(folder) / f"{item.name}.safetensors") for item in fields(cls)))
 
-    def _parts(self) -> dict[str, HeadScores]:
+    def _maps(self) -> dict[str, HeadScores]:
         return {item.name: getattr(self, item.name) for item in fields(self)}

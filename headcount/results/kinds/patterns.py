@@ -1,43 +1,41 @@
-"""What every head attends to on one prompt."""
+"""The attention patterns of every head on one prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from headcount.results.errors import InputError
-from headcount.results.storage import checks, field_types, files
+from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
 from headcount.travel import travels
 
 LEVELS = 255
 AXES = ("layer", "head", "query", "key")
-ROUNDING = 1e-3  # what a pattern in a short number format may stray beyond 0 and 1
+ROUNDING = 1e-3  # a pattern in a short number format may lie as far beyond 0 and 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Patterns(Stored):
     """The attention patterns of every head on one prompt, in 256 levels.
 
-    `Patterns.of` makes them from weights as a model gives them.
+    `Patterns.of` makes them from attention as a model gives it.
 
     Attributes:
         weights: Attention times 255, rounded; 0 where the key comes after the query.
         tokens: The prompt, token by token, as text.
-        definition: What the prompt is, in a sentence.
-        provenance: What is needed to record them again, as JSON can hold it.
+        definition: The prompt in a sentence.
+        provenance: Everything that is needed to record them again, as JSON can hold it.
 
     Raises:
-        InputError: A field is not what its annotation says, shapes do not fit each other, a query attends to what comes
+        InputError: A field is not what its annotation says, shapes do not fit each other, a query attends to a key
             after it, or `provenance` has no JSON form.
     """
-
-    suffix: ClassVar[str] = ".safetensors"
 
     weights: UInt8[Tensor, "layer head query key"]
     tokens: tuple[str, ...]
@@ -49,12 +47,11 @@ class Patterns(Stored):
         if not isinstance(self.weights, Tensor) or self.weights.dtype != torch.uint8:
             got = getattr(self.weights, "dtype", type(self.weights).__name__)
             raise InputError(f"weights: expected attention as whole numbers, uint8, got {got}; see Patterns.of")
-        self._set("tokens", checks.texts("tokens", self.tokens))
+        self._copy_fields()
         self._set("weights", self.weights.detach().to("cpu", copy=True).contiguous())
         checks.check_shape("weights", self.weights, AXES, (None, None, len(self.tokens), len(self.tokens)))
         if bool(self.weights.triu(1).any()):
             raise InputError("weights: expected a causal pattern, got attention to keys after their query")
-        self._set("provenance", checks.json_dict("provenance", self.provenance))
 
     @classmethod
     def of(
@@ -64,16 +61,16 @@ class Patterns(Stored):
         definition: str = "",
         provenance: dict[str, Any] | None = None,
     ) -> Patterns:
-        """Takes over attention as a model gives it.
+        """Return the patterns of attention as a model gives it.
 
         Args:
             attention: Numbers from 0 to 1, as a tensor or array of any floating dtype; NumPy arrays and lists too.
             tokens: The prompt, token by token, as text.
-            definition: What the prompt is, in a sentence.
-            provenance: What is needed to record them again.
+            definition: The prompt in a sentence.
+            provenance: Everything that is needed to record them again.
 
         Returns:
-            The same in 256 levels: no entry is off by more than 0.002.
+            The same attention in 256 levels: no entry is off by more than 0.002.
 
         Raises:
             InputError: The shape does not fit the tokens, or an entry is not finite, outside 0 to 1, or above the
@@ -89,7 +86,7 @@ class Patterns(Stored):
         return self.weights.shape[0], self.weights.shape[1]
 
     def values(self, layer: int, head: int) -> Float[Tensor, "query key"]:
-        """The pattern of one head as numbers from 0 to 1, to within 0.002.
+        """Return the pattern of one head as numbers from 0 to 1, to within 0.002.
 
         Raises:
             InputError: The model has no such head.
@@ -101,16 +98,6 @@ class Patterns(Stored):
             )
         return self.weights[layer, head].float() / LEVELS
 
-    def to_content(self) -> files.Content:
-        """What a file holds of this: the weights, and all the rest as fields."""
-        kept = {"tokens": list(self.tokens), "definition": self.definition, "provenance": self.provenance}
-        return files.Content(type(self).__name__, kept, {"weights": self.weights})
-
-    @classmethod
-    def arguments(cls, content: files.Content) -> dict[str, Any]:
-        """The arguments that make the same patterns again from a file's content."""
-        return {**content.fields, **content.tensors}
-
     def __repr__(self) -> str:
         n_layers, n_heads = self.shape
         return f"Patterns({self.definition or 'a prompt'}, {len(self.tokens)} tokens, {n_layers} × {n_heads} heads)"
@@ -118,7 +105,7 @@ class Patterns(Stored):
 
 @travels
 def levels(attention: Float[Tensor, "*heads query key"]) -> UInt8[Tensor, "*heads query key"]:
-    """Attention from 0 to 1 in 256 levels.
+    """Return attention from 0 to 1 in 256 levels.
 
     Raises:
         InputError: An entry is not finite, outside 0 to 1, or above the diagonal and not 0.

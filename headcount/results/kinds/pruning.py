@@ -1,8 +1,8 @@
-"""How well a model does on a task as parts of it are removed: along one ranking, or along two at once."""
+"""Accuracy on a task as parts of the model are removed: along one ranking, or along two at once."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from math import sqrt
-from typing import Any, ClassVar
+from typing import Any
 
 import pandas as pd
 from jaxtyping import Float
@@ -10,23 +10,20 @@ from torch import Tensor
 
 from headcount.results.errors import InputError
 from headcount.results.kinds.accuracy import beats_guessing
-from headcount.results.storage import checks, field_types, files
+from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
 
-NUMBERS = ("chance", "majority")
 COMPONENTS = ("heads", "ffns")
 STRATEGIES = ("static", "recomputed", "random")
 
 
 def mean_and_stderr(values: Float[Tensor, "*axes unit"]) -> tuple[Float[Tensor, "*axes"], Float[Tensor, "*axes"]]:
-    """Mean over units and its standard error, sqrt(s² / n); NaN for a single unit."""
+    """Return the mean over units and its standard error, sqrt(s² / n), which is NaN for a single unit."""
     return values.mean(-1), values.std(-1) / sqrt(values.shape[-1])
 
 
-class Answered(Stored):
-    """What a curve and a grid share: documents' answers at every point, axes of points first."""
-
-    suffix: ClassVar[str] = ".safetensors"
+class _Pruning(Stored):
+    """The base of curve and grid: the answers to all documents at every point, axes of points first."""
 
     correct: Float[Tensor, "*axes unit"]
     gold_log_p: Float[Tensor, "*axes document"]
@@ -42,7 +39,7 @@ class Answered(Stored):
 
     @property
     def beats_guessing(self) -> bool:
-        """Whether the whole model exceeds chance and majority by more than two standard errors."""
+        """True if the whole model exceeds chance and majority by more than two standard errors."""
         value, stderr = mean_and_stderr(self.correct[0, 0])
         return beats_guessing(float(value), float(stderr), self.chance, self.majority)
 
@@ -50,43 +47,26 @@ class Answered(Stored):
         self._adopt("correct", [*axes, "unit"], [*sizes, None])
         self._adopt("gold_log_p", [*axes, "document"], [*sizes, None])
         self._adopt("margin", [*axes, "document"], list(self.gold_log_p.shape))
-        for name in NUMBERS:
-            self._set(name, float(getattr(self, name)))
-        self._set("provenance", checks.json_dict("provenance", self.provenance))
-
-    def to_content(self) -> files.Content:
-        """What a file holds of this: tensors by name, and all the rest as fields."""
-        kept = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
-        tensors = {name: value for name, value in kept.items() if isinstance(value, Tensor)}
-        rest = {name: value for name, value in kept.items() if name not in {*tensors, *NUMBERS}}
-        numbers = {name: str(kept[name]) for name in NUMBERS}  # JSON has no NaN
-        return files.Content(type(self).__name__, rest | numbers, tensors)
-
-    @classmethod
-    def arguments(cls, content: files.Content) -> dict[str, Any]:
-        """The arguments that make the same object again from a file's content."""
-        numbers = {name: checks.number(name, content.fields[name]) for name in NUMBERS}
-        return {**content.fields, **numbers, **content.tensors}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PruningCurve(Answered):
+class PruningCurve(_Pruning):
     """Accuracy against the share of heads, or of feed-forward networks, that are removed.
 
     Attributes:
         component: `"heads"` or `"ffns"`.
         strategy: `"static"` (one ranking), `"recomputed"` (ranked again before each step) or `"random"`.
         percents: The share of parts that each step removes, ascending from 0.
-        removed: How many parts that is: floor(percent · parts / 100).
-        parameters: How many parameters go with them, in the mean over seeds where orders are random.
+        removed: The number of parts removed: floor(percent · parts / 100).
+        parameters: The number of their parameters, in the mean over seeds where orders are random.
         seeds: One for each random order; a single 0 for the others.
         order: For each seed, all parts in the order of their removal, as flat indices [layer * head] or [layer].
         correct: 1 for each unit that is right, at each step.
         gold_log_p: Log-probability of each document's right continuation, in nats.
         margin: That less the best wrong one; NaN where there is none.
-        chance: What guessing gives.
-        majority: What always giving the most frequent answer gives; NaN where answers have no common names.
-        provenance: What is needed to measure it again, as JSON can hold it.
+        chance: The accuracy of guessing.
+        majority: The accuracy of always giving the most frequent answer; NaN where answers have no common names.
+        provenance: Everything that is needed to measure it again, as JSON can hold it.
 
     Raises:
         InputError: A field is not what its annotation says, a word is unknown, or shapes or counts do not fit.
@@ -110,8 +90,7 @@ class PruningCurve(Answered):
         field_types.check_fields(self)
         checks.check_one_of("component", self.component, COMPONENTS)
         checks.check_one_of("strategy", self.strategy, STRATEGIES)
-        for name in ("percents", "removed", "parameters", "seeds"):
-            self._set(name, tuple(getattr(self, name)))
+        self._copy_fields()
         seeds, steps = len(self.seeds), len(self.percents)
         self._adopt("order", ["seed", "part"], [seeds, None])
         self._adopt_answers(["seed", "step"], [seeds, steps])
@@ -135,23 +114,23 @@ class PruningCurve(Answered):
     @property
     def drop(self) -> Float[Tensor, " step"]:
         """Accuracy of the whole model less that of each step."""
-        return mean_and_stderr(self._lost(self.correct))[0]
+        return mean_and_stderr(self._drops(self.correct))[0]
 
     @property
     def drop_stderr(self) -> Float[Tensor, " step"]:
         """Its standard error, from the paired differences of the units."""
-        return mean_and_stderr(self._lost(self.correct))[1]
+        return mean_and_stderr(self._drops(self.correct))[1]
 
     @property
     def lost_log_p(self) -> tuple[Float[Tensor, " step"], Float[Tensor, " step"]]:
-        """How much the gold log-probability falls, in nats, and the standard error of that, over documents."""
-        return mean_and_stderr(self._lost(self.gold_log_p))
+        """The fall of the gold log-probability in nats, the mean over documents, and its standard error."""
+        return mean_and_stderr(self._drops(self.gold_log_p))
 
-    def _lost(self, values: Float[Tensor, "seed step unit"]) -> Float[Tensor, "step unit"]:
+    def _drops(self, values: Float[Tensor, "seed step unit"]) -> Float[Tensor, "step unit"]:
         return (values[:, :1] - values).mean(0)
 
     def to_frame(self) -> pd.DataFrame:
-        """A tidy table, one row a seed and step.
+        """Return a tidy table, one row a seed and step.
 
         Returns:
             Columns: `seed`, `percent`, `removed`, `parameters`, `value`, `stderr`, `drop`, `drop_stderr`, and the means
@@ -178,19 +157,19 @@ class PruningCurve(Answered):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PruningGrid(Answered):
+class PruningGrid(_Pruning):
     """Accuracy as feed-forward networks and heads are removed together, each along its own ranking.
 
     Attributes:
         ffn_percents: The share of feed-forward networks that is removed, down the grid.
         head_percents: The share of heads, across it.
-        parameters: How many parameters go, [ffn step][head step].
+        parameters: The number of parameters removed, [ffn step][head step].
         correct: 1 for each unit that is right.
         gold_log_p: Log-probability of each document's right continuation, in nats.
         margin: That less the best wrong one; NaN where there is none.
-        chance: What guessing gives.
-        majority: What always giving the most frequent answer gives; NaN where answers have no common names.
-        provenance: What is needed to measure it again, as JSON can hold it.
+        chance: The accuracy of guessing.
+        majority: The accuracy of always giving the most frequent answer; NaN where answers have no common names.
+        provenance: Everything that is needed to measure it again, as JSON can hold it.
 
     Raises:
         InputError: A field is not what its annotation says, or shapes or counts do not fit.
@@ -208,9 +187,7 @@ class PruningGrid(Answered):
 
     def __post_init__(self) -> None:
         field_types.check_fields(self)
-        for name in ("ffn_percents", "head_percents"):
-            self._set(name, tuple(getattr(self, name)))
-        self._set("parameters", tuple(tuple(row) for row in self.parameters))
+        self._copy_fields()
         sizes = [len(self.ffn_percents), len(self.head_percents)]
         self._adopt_answers(["ffn", "head"], sizes)
         _check_steps({"parameters": self.parameters}, sizes[0])
@@ -238,12 +215,17 @@ class PruningGrid(Answered):
         return mean_and_stderr(self.correct[:1, :1] - self.correct)[1]
 
     def to_frame(self) -> pd.DataFrame:
-        """A tidy table, one row a point: `ffn_percent`, `head_percent`, `parameters`, `value`, `stderr`, `drop`, ..."""
-        places = [(ffn, head) for ffn in self.ffn_percents for head in self.head_percents]
+        """Return a tidy table, one row a point.
+
+        Returns:
+            Columns: `ffn_percent`, `head_percent`, `parameters`, `value`, `stderr`, `drop`, `drop_stderr`, and the
+            means over documents `gold_log_p` and `margin`.
+        """
+        points = [(ffn, head) for ffn in self.ffn_percents for head in self.head_percents]
         columns = {"value": self.value, "stderr": self.stderr, "drop": self.drop, "drop_stderr": self.drop_stderr}
         columns |= {"gold_log_p": self.gold_log_p.mean(-1), "margin": self.margin.mean(-1)}
         return pd.DataFrame(
-            {"ffn_percent": [ffn for ffn, _ in places], "head_percent": [head for _, head in places]}
+            {"ffn_percent": [ffn for ffn, _ in points], "head_percent": [head for _, head in points]}
             | {"parameters": [count for row in self.parameters for count in row]}
             | {name: values.flatten().numpy() for name, values in columns.items()},
             copy=True,

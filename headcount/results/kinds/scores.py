@@ -1,6 +1,6 @@
-"""One number per attention head, or per layer, with all that is needed to judge it later."""
+"""One number per attention head, or per layer, with all that is needed to interpret it later."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,18 +10,17 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from headcount.results.errors import InputError
-from headcount.results.kinds import notebook_table
-from headcount.results.storage import checks, field_types, files
+from headcount.results.kinds.notebook_table import html_table
+from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
 
-TENSORS = ("values", "variance", "folds")
-EXTRA = "extra."
 COLUMNS = ("value", "variance", "stderr", "n")
+SHOWN = 5  # rows of the table in a notebook
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scores(Stored):
-    """What `HeadScores` and `LayerScores` share; `axes` is all in which they differ."""
+    """The base of `HeadScores` and `LayerScores`, which differ in `axes` alone."""
 
     axes: ClassVar[tuple[str, ...]]
 
@@ -37,12 +36,12 @@ class Scores(Stored):
     def __post_init__(self) -> None:
         checks.check_count("n", self.n)
         field_types.check_fields(self)
+        self._copy_fields()
         self._adopt("values", self.axes, [None] * len(self.axes))
         self._adopt("variance", self.axes, self.shape, optional=True)
         self._adopt("folds", ["fold", *self.axes], [None, *self.shape], optional=True)
         checks.check_variance(self.variance)
         self._set("extras", {name: self._extra(name, extra) for name, extra in self.extras.items()})
-        self._set("provenance", checks.json_dict("provenance", self.provenance))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,10 +54,10 @@ class Scores(Stored):
         return None if self.variance is None else (self.variance / self.n).sqrt()
 
     def top(self, k: int) -> list[tuple[Any, ...]]:
-        """The highest scores.
+        """Return the highest scores.
 
         Args:
-            k: How many at most. A score of NaN, which was not measured, is never among them.
+            k: Their number at most. A score of NaN, which was not measured, is never among them.
 
         Returns:
             Tuples of the position along each axis and the value, such as `(layer, head, value)`, the highest value
@@ -76,46 +75,32 @@ class Scores(Stored):
         return [(*position, value) for position, value in zip(positions, flat[best].tolist(), strict=True)]
 
     def ranking(self) -> Int64[Tensor, " entry"]:
-        """The order of all entries, the lowest score first.
+        """Return the order of all entries, the lowest score first.
 
         Returns:
             Int64 indices into the flattened `values`; ties in the order of their positions, entries of NaN at the end,
-            so that what was not measured is the last to be pruned.
+            so that heads that were not measured are the last to be pruned.
         """
         return torch.from_numpy(np.argsort(self.values.flatten().numpy(), kind="stable"))
 
     def label(self, *position: int) -> str:
-        """The field's short name of an entry: `L18H6` for layer 18, head 6."""
+        """Return the field's short name of an entry: `L18H6` for layer 18, head 6."""
         return "".join(f"{axis[0].upper()}{index}" for axis, index in zip(self.axes, position, strict=True))
 
     def to_frame(self) -> pd.DataFrame:
-        """A tidy table, one row an entry.
+        """Return a tidy table, one row an entry.
 
         Returns:
             Columns: the position along each axis, `value`, `variance`, `stderr` (NaN where there is no variance), `n`,
             and one for each of `extras`.
         """
         columns = dict(zip(self.axes, np.indices(self.shape).reshape(len(self.axes), -1), strict=True))
-        named = {"value": self.values, "variance": self.variance, "stderr": self.stderr}
-        for name, tensor in named.items():
+        tensors = {"value": self.values, "variance": self.variance, "stderr": self.stderr}
+        for name, tensor in tensors.items():
             columns[name] = np.full(self.values.numel(), np.nan) if tensor is None else tensor.flatten().numpy()
         columns["n"] = np.full(self.values.numel(), self.n)
         columns |= {name: tensor.flatten().numpy() for name, tensor in self.extras.items()}
         return pd.DataFrame(columns, copy=True)
-
-    def to_content(self) -> files.Content:
-        """What a file holds of this: tensors by name, and all the rest as fields."""
-        tensors = {name: tensor for name in TENSORS if (tensor := getattr(self, name)) is not None}
-        tensors |= {EXTRA + name: tensor for name, tensor in self.extras.items()}
-        rest = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in {*TENSORS, "extras"}}
-        return files.Content(type(self).__name__, rest, tensors)
-
-    @classmethod
-    def arguments(cls, content: files.Content) -> dict[str, Any]:
-        """The arguments that make the same scores again from a file's content."""
-        extras = {name.removeprefix(EXTRA): part for name, part in content.tensors.items() if name.startswith(EXTRA)}
-        named = {name: part for name, part in content.tensors.items() if not name.startswith(EXTRA)}
-        return {**content.fields, **named, "extras": extras}
 
     def _extra(self, name: str, values: Any) -> Tensor:
         if not isinstance(name, str) or not name or name in {*self.axes, *COLUMNS}:
@@ -127,28 +112,39 @@ class Scores(Stored):
     def __repr__(self) -> str:
         sizes = " × ".join(f"{size} {axis}s" for axis, size in zip(self.axes, self.shape, strict=True))
         best = "".join(f", highest {self.label(*position)} {value:.3f}" for *position, value in self.top(1))
-        return f"{type(self).__name__}({notebook_table.heading(self)}, {sizes}{best})"
+        return f"{type(self).__name__}({self._heading()}, {sizes}{best})"
 
     def _repr_html_(self) -> str:
-        return notebook_table.html_table(self)
+        stderr = self.stderr
+        columns = [self.axes[-1], "value"] if stderr is None else [self.axes[-1], "value", "standard error"]
+        rows = []
+        for *position, value in self.top(SHOWN):
+            cells = [self.label(*position), f"{value:.4f}"]
+            rows.append(cells if stderr is None else [*cells, f"{stderr[tuple(position)].item():.4f}"])
+        return html_table(f"{self._heading()}: the highest {len(rows)} of {self.values.numel()}", columns, rows)
+
+    def _heading(self) -> str:
+        """Return measure, definition and count: `prefix_matching (successor), n = 100`."""
+        definition = f" ({self.definition})" if self.definition else ""
+        return f"{self.measure or 'scores'}{definition}, n = {self.n}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class HeadScores(Scores):
     """One number per attention head, measured over `n` sequences or examples.
 
-    Tensors, NumPy arrays and nested lists are taken alike and kept as float32 tensors on the CPU, never shared with the
-    caller. NaN stands for a head that was not measured.
+    Tensors, NumPy arrays and nested lists become float32 tensors on the CPU that share no memory with the caller's. NaN
+    stands for a head that was not measured.
 
     Attributes:
-        values: The mean over what was measured.
+        values: The mean over sequences or examples.
         variance: Unbiased variance over sequences or examples, at least 0; NaN where a single one gives none.
         n: The number of sequences or examples, at least 1.
         folds: The same measurement on interleaved parts of the data, for intervals that resample examples.
-        measure: What was measured, such as `"prefix_matching"`, `"copying"` or `"head_importance"`.
-        definition: Which of its definitions was used, such as `"successor"`.
-        extras: Other numbers per head that came along, such as `"self_attention"`.
-        provenance: What is needed to measure it again, as JSON can hold it.
+        measure: The name of the measure, such as `"prefix_matching"`, `"copying"` or `"head_importance"`.
+        definition: The one of its definitions that was used, such as `"successor"`.
+        extras: Other numbers per head, measured on the way, such as `"self_attention"`.
+        provenance: Everything that is needed to measure it again, as JSON can hold it.
 
     Raises:
         InputError: A field is not what its annotation says, shapes do not fit each other, a number is beyond float32,

@@ -1,4 +1,4 @@
-"""What every result demands of its fields: plain tensors of stated shapes, counts, and data that JSON can hold."""
+"""Checks of values that results share: plain tensors of stated shapes, counts, and data that JSON can hold."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from headcount.results.storage.field_types import fits, is_whole, shown
 
 
 def plain_tensor(name: str, values: Any) -> Tensor:
-    """Copies numbers from wherever they are into a float32 tensor on the CPU, free of any graph.
+    """Copy numbers from any device and form into a float32 tensor on the CPU, free of any graph.
 
     Args:
-        name: What the numbers are, for the error message.
+        name: The name of the numbers, for the error message.
         values: A tensor of any floating or integer dtype and device, a NumPy array, or nested lists.
 
     Returns:
@@ -42,17 +42,17 @@ def plain_tensor(name: str, values: Any) -> Tensor:
 
 
 def _from_array(array: NDArray[Any]) -> Tensor:
-    """A float64 tensor of an array; one of text or objects, such as integers beyond 64 bits, is refused."""
+    """Return an array as a float64 tensor; one of text or objects, such as integers beyond 64 bits, is refused."""
     if array.dtype.kind not in "biuf":
         raise TypeError("complex numbers" if array.dtype.kind == "c" else f"{array.dtype.name} in it")
     return torch.from_numpy(array.astype(np.float64))
 
 
 def check_shape(name: str, tensor: Tensor, axes: Sequence[str], sizes: Sequence[int | None]) -> None:
-    """Compares a tensor's shape with the expected one.
+    """Compare a tensor's shape with the expected one.
 
     Args:
-        name: What the tensor is, for the error message.
+        name: The name of the tensor, for the error message.
         tensor: Any tensor.
         axes: The name of each axis, such as `("layer", "head")`.
         sizes: The expected length of each axis; None stands for any length of at least one.
@@ -60,16 +60,16 @@ def check_shape(name: str, tensor: Tensor, axes: Sequence[str], sizes: Sequence[
     Raises:
         InputError: The rank or a length differs, or an axis is empty.
     """
-    wanted = [axis if size is None else f"{axis}={size}" for axis, size in zip(axes, sizes, strict=True)]
+    expected = [axis if size is None else f"{axis}={size}" for axis, size in zip(axes, sizes, strict=True)]
     matches = tensor.ndim == len(sizes) and all(
         got > 0 and size in (got, None) for got, size in zip(tensor.shape, sizes, strict=True)
     )
     if not matches:
-        raise InputError(f"{name}: expected shape [{', '.join(wanted)}], got {list(tensor.shape)}")
+        raise InputError(f"{name}: expected shape [{', '.join(expected)}], got {list(tensor.shape)}")
 
 
 def check_variance(variance: Tensor | None) -> None:
-    """Refuses negative variances; NaN, the variance of a single observation, is allowed, and so is none at all.
+    """Refuse negative variances; NaN, the variance of a single observation, is allowed, and so is None.
 
     Raises:
         InputError: An entry is below zero.
@@ -78,29 +78,11 @@ def check_variance(variance: Tensor | None) -> None:
         raise InputError(f"variance: expected numbers of at least 0, got {variance[variance < 0].min().item():g}")
 
 
-def number(name: str, kept: Any) -> float:
-    """A number as files keep it: itself or, since JSON lacks NaN and infinities, as text.
-
-    Args:
-        name: What it is, for the error message.
-        kept: A number below 1.8e308, or a text such as `"0.5"` or `"nan"`.
-
-    Raises:
-        InputError: It is neither.
-    """
-    try:
-        if isinstance(kept, float | str) or is_whole(kept):
-            return float(kept)
-    except ValueError:
-        pass
-    raise InputError(f"{name}: expected a real number, got {shown(kept)}")
-
-
 def texts(name: str, values: Any) -> tuple[str, ...]:
-    """Copies a sequence of texts.
+    """Copy a sequence of texts.
 
     Args:
-        name: What they are, for the error message.
+        name: The name of the texts, for the error message.
         values: A list or tuple of strings.
 
     Raises:
@@ -112,7 +94,7 @@ def texts(name: str, values: Any) -> tuple[str, ...]:
 
 
 def check_count(name: str, count: Any) -> None:
-    """Requires a whole number of at least one, and below 2^63.
+    """Require a whole number of at least 1, and below 2^63.
 
     Raises:
         InputError: `count` is anything else.
@@ -121,8 +103,18 @@ def check_count(name: str, count: Any) -> None:
         raise InputError(f"{name}: expected a whole number of at least 1, got {shown(count)}")
 
 
+def check_seed(seed: Any) -> None:
+    """Require a seed of 0 or more, and below 2^63.
+
+    Raises:
+        InputError: `seed` is anything else.
+    """
+    if not is_whole(seed) or seed < 0:
+        raise InputError(f"expected a seed of 0 or more, got {shown(seed)}: pass a whole number below 2^63")
+
+
 def check_one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
-    """Requires one of some words.
+    """Require one of a few words.
 
     Raises:
         InputError: `value` is anything else.
@@ -132,10 +124,10 @@ def check_one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
 
 
 def json_dict(name: str, value: Any) -> dict[str, Any]:
-    """Copies a dict through JSON, so that what is kept is exactly what a file can give back.
+    """Copy a dict through JSON, so that the copy is exactly what a file gives back.
 
     Args:
-        name: What the value is, for the error message.
+        name: The name of the dict, for the error message.
         value: A dict with string keys; in it lists, strings, finite numbers, booleans, None and more such dicts.
 
     Returns:
@@ -155,7 +147,7 @@ def json_dict(name: str, value: Any) -> dict[str, Any]:
 
 
 def _check_keys(name: str, value: Any) -> None:
-    """Refuses keys that JSON would turn into strings without saying so."""
+    """Refuse keys that JSON would turn into strings without a word."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):

@@ -1,4 +1,4 @@
-"""Whether the fields of a result are what their annotations say."""
+"""Checks that the fields of a result are what their annotations say."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ def _is_text(value: Any) -> bool:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number, no truth value and below 2^63 in magnitude."""
+    """Return True for a whole number below 2^63 in magnitude that is no truth value."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < BOUND
 
 
@@ -32,42 +32,62 @@ LEAVES: Mapping[Any, tuple[str, Test]] = {
     bool: ("a truth value", lambda value: isinstance(value, bool)),
     NoneType: ("None", lambda value: value is None),
 }
-"""What a field of each type is called, and what it may be."""
+"""For each simple type its name in messages, and the test that its values pass."""
 
 
-def check_fields(made: Any) -> None:
-    """Compares every field of a dataclass with its annotation.
+def check_fields(result: Any) -> None:
+    """Compare every field of a dataclass with its annotation.
 
     Texts are strings of whole characters; whole numbers are `int`, no truth values and below 2^63 in magnitude; real
     numbers are those or `float`, NaN and infinities included; tuples may still be lists; dicts and other dataclasses
-    are what they are called. Tensors, which come in many forms, and `dict[str, Any]` are left to
+    are instances of their classes. Tensors, which come in many forms, and `dict[str, Any]` are left to
     `headcount.results.storage.checks`.
 
     Raises:
         InputError: A field, or something in it, is anything else; the message names it.
     """
-    for name, kind in _annotated(made.__class__).items():
-        check_field(name, getattr(made, name), kind)
+    for name, kind in field_annotations(result.__class__).items():
+        check_field(name, getattr(result, name), kind)
 
 
 def check_field(name: str, value: Any, kind: Any) -> None:
-    """Compares one value with an annotation, as `check_fields` does.
+    """Compare one value with an annotation, as `check_fields` does.
 
     Raises:
         InputError: It is anything else.
     """
     if not fits(value, kind):
-        raise InputError(f"{name}: expected {_said(kind)}, got {shown(value)}")
+        raise InputError(f"{name}: expected {_in_words(kind)}, got {shown(value)}")
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a value is what an annotation says, in the sense of `check_fields`."""
+    """Return True if a value is what an annotation says, in the sense of `check_fields`."""
     return _test(kind)(value)
+
+
+def field_annotations(kind: Any) -> Mapping[str, Any]:
+    """Return the annotation of each field of a dataclass, by its name."""
+    return _annotations(kind)
+
+
+def shown(value: Any) -> str:
+    """Return the beginning of a value for an error message, in one line."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        text = f"{type(value).__name__} with a very large number"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+@cache
+def _annotations(kind: Any) -> Mapping[str, Any]:
+    hints = get_type_hints(kind)  # the source may hold annotations as text
+    return {item.name: hints[item.name] for item in fields(kind)}
 
 
 @cache
 def _test(kind: Any) -> Test:
-    """What a value of an annotation passes; made once, since tables have many cells."""
+    """Return the test that values of an annotation pass; built once, since tables have many cells."""
     if kind in LEAVES:
         return LEAVES[kind][1]
     origin, parts = get_origin(kind), get_args(kind)
@@ -75,7 +95,7 @@ def _test(kind: Any) -> Test:
         options = [_test(part) for part in parts]
         return lambda value: any(test(value) for test in options)
     if origin is tuple:
-        return _test_of_list([_test(part) for part in parts if part is not Ellipsis], Ellipsis in parts)
+        return _list_test([_test(part) for part in parts if part is not Ellipsis], Ellipsis in parts)
     if origin in (dict, Mapping) and Any not in parts:
         key, inner = map(_test, parts)
         return lambda value: isinstance(value, Mapping) and all(map(key, value)) and all(map(inner, value.values()))
@@ -84,8 +104,8 @@ def _test(kind: Any) -> Test:
     return lambda value: True
 
 
-def _test_of_list(tests: list[Test], of_any_length: bool) -> Test:
-    """What a list or tuple passes: a test for each entry, or the same for all."""
+def _list_test(tests: list[Test], of_any_length: bool) -> Test:
+    """Return the test that a list or tuple passes: one test for each entry, or the same for all."""
     if of_any_length:
         return lambda value: isinstance(value, list | tuple) and all(map(tests[0], value))
     return lambda value: (
@@ -95,31 +115,15 @@ def _test_of_list(tests: list[Test], of_any_length: bool) -> Test:
     )
 
 
-def shown(value: Any) -> str:
-    """The beginning of a value for an error message, in one line."""
-    try:
-        text = " ".join(repr(value).split())
-    except ValueError:  # Python writes no integer of more than 4300 digits
-        text = f"{type(value).__name__} with a very large number"
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-
-
-@cache
-def _annotated(kind: Any) -> dict[str, Any]:
-    """The fields of a dataclass with their types, which the source may hold as text."""
-    hints = get_type_hints(kind)
-    return {item.name: hints[item.name] for item in fields(kind)}
-
-
-def _said(kind: Any) -> str:
-    """An annotation in words."""
+def _in_words(kind: Any) -> str:
+    """Return an annotation in words."""
     if kind in LEAVES:
         return LEAVES[kind][0]
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        return " or ".join(map(_said, parts))
+        return " or ".join(map(_in_words, parts))
     if origin is tuple:
-        return f"a list of ({', '.join(map(_said, parts))})"
+        return f"a list of ({', '.join(map(_in_words, parts))})"
     if origin in (dict, Mapping):
-        return f"a dict of ({_said(parts[0])}: {_said(parts[1])})"
+        return f"a dict of ({_in_words(parts[0])}: {_in_words(parts[1])})"
     return "..." if kind is Ellipsis else str(kind.__name__)

@@ -1,1 +1,1 @@
-"""Heads and feed-forward networks removed, for a run or for good."""
+"""Heads and feed-forward networks removed: for a run (`masked`), or out of the weights (`pruned`)."""

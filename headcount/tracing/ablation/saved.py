@@ -1,7 +1,7 @@
-"""A structurally pruned model as a folder.
+"""Structurally pruned models as folders.
 
-`config.json` is that of the whole model; `headcount.json` says which heads and feed-forward networks are gone;
-safetensors files, one a block, hold what is left; the tokenizer lies beside them.
+`config.json` is that of the whole model; `headcount.json` lists the pruned heads and feed-forward networks; safetensors
+files, one a block, hold the weights that are left; the tokenizer lies beside them.
 """
 
 import os
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from headcount.results import InputError
-from headcount.results.storage import files
-from headcount.results.storage.files import write_folder_whole
+from headcount.results.internal import Content, read_content, write_content, write_folder_whole
+from headcount.tracing.ablation.fill import fill
+from headcount.tracing.ablation.take_out import take_out
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.model import Model
 from headcount.tracing.removed import Removed
-from headcount.tracing.surgery import fill, take_out
 
 NOTE = "headcount.json"
 _KIND = "PrunedModel"
@@ -28,7 +28,14 @@ _KIND = "PrunedModel"
 
 @dataclass(frozen=True)
 class Note:
-    """What `headcount.json` says: the whole model's name and commit, and what is gone."""
+    """Content of `headcount.json`.
+
+    Attributes:
+        name: The whole model's name.
+        revision: Its commit.
+        heads: The pruned heads, [layer, head] each.
+        ffns: The layers whose feed-forward networks are pruned.
+    """
 
     name: str
     revision: str | None
@@ -36,8 +43,8 @@ class Note:
     ffns: list[int]
 
 
-def is_one(source: str | Path) -> bool:
-    """Whether a pruned model lies there."""
+def is_pruned_folder(source: str | Path) -> bool:
+    """Return True if a folder holds a pruned model."""
     return os.path.isfile(Path(os.path.expanduser(source)) / NOTE)
 
 
@@ -45,8 +52,8 @@ def save_pruned(model: Model, folder: str | Path) -> None:
     """Save a structurally pruned model, so that `load_model(folder)` opens it again.
 
     Args:
-        model: What `pruned` returned.
-        folder: Where; a folder that does not exist yet, or an empty one. It appears whole or not at all.
+        model: A model that `pruned` returned.
+        folder: A folder that does not exist yet, or an empty one. It appears whole or not at all.
 
     Raises:
         InputError: The model is whole, has no weights, or the folder is not empty or cannot be written.
@@ -59,23 +66,26 @@ def save_pruned(model: Model, folder: str | Path) -> None:
     try:
         if path.exists() and any(path.iterdir()):
             raise InputError(f"{path} is not empty: expected a new folder for the pruned model")
-        write_folder_whole(path, NOTE, lambda _, made: _write(model, made))
+        write_folder_whole(path, NOTE, lambda _, new_folder: _write(model, new_folder))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
 
 
-def read(folder: Path, hf: Any, dtype: torch.dtype | None) -> Note:
-    """Prune a whole model that is on meta as the folder's note says, and give it the folder's weights.
+def read_pruned(folder: Path, hf: Any, dtype: torch.dtype | None) -> Note:
+    """Prune an empty whole model as the folder's note says, and put the folder's weights into it.
 
     Args:
-        folder: What `save_pruned` wrote.
-        hf: A whole model of the folder's configuration; changed in place.
-        dtype: Number format of the weights; None keeps the saved one.
+        folder: A folder that `save_pruned` wrote.
+        hf: A whole model of the folder's configuration, on meta; changed in place.
+        dtype: Number format of the weights; None leaves the saved one.
+
+    Returns:
+        The folder's note.
 
     Raises:
         InputError: The note or the weights are damaged, or do not fit the configuration.
     """
-    note = _note(folder / NOTE)
+    note = _read_note(folder / NOTE)
     anatomy = Anatomy.of(hf)
     try:
         take_out(hf, anatomy, Removed.of(anatomy.sizes, note.heads, note.ffns))
@@ -86,15 +96,15 @@ def read(folder: Path, hf: Any, dtype: torch.dtype | None) -> Note:
     return note
 
 
-def _write(model: Model, made: Path) -> None:
-    made.mkdir()
-    model.hf.config.save_pretrained(made)
+def _write(model: Model, folder: Path) -> None:
+    folder.mkdir()
+    model.hf.config.save_pretrained(folder)
     if (generation := getattr(model.hf, "generation_config", None)) is not None:
-        generation.save_pretrained(made)
+        generation.save_pretrained(folder)
     if model.tokenizer is not None:
-        model.tokenizer.save_pretrained(made)
-    for name, tensors in _by_block(model).items():
-        safetensors.torch.save_file(tensors, made / f"{name}.safetensors")
+        model.tokenizer.save_pretrained(folder)
+    for name, tensors in _by_file(model).items():
+        safetensors.torch.save_file(tensors, folder / f"{name}.safetensors")
     removed: Any = model.pruned
     fields = {
         "name": model.name,
@@ -102,18 +112,18 @@ def _write(model: Model, made: Path) -> None:
         "heads": removed.heads.nonzero().tolist(),
         "ffns": removed.ffns.nonzero().flatten().tolist(),
     }
-    files.write(made / NOTE, files.Content(_KIND, fields))
+    write_content(folder / NOTE, Content(_KIND, fields))
 
 
-def _by_block(model: Model) -> dict[str, dict[str, Tensor]]:
-    """Parameters and buffers, those of the configuration's making too, by the file they go to."""
+def _by_file(model: Model) -> dict[str, dict[str, Tensor]]:
+    """Return parameters and all buffers, also those that are not in the state dict, by the file they go to."""
     root = f"{model.family.layers}."
-    found: dict[str, dict[str, Tensor]] = {}
+    tensors: dict[str, dict[str, Tensor]] = {}
     for name, tensor in [*model.hf.named_parameters(), *model.hf.named_buffers()]:
         block = name.removeprefix(root).partition(".")[0] if name.startswith(root) else ""
         file = f"block-{int(block):03}" if block else "model"
-        found.setdefault(file, {})[name] = tensor.detach().contiguous()
-    return found
+        tensors.setdefault(file, {})[name] = tensor.detach().contiguous()
+    return tensors
 
 
 def _tensors(folder: Path, dtype: torch.dtype | None, parameters: set[str]) -> Iterator[tuple[str, Tensor]]:
@@ -122,14 +132,14 @@ def _tensors(folder: Path, dtype: torch.dtype | None, parameters: set[str]) -> I
             yield name, tensor.to(dtype) if dtype is not None and name in parameters else tensor
 
 
-def _note(path: Path) -> Note:
+def _read_note(path: Path) -> Note:
     """Read `headcount.json`.
 
     Raises:
-        InputError: It is damaged, or something else.
+        InputError: It is damaged, or is another kind of file.
     """
     try:
-        content = files.read(path)
+        content = read_content(path)
         if content.kind != _KIND:
             raise InputError(f"it is {content.kind}, not {_KIND}")
         return Note(**content.fields)

@@ -1,1 +1,1 @@
-"""Architectures as data: where each keeps its parts, and how large they are."""
+"""Architectures as data: the paths of each one's modules, and the sizes of its models."""

@@ -1,4 +1,4 @@
-"""Where a model keeps its parts: its family's entry, fitted to the model."""
+"""The parts of one model: the entry of its family, fitted to the model."""
 
 import copy
 from dataclasses import dataclass, fields, replace
@@ -11,20 +11,32 @@ from headcount.results import InputError
 from headcount.tracing.architectures.families import FAMILIES, Family
 from headcount.tracing.architectures.sizes import Sizes
 
+_OPTIONAL = {"final_norm", "project_in", "project_out", "pos_embed", "mlp_gate"}
+"""Fields of `Family` whose module a model may lack."""
+
+_NO_SINGLE_PATH = {"name", "model_types", "fused_layout", "mid", "mlp", "flat_mlp"}
+"""Fields of `Family` that are not one module's path."""
+
 
 @dataclass(frozen=True)
 class Variant:
-    """How a model differs from others of its family."""
+    """Differences of a model from its family's common layout."""
 
     parallel: bool = False
-    """Attention and feed-forward network read the same residual stream: there is no `hook_resid_mid`."""
+    """True if attention and feed-forward network read the same residual stream: there is no `hook_resid_mid`."""
     post_norm: bool = False
-    """Norms follow the sums (opt-350m), so that attention reads the residual stream as it is."""
+    """True if norms follow the sums (opt-350m): attention reads the residual stream without a norm."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The parts of one model: where they are, how they differ from the family's, how large they are."""
+    """The parts of one model.
+
+    Attributes:
+        family: The paths of its modules.
+        variant: Its differences from the family's common layout.
+        sizes: Its sizes.
+    """
 
     family: Family
     variant: Variant
@@ -32,12 +44,12 @@ class Anatomy:
 
     @classmethod
     def of(cls, hf: Any) -> "Anatomy":
-        """The anatomy of a transformers model.
+        """Return the anatomy of a transformers model.
 
         Raises:
             InputError: Its architecture is not supported, or a part that every model of the family has is missing.
         """
-        family = _present(family_of(hf.config), hf)
+        family = _fitted(family_of(hf.config), hf)
         variant = Variant(
             parallel=bool(getattr(hf.config, "use_parallel_residual", False)) and family.name == "GPT-NeoX",
             post_norm=getattr(hf.config, "do_layer_norm_before", True) is False,
@@ -45,9 +57,9 @@ class Anatomy:
         return cls(family, variant, Sizes.of(hf.config))
 
     def ffn(self) -> list[str]:
-        """Modules of a block that go with its feed-forward network, in execution order.
+        """Return the modules of a block that are pruned with its feed-forward network, in execution order.
 
-        The norm before it goes too, and so does one after it that would only see zeros; a norm after the sum stays.
+        They include the norm before it, and a norm after it that would only get zeros; a norm after the sum stays.
         """
         before = [] if self.variant.post_norm else [self.family.norm_2]
         after = [] if self.family.mlp_added in self.family.mlp else [self.family.mlp_added]
@@ -55,53 +67,53 @@ class Anatomy:
 
 
 def empty_copy(hf: Any) -> Any:
-    """A whole model of the same class on meta: no weights, and none of what was done to the modules of this one."""
+    """Return a whole model of the same class on meta: without weights, hooks and changes of this one's modules."""
     with torch.device("meta"):
         return type(hf)(copy.deepcopy(hf.config))
 
 
 def family_of(config: Any) -> Family:
-    """The entry of a configuration's architecture.
+    """Return the family of a configuration's architecture.
 
     Raises:
-        InputError: It has none, or what a token gets depends on what is beside it in a batch.
+        InputError: It has none, or a token's output depends on the other sequences of a batch.
     """
-    kind = getattr(config, "model_type", None)
-    rotary = getattr(config, "rope_parameters", None)
-    rotary = rotary if isinstance(rotary, dict) else {}
-    for one in (rotary, *rotary.values()):  # those of the model, or of each kind of layer
-        if isinstance(one, dict) and one.get("rope_type", one.get("type")) == "longrope":
-            raise InputError(
-                "rope_type 'longrope' is not supported: its angles depend on the longest text of a batch; expected "
-                "one that leaves each text alone, such as yarn or llama3"
-            )
+    model_type = getattr(config, "model_type", None)
+    _check_rotary(getattr(config, "rope_parameters", None))
     for family in FAMILIES:
-        if kind in family.model_types:
+        if model_type in family.model_types:
             return family
-    known = ", ".join(kind for family in FAMILIES for kind in family.model_types)
+    known = ", ".join(known for family in FAMILIES for known in family.model_types)
     raise InputError(
-        f"architecture {kind!r} is not supported: expected one of {known} (tracing/families.py lists them)"
+        f"architecture {model_type!r} is not supported: expected one of {known} "
+        "(headcount/tracing/architectures/families.py lists them)"
     )
 
 
-def _present(family: Family, hf: nn.Module) -> Family:
-    """The family's entry without the optional parts that this model does not have.
+def _check_rotary(parameters: Any) -> None:
+    parameters = parameters if isinstance(parameters, dict) else {}
+    for rotary in (parameters, *parameters.values()):  # those of the model, or of each kind of layer
+        if isinstance(rotary, dict) and rotary.get("rope_type", rotary.get("type")) == "longrope":
+            raise InputError(
+                "rope_type 'longrope' is not supported: its angles depend on the longest text of a batch; expected "
+                "one that treats each text alone, such as yarn or llama3"
+            )
+
+
+def _fitted(family: Family, hf: nn.Module) -> Family:
+    """Return the family's entry without the optional parts that this model lacks.
 
     Raises:
         InputError: A part that every model of the family has is missing.
     """
-    optional = {"final_norm", "project_in", "project_out", "pos_embed", "mlp_gate"}
     modules = {name for name, _ in hf.named_modules()}
     block = f"{family.layers}.0."
-    absent = {}
+    absent: dict[str, Any] = {}
     for field in fields(family):
         path = getattr(family, field.name)
-        if field.name in ("name", "model_types", "fused_layout", "mid", "mlp", "flat_mlp") or not path:
+        if field.name in _NO_SINGLE_PATH or not path or path in modules or block + path in modules:
             continue
-        if path not in modules and block + path not in modules:
-            if field.name not in optional:
-                raise InputError(
-                    f"{type(hf).__name__} has no module {path}, where {family.name} models keep {field.name}"
-                )
-            absent[field.name] = ""
-    return replace(family, **absent)  # type: ignore[arg-type]
+        if field.name not in _OPTIONAL:
+            raise InputError(f"{type(hf).__name__} has no module {path}, expected {family.name}'s {field.name} there")
+        absent[field.name] = ""
+    return replace(family, **absent)

@@ -1,8 +1,7 @@
-"""Where each architecture keeps its parts: data, no behaviour.
+"""Architectures as data: one `Family` for each kind of transformers model, with the paths of its modules.
 
-A `Family` names the modules of one kind of transformers model, relative to the model or to one of its blocks.
-Everything else in `tracing` (hooks, masks, weights) is derived from it, so supporting an architecture means adding
-one entry here; the check at load time (`headcount.tracing.loading.self_check`) then shows whether the entry is right.
+Everything else in `tracing` (hooks, masks, weights) is derived from these entries. To support an architecture, add an
+entry here; the check at load time (`headcount.tracing.loading.hook_check`) shows if the entry is right.
 """
 
 from dataclasses import dataclass
@@ -11,15 +10,15 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Family:
-    """The parts of one architecture, as module paths.
+    """Module paths of one architecture.
 
-    Paths in the first group start at the causal language model, those in the second at one block. An empty path
-    means that the architecture has no such part.
+    Paths of the first group start at the causal language model, those of the second at a block. An empty path means
+    that the architecture has no such part.
     """
 
     name: str
     model_types: tuple[str, ...]
-    """Values of `config.model_type` that are laid out like this."""
+    """Values of `config.model_type` that have these paths."""
 
     # from the model
     embed: str
@@ -36,25 +35,25 @@ class Family:
     key: str = ""
     value: str = ""
     fused: str = ""
-    """One module for query, key and value, in place of three."""
+    """The one module for queries, keys and values, in place of three."""
     fused_layout: Literal["thirds", "interleaved"] = "thirds"
     """`thirds`: all queries, all keys, all values; `interleaved`: query, key and value of each head in turn."""
     output: str = ""
     attention_added: str = ""
-    """The module whose output is what attention adds to the residual stream (a norm may follow the projection)."""
+    """The module whose output attention adds to the residual stream: the output projection, or a norm after it."""
     mid: str = ""
-    """The assignment in the block's `forward` after which the residual stream holds attention's contribution."""
+    """The assignment in the block's `forward` that adds attention's output to the residual stream."""
     norm_2: str = ""
     mlp: tuple[str, ...] = ("mlp",)
-    """The modules that make up the feed-forward network."""
+    """The modules of the feed-forward network."""
     mlp_in: str = ""
     mlp_gate: str = ""
-    """The gate of a gated network: what goes through the activation function."""
+    """The gate projection of a gated network: its output goes through the activation function."""
     mlp_out: str = ""
     mlp_added: str = ""
-    """The module whose output is what the feed-forward network adds to the residual stream."""
+    """The module whose output the feed-forward network adds to the residual stream."""
     flat_mlp: bool = False
-    """Whether batch and position are one axis inside the feed-forward network."""
+    """True if batch and position are one axis inside the feed-forward network."""
 
 
 OPT = Family(

@@ -6,23 +6,23 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large a model is; the axes of every tensor the toolkit hands out."""
+    """Sizes of a model: the lengths of the axes of all tensors that the toolkit returns."""
 
     n_layers: int
     n_heads: int
     n_kv_heads: int
-    """Key and value heads: fewer than `n_heads` where groups of query heads share them."""
+    """The number of KV groups: smaller than `n_heads` where query heads share keys and values."""
     d_model: int
     d_head: int
     d_mlp: int
     vocab: int
-    """Rows of the embedding, which may be more than the tokenizer has tokens."""
+    """The number of rows of the embedding, which may exceed the number of the tokenizer's tokens."""
     context: int
-    """The longest sequence the model takes, in tokens."""
+    """The length of the longest sequence that the model takes, in tokens."""
 
     @classmethod
     def of(cls, config: Any) -> "Sizes":
-        """Read the sizes from a transformers configuration."""
+        """Return the sizes in a transformers configuration."""
         d_model, n_heads = config.hidden_size, config.num_attention_heads
         return cls(
             n_layers=config.num_hidden_layers,
@@ -37,5 +37,5 @@ class Sizes:
 
 
 def _first(config: Any, *names: str) -> int | None:
-    """The first of these settings that the configuration has and that is set."""
+    """Return the first of these settings that the configuration has and that is not empty."""
     return next((value for name in names if (value := getattr(config, name, None))), None)

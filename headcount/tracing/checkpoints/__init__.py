@@ -1,1 +1,1 @@
-"""Weights on disk: the tensors of a checkpoint, and how they come into memory."""
+"""Checkpoints on disk: their files, the tensors in them, and the reading of single tensors."""

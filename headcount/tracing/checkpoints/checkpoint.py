@@ -1,77 +1,39 @@
-"""The tensors of a checkpoint on disk, by the names of a model's parameters: read when they are asked for."""
+"""Weights of a model on disk, by the names of its parameters; each one is read when it is needed."""
 
-import json
-import os
-import pickle
 import re
-import struct
 from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from headcount.results import InputError
-from headcount.tracing.checkpoints.stored_tensor import Stored
+from headcount.tracing.checkpoints.file_formats import stored_tensors
+from headcount.tracing.checkpoints.stored_tensor import StoredTensor
+from headcount.tracing.checkpoints.weight_files import weight_files
 
-_LISTS = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-_WHOLE = ("model.safetensors", "pytorch_model.bin")
-_FORMATS = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "C64": torch.complex64,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-_OF_WEIGHTS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-"""What has others are masks that older checkpoints carry along, or numbers that stand for weights: quantised ones."""
+_WEIGHT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Tensors of other formats are masks of older checkpoints, or numbers that stand for weights: quantised ones."""
 _HARMLESS = (
     r"(^|\.)rotary_emb\.inv_freq$",
     r"(^|\.)position_ids$",
     r"(^|\.)(attn|attention)\.(masked_)?bias$",
     r"(^|\.)decoder\.version$",
 )
-"""What older checkpoints carry along and models now make themselves: frequencies, positions, causal masks."""
-_LONGEST_HEADER = 100_000_000
-"""Bytes, by the definition of safetensors."""
-_DAMAGE = (
-    OSError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    struct.error,
-    pickle.UnpicklingError,
-)
-"""What damaged files make of reading them."""
+"""Tensors of older checkpoints that models now compute themselves: frequencies, positions, causal masks."""
 
 
 class Checkpoint:
     """A model's weights in files.
 
     Args:
-        where: A folder, or a name on the Hub, from which the files are fetched into its cache.
+        source: A folder, or a name on the Hub, from which the files are fetched into its cache.
         parameters: The names of the model's parameters, with their shapes.
-        rename: Makes of a tensor's name in the files the name of the parameter that it is for.
+        rename: Turns a tensor's name in the files into the name of its parameter.
         revision: The Hub's branch, tag or commit.
-        tied: Further names of parameters, and which those are; the files may hold a parameter by either name, or both.
+        tied: The parameter that each further name stands for; the files may hold it by either name, or by both.
         unused: Patterns of names that the files may hold besides.
-        to_read: Whether the values are to be read from here, or the names, shapes and formats only checked.
+        to_read: True if the values are to be read from here, False if only names, shapes and formats are checked.
 
     Attributes:
         bytes: The size of the model's tensors on disk.
@@ -83,7 +45,7 @@ class Checkpoint:
 
     def __init__(
         self,
-        where: str,
+        source: str,
         parameters: Mapping[str, torch.Size],
         rename: Callable[[str], str],
         revision: str | None = None,
@@ -92,55 +54,38 @@ class Checkpoint:
         unused: Iterable[str] = (),
         to_read: bool = True,
     ) -> None:
-        self.where = where
-        self._tensors: dict[str, Stored] = {}
-        for path in _files(where, revision):
-            for name, one in _open(path, to_read).items():
-                if (new := rename(name)) in self._tensors:
-                    raise InputError(f"{where} holds {new} twice: expected one tensor a parameter; save it again")
-                self._tensors[new] = one
-        for other, name in tied.items():
-            if name not in self._tensors and other in self._tensors:
-                self._tensors[name] = self._tensors.pop(other)
-        if lacking := sorted(set(parameters) - set(self._tensors)):
-            raise InputError(
-                f"the weights of {where} are incomplete: {len(lacking)} tensors are missing, first {lacking[0]}"
-            )
-        known = re.compile("|".join((*_HARMLESS, *unused)))
-        if extra := sorted(name for name in {*self._tensors} - {*parameters, *tied} if not known.search(name)):
-            raise InputError(
-                f"the model has no place for {len(extra)} tensors of {where}, first {extra[0]}: expected weights that "
-                "go with its config.json"
-            )
+        self.source = source
+        self._tensors: dict[str, StoredTensor] = {}
+        for path in weight_files(source, revision):
+            for name, tensor in stored_tensors(path, with_places=to_read).items():
+                if (parameter := rename(name)) in self._tensors:
+                    raise InputError(
+                        f"{source} holds {parameter} twice: expected one tensor a parameter; save it again"
+                    )
+                self._tensors[parameter] = tensor
+        for alias, name in tied.items():
+            if name not in self._tensors and alias in self._tensors:
+                self._tensors[name] = self._tensors.pop(alias)
+        self._check_names(parameters, tied, unused)
         for name, shape in parameters.items():
-            if (came := self._tensors[name].shape) != shape:
-                raise InputError(f"{name} of {where} should be {list(shape)}, but is {list(came)}")
-            if (dtype := self._tensors[name].dtype) not in _OF_WEIGHTS:
-                raise InputError(
-                    f"{name} of {where} is stored as {str(dtype).removeprefix('torch.')}: expected float32, bfloat16, "
-                    "float16 or float64; if the weights are quantised, their config.json must say how"
-                )
-        for other, name in tied.items():
-            if to_read and other in self._tensors and not self._tensors[other].equals(self._tensors[name]):
-                raise InputError(
-                    f"{other} of {where} differs from {name}, which config.json says it is: set tie_word_embeddings to "
-                    "false there"
-                )
+            self._check_format(name, shape)
+        if to_read:
+            self._check_tied(tied)
         self.bytes = sum(self._tensors[name].nbytes for name in parameters)
 
-    def __getitem__(self, name: str) -> Stored:
-        """A parameter as it is stored."""
+    def __getitem__(self, name: str) -> StoredTensor:
+        """Return a parameter as it is stored."""
         return self._tensors[name]
 
     def read(self, name: str, memory: Tensor) -> Tensor:
-        """A parameter's values.
+        """Return a parameter's values.
 
         Args:
             name: Its name.
-            memory: Where they go; see `Stored.read`.
+            memory: Memory for them; see `StoredTensor.read`.
 
         Raises:
-            InputError: The file cannot be read any more.
+            InputError: The file can no longer be read.
         """
         stored = self._tensors[name]
         try:
@@ -149,95 +94,37 @@ class Checkpoint:
             reason = error.strerror or error
             raise InputError(f"{name} cannot be read from {stored.path} ({reason}): was the file changed?") from error
 
+    def _check_names(
+        self, parameters: Mapping[str, torch.Size], tied: Mapping[str, str], unused: Iterable[str]
+    ) -> None:
+        """Refuse a checkpoint that lacks parameters, or has tensors of another model."""
+        if missing := sorted(set(parameters) - set(self._tensors)):
+            raise InputError(
+                f"the weights of {self.source} are incomplete: {len(missing)} tensors are missing, first {missing[0]}"
+            )
+        harmless = re.compile("|".join((*_HARMLESS, *unused)))
+        if extra := sorted(name for name in {*self._tensors} - {*parameters, *tied} if not harmless.search(name)):
+            raise InputError(
+                f"the model has no place for {len(extra)} tensors of {self.source}, first {extra[0]}: expected weights "
+                "that go with its config.json"
+            )
 
-def _files(where: str, revision: str | None) -> list[Path]:
-    """The files that hold the weights: safetensors where there are any, otherwise torch's own."""
-    for listing, whole in zip(_LISTS, _WHOLE, strict=True):
-        if (path := _fetched(where, whole, revision)) is not None:
-            return [path]
-        if (path := _fetched(where, listing, revision)) is not None:
-            return [_shard(where, name, revision) for name in _listed(path)]
-    raise InputError(f"{where} holds no weights: expected {' or '.join((*_WHOLE, *_LISTS))}")
+    def _check_format(self, name: str, shape: torch.Size) -> None:
+        """Refuse a parameter of another shape, or of numbers that are no weights."""
+        stored = self._tensors[name]
+        if stored.shape != shape:
+            raise InputError(f"{name} of {self.source} should be {list(shape)}, but is {list(stored.shape)}")
+        if stored.dtype not in _WEIGHT_DTYPES:
+            raise InputError(
+                f"{name} of {self.source} is stored as {str(stored.dtype).removeprefix('torch.')}: expected float32, "
+                "bfloat16, float16 or float64; if the weights are quantised, their config.json must say how"
+            )
 
-
-def _listed(path: Path) -> list[str]:
-    try:
-        names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-        outside = [name for name in names if os.path.isabs(name) or ".." in Path(name).parts]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} does not list the files of a checkpoint ({error}): fetch it again") from error
-    if outside:
-        raise InputError(f"{path} lists {outside[0]!r:.80}: expected files of the model's own folder")
-    return names
-
-
-def _shard(where: str, name: str, revision: str | None) -> Path:
-    path = _fetched(where, name, revision)
-    if path is None:
-        raise InputError(f"the weights of {where} are incomplete: {name} is missing")
-    return path
-
-
-def _fetched(where: str, name: str, revision: str | None) -> Path | None:
-    """A file of a folder or of the Hub, None if it is not there."""
-    if Path(where).is_dir():
-        path = Path(where) / name
-        return path if path.is_file() else None
-    from transformers.utils import cached_file
-
-    options: dict[str, Any] = {"_raise_exceptions_for_missing_entries": False}
-    found = cached_file(where, name, revision=revision, **options)
-    return None if found is None else Path(found)
-
-
-def _open(path: Path, to_read: bool) -> dict[str, Stored]:
-    try:
-        return _in_safetensors(path) if path.suffix == ".safetensors" else _in_bin(path, to_read)
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path} cannot be read as weights ({reason}): fetch it again, or save it as safetensors"
-        ) from error
-
-
-def _in_safetensors(path: Path) -> dict[str, Stored]:
-    """Names and tensors of a file: the length of the header in 8 bytes, the header in JSON, and the values.
-
-    The library would map the file, for which the system reads megabytes of each that nobody looks at.
-    """
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(min(length, _LONGEST_HEADER)))
-    size, found, places = path.stat().st_size, {}, [(0, 0)]
-    header.pop("__metadata__", None)
-    for name, said in header.items():
-        if said["dtype"] not in _FORMATS:
-            raise ValueError(f"{name} is stored as {said['dtype']}")
-        like = torch.empty(said["shape"], dtype=_FORMATS[said["dtype"]], device="meta")
-        begin, end = said["data_offsets"]
-        if not 0 <= begin <= end <= size - 8 - length or end - begin != like.nbytes:
-            raise ValueError(f"{name} does not lie in it whole")
-        places.append((begin, end))
-        found[name] = Stored(path, 8 + length + begin, like)
-    places = [*sorted(places), (size - 8 - length, 0)]
-    if any(type(begin) is not int or begin != end for (_, end), (begin, _) in pairwise(places)):
-        raise ValueError("its tensors do not lie one after the other")
-    return found
-
-
-def _in_bin(path: Path, to_read: bool) -> dict[str, Stored]:
-    """Names and tensors of a file of torch's own, which notes where they are if none is to have values."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    with FakeTensorMode():
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ValueError("it holds something else than tensors by name")
-    return {name: Stored(path, _begins(tensor) if to_read else 0, tensor) for name, tensor in found.items()}
-
-
-def _begins(tensor: Tensor) -> int:
-    begins = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
-    if begins is None:
-        raise ValueError("it has the format of torch before 1.6")
-    return int(begins + tensor.storage_offset() * tensor.dtype.itemsize)
+    def _check_tied(self, tied: Mapping[str, str]) -> None:
+        """Refuse two stored tensors that should be one parameter and differ."""
+        for alias, name in tied.items():
+            if alias in self._tensors and not self._tensors[alias].equals(self._tensors[name]):
+                raise InputError(
+                    f"{alias} of {self.source} differs from {name}, which config.json says it is: set "
+                    "tie_word_embeddings to false there"
+                )

@@ -1,7 +1,7 @@
-"""A tensor in a file, and how it comes into memory: past the page cache, where the file system can do that.
+"""A tensor in a file, and its reading into memory: past the page cache, where the file system supports that.
 
-Read like this, a checkpoint larger than memory leaves nothing behind in the page cache: each byte is read once, also
-where the cache is small, nothing that others have there is pushed out, and the processor copies nothing.
+A checkpoint larger than memory then leaves nothing behind in the page cache: each byte is read once even if the cache
+is small, nothing of other processes is pushed out of it, and the processor copies nothing.
 """
 
 import io
@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 
 PAGE = 4096
-"""What such reads are counted in: in the file, in memory and in length."""
+"""The unit of such reads, in bytes: of the offset in the file, of the address in memory, and of the length."""
 
 
-class Stored:
-    """A tensor that lies in a file.
+class StoredTensor:
+    """A tensor in a file.
 
     Args:
         path: The file.
-        offset: The byte that it begins at.
+        offset: The byte at which it begins.
         like: A tensor of its number format, shape and strides; its values play no role.
 
     Attributes:
         dtype: Its number format.
         shape: Its shape.
-        nbytes: Its size.
-        room: The bytes of memory that it takes to read it: those of all pages that it lies in.
+        nbytes: Its size in bytes.
+        page_bytes: The size in bytes of all pages that it touches: the memory that a read needs.
     """
 
     def __init__(self, path: Path, offset: int, like: Tensor) -> None:
@@ -36,13 +36,13 @@ class Stored:
         elements = 1 + sum((size - 1) * step for size, step in zip(self.shape, self._strides, strict=True))
         self._begin, self._first = offset // PAGE * PAGE, offset % PAGE
         self._length = self._first + elements * self.dtype.itemsize
-        self.room = -(-self._length // PAGE) * PAGE
+        self.page_bytes = -(-self._length // PAGE) * PAGE
 
     def read(self, memory: Tensor) -> Tensor:
-        """Read it.
+        """Read the tensor into memory.
 
         Args:
-            memory: `room` bytes, or more, of what `pages` has given.
+            memory: Memory from `pages`, of `page_bytes` bytes or more.
 
         Returns:
             The tensor, whose values are in this memory.
@@ -50,47 +50,47 @@ class Stored:
         Raises:
             OSError: The file cannot be read, or ends too early.
         """
-        into = memory[: self.room].numpy().data
+        target = memory[: self.page_bytes].numpy().data
         try:
             with open(self.path, "rb", buffering=0, opener=_past_the_cache) as file:
-                self._fill(into, file)
-        except OSError:  # not every file system can
+                self._fill(target, file)
+        except OSError:  # the file system may not support it
             with open(self.path, "rb", buffering=0) as file:
-                self._fill(into, file)
+                self._fill(target, file)
                 if hasattr(os, "posix_fadvise"):
-                    os.posix_fadvise(file.fileno(), self._begin, self.room, os.POSIX_FADV_DONTNEED)
+                    os.posix_fadvise(file.fileno(), self._begin, self.page_bytes, os.POSIX_FADV_DONTNEED)
         raw = memory[self._first : self._length]
-        if raw.storage_offset() % self.dtype.itemsize:  # safetensors may begin anywhere
+        if raw.storage_offset() % self.dtype.itemsize:  # in safetensors a tensor may begin at any byte
             raw = raw.clone()
         return raw.view(self.dtype).as_strided(self.shape, self._strides)
 
-    def equals(self, other: "Stored") -> bool:
-        """Whether another tensor has the same bytes; little of either is in memory at a time."""
+    def equals(self, other: "StoredTensor") -> bool:
+        """Return True if another tensor has the same bytes; little of either is in memory at a time."""
         if (self.dtype, self.shape, self._strides) != (other.dtype, other.shape, other._strides):
             return False
         left = self._length - self._first
-        with open(self.path, "rb") as mine, open(other.path, "rb") as theirs:
-            mine.seek(self._begin + self._first)
-            theirs.seek(other._begin + other._first)
+        with open(self.path, "rb") as file, open(other.path, "rb") as other_file:
+            file.seek(self._begin + self._first)
+            other_file.seek(other._begin + other._first)
             while left > 0:
                 size = min(left, 256 * PAGE)
-                if mine.read(size) != theirs.read(size):
+                if file.read(size) != other_file.read(size):
                     return False
                 left -= size
         return True
 
-    def _fill(self, into: memoryview, file: io.FileIO) -> None:
+    def _fill(self, target: memoryview, file: io.FileIO) -> None:
         file.seek(self._begin)
         done = 0
-        while done < self._length:  # the last page of a file may be cut short
-            count = file.readinto(into[done:])
+        while done < self._length:  # the last page of a file may be incomplete
+            count = file.readinto(target[done:])
             if not count:
                 raise OSError(f"it ends after {self._begin + done} bytes")
             done += count
 
 
 def pages(size: int) -> Tensor:
-    """Memory of so many bytes that begins with a page."""
+    """Return memory of `size` bytes that begins at a page's address."""
     memory = torch.empty(size + PAGE, dtype=torch.uint8)
     return memory[-memory.data_ptr() % PAGE :][:size]
 

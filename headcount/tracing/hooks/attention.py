@@ -1,9 +1,9 @@
-"""The attention of one layer, taken over at the call.
+"""Attention of one layer, computed here in place of the attention function that transformers calls.
 
 transformers calls an attention function with queries, keys, values and a mask. `AttentionCall` holds these arguments
-and computes what is asked of them: the output with the row-wise log-sum-exp (memory linear in sequence length), single
-entries of the pattern, or the whole pattern. Everything that changes a pattern (mask, sliding window, soft cap) is
-honoured; an argument that is not known here is refused, never ignored.
+and computes from them the output with the row-wise log-sum-exp (memory linear in sequence length), single entries of
+the pattern, or the whole pattern. Everything that changes a pattern (mask, sliding window, soft cap) has its effect; an
+argument that is not known here is refused, never ignored.
 
 Tensors are [batch, head, pos, d_head]; keys and values may have fewer heads (grouped queries). This code travels
 to wherever the model is (see `headcount.travel`).
@@ -21,7 +21,7 @@ from torch import Tensor
 from headcount.results import InputError
 from headcount.travel import travels
 
-# What transformers passes along to every attention function and no dense one uses.
+# Arguments that transformers passes to every attention function and that no dense one uses.
 _WITHOUT_EFFECT = (
     "position_ids",
     "cache_position",
@@ -34,7 +34,7 @@ _WITHOUT_EFFECT = (
 
 @travels
 class AttentionOutput:
-    """What attention returns, with the logarithm of each row's normaliser."""
+    """Output of attention, with the logarithm of each row's normaliser."""
 
     def __init__(
         self, output: Float[Tensor, "batch head query d_head"], log_sum_exp: Float[Tensor, "batch head query"]
@@ -47,15 +47,15 @@ class AttentionOutput:
 
 @travels
 class AttentionCall:
-    """The arguments of one call of an attention function.
+    """Arguments of one call of an attention function.
 
     Attributes:
         query: Queries of every head.
-        key: Keys.
-        value: Values.
+        key: Keys of every KV group.
+        value: Values of every KV group.
         mask: [batch or 1, head or 1, query, key]: True, or 0, where attention is allowed. None: causal.
-        scale: What the products of queries and keys are multiplied by.
-        soft_cap: The bound that tanh brings the scores under, if there is one.
+        scale: The factor of the products of queries and keys.
+        soft_cap: The bound c of capped scores c tanh(score / c), if there is one.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class AttentionCall:
         self.query, self.key, self.value = query, key, value
         self.mask, self.scale, self.soft_cap = mask, scale, soft_cap
 
-    def but(self, **changed: Any) -> AttentionCall:
-        """The same call with some arguments changed."""
-        return AttentionCall(**{**vars(self), **changed})
+    def replace(self, **arguments: Any) -> AttentionCall:
+        """Return the same call with some arguments replaced."""
+        return AttentionCall(**{**vars(self), **arguments})
 
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AttentionCall:
-        """Read the call's arguments as transformers passes them: (module, query, key, value, mask), keywords.
+        """Return the call, given transformers' arguments of it: (module, query, key, value, mask), and keywords.
 
         Raises:
             InputError: An argument that may change the result is not known here.
@@ -89,57 +89,57 @@ class AttentionCall:
         dense = mask is None or (isinstance(mask, Tensor) and mask.dim() == 4)
         if options or args[5:] or dropout or not causal or not dense:
             form = "" if dense else f", mask {list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__}"
-            what = sorted(options) or [f"dropout={dropout}, is_causal={causal}{form}"]
+            unsupported = sorted(options) or [f"dropout={dropout}, is_causal={causal}{form}"]
             raise InputError(
-                f"{type(module).__name__} calls attention in a way that is not supported ({', '.join(what)}): "
+                f"{type(module).__name__} calls attention in a way that is not supported ({', '.join(unsupported)}): "
                 "expected causal attention without dropout, with a mask, sliding window or soft cap at most"
             )
         call = cls(query, key, value, mask, scale, soft_cap)
         if mask is None and window is not None and key.shape[2] > window:
-            return call.but(mask=(call.causal() & ~call.causal().tril(-window))[None, None])
+            return call.replace(mask=(call.causal() & ~call.causal().tril(-window))[None, None])
         return call
 
-    def of_heads(self, heads: Int[Tensor, " some"]) -> AttentionCall:
-        """The call of some heads alone, with a key and value head for each of them."""
+    def of_heads(self, heads: Int[Tensor, " selected"]) -> AttentionCall:
+        """Return the call of some heads alone, with keys and values for each of them."""
         group = self.query.shape[1] // self.key.shape[1]
         mask = self.mask if self.mask is None or self.mask.shape[1] == 1 else self.mask[:, heads]
-        own = heads.to(self.query.device)
-        key, value = self.key[:, own // group], self.value[:, own // group]
-        return self.but(query=self.query[:, own], key=key, value=value, mask=mask)
+        index = heads.to(self.query.device)
+        key, value = self.key[:, index // group], self.value[:, index // group]
+        return self.replace(query=self.query[:, index], key=key, value=value, mask=mask)
 
     def causal(self, rows: slice = slice(None)) -> Tensor:
-        """The causal mask [query, key], or some rows of it."""
+        """Return the causal mask [query, key], or some rows of it."""
         query = torch.arange(self.query.shape[2], device=self.query.device)[rows]
         return query[:, None] >= torch.arange(self.key.shape[2], device=self.query.device)
 
     def scores(self) -> Float[Tensor, "batch head query key"]:
-        """Scaled, capped and masked attention scores, before the softmax; -inf where attention is not allowed."""
+        """Return the attention scores, scaled, capped and masked, before the softmax; -inf where masked."""
         key = self._per_query_head(self.key)
         return self._mask(self._cap(self.query @ key.mT * self.scale), slice(None))
 
     def pattern(self, scores: Tensor | None = None) -> Float[Tensor, "batch head query key"]:
-        """The attention pattern; computed in float32 and given in the model's dtype."""
+        """Return the attention pattern; computed in float32, returned in the model's dtype."""
         scores = self.scores() if scores is None else scores
         return scores.softmax(-1, dtype=torch.float32).to(self.query.dtype)
 
     def apply(self, pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, "batch head query d_head"]:
-        """What the heads return under this pattern."""
+        """Return the heads' outputs under a pattern."""
         return pattern.to(self.value.dtype) @ self._per_query_head(self.value)
 
     def attend(self) -> AttentionOutput:
-        """Output and log-sum-exp without ever holding the pattern: memory linear in sequence length."""
+        """Return the output and log-sum-exp without a whole pattern in memory: linear in sequence length."""
         if self.soft_cap is None:
             if self.query.device.type == "cpu":
                 return AttentionOutput(*self._flash_cpu())
-            # With a mask, the kernel wants that aligned; numbers of 64 bits it does not know.
+            # The kernel needs masks in aligned memory, and has no float64.
             if self.query.device.type == "cuda" and self.mask is None and self.query.dtype != torch.float64:
                 return self._efficient_cuda()
-        return self._in_blocks()
+        return self._in_chunks()
 
     def entries(
         self, query: Int[Tensor, "batch pair"], key: Int[Tensor, "batch pair"], log_sum_exp: Tensor
     ) -> Float[Tensor, "batch head pair"]:
-        """The pattern's entries A[query, key] = exp(score - log_sum_exp), in float32 at least, and no others."""
+        """Return single entries of the pattern, A[query, key] = exp(score - log_sum_exp), in float32 at least."""
         q, k = _rows(self.query, query), self._per_query_head(_rows(self.key, key))
         scores = self._cap(_dot(q.to(self._exact), k.to(self._exact)) * self.scale)
         scores = scores - log_sum_exp.gather(2, query[:, None].expand(-1, scores.shape[1], -1))
@@ -163,28 +163,28 @@ class AttentionCall:
     def _efficient_cuda(self) -> AttentionOutput:
         pos, d_head = self.query.shape[2:]
         query, key, value = (
-            _to_multiple_of_8(one)
-            for one in (self.query, self._per_query_head(self.key), self._per_query_head(self.value))
+            _to_multiple_of_8(states)
+            for states in (self.query, self._per_query_head(self.key), self._per_query_head(self.value))
         )
         output, log_sum_exp, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
             query, key, value, None, True, 0.0, True, scale=self.scale
         )
         return AttentionOutput(output[..., :d_head], log_sum_exp[..., :pos])  # the kernel pads rows to 32
 
-    def _in_blocks(self, rows: int = 128) -> AttentionOutput:
-        """The same in plain operations, a block of queries at a time: any device, any option; float32 at least."""
+    def _in_chunks(self, rows: int = 128) -> AttentionOutput:
+        """Compute `attend` in plain operations, some queries at a time: any device, any option; float32 at least."""
         key, value = self._per_query_head(self.key).to(self._exact), self._per_query_head(self.value)
         outputs, normalisers = [], []
         for start in range(0, self.query.shape[2], rows):
-            block = slice(start, start + rows)
-            scores = self._mask(self._cap(self.query[:, :, block].to(self._exact) @ key.mT * self.scale), block)
+            chunk = slice(start, start + rows)
+            scores = self._mask(self._cap(self.query[:, :, chunk].to(self._exact) @ key.mT * self.scale), chunk)
             normalisers.append(scores.logsumexp(-1))
             outputs.append(scores.softmax(-1).to(value.dtype) @ value)
         return AttentionOutput(torch.cat(outputs, 2), torch.cat(normalisers, 2))
 
     @property
     def _exact(self) -> torch.dtype:
-        """What scores are computed in: float32, or float64 where the model is."""
+        """The number format of scores: float32, or float64 for a model in float64."""
         return torch.promote_types(self.query.dtype, torch.float32)
 
     def _cap(self, scores: Tensor) -> Tensor:
@@ -201,19 +201,19 @@ class AttentionCall:
 
 @travels
 def _dot(q: Tensor, k: Tensor) -> Tensor:
-    """The products of rows with rows; on a GPU an einsum would make of each a product of matrices, one by one."""
+    """Return the products of rows with rows; on a GPU, an einsum would compute each as a product of matrices."""
     return torch.einsum("bhpd,bhpd->bhp", q, k) if q.device.type == "cpu" else (q * k).sum(-1)
 
 
 @travels
 def _to_multiple_of_8(states: Tensor) -> Tensor:
-    """The same with zeros behind each head's numbers, which change no score: the kernel wants rows of 16 bytes."""
+    """Return states with zeros behind each head's numbers, which change no score: the kernel needs rows of 16 bytes."""
     missing = -states.shape[-1] % 8
     return torch.nn.functional.pad(states, (0, missing)) if missing else states
 
 
 @travels
 def _rows(states: Tensor, positions: Int[Tensor, "batch pair"]) -> Tensor:
-    """The positions' rows of [batch, head, pos, d_head], as [batch, head, pair, d_head]."""
+    """Return the positions' rows of [batch, head, pos, d_head], as [batch, head, pair, d_head]."""
     index = positions[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[-1])
     return states.gather(2, index)

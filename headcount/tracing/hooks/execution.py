@@ -1,4 +1,4 @@
-"""Forward passes planned and handed to wherever the model runs: this process, the disk, or a server."""
+"""Forward passes planned, and handed to the executor that runs the model: in memory, streamed, or a server."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,11 +24,11 @@ PlacedHook = tuple[HookPoint, HookFunction]
 
 
 class RunnableModel(TracedModel, Protocol):
-    """A model, and where it runs.
+    """A model, and the executor that runs it; without either of these it runs in memory.
 
     Attributes:
         server: The server that runs it, if one does.
-        stream: The reader of its blocks, if they are on disk.
+        stream: The runner that reads its blocks from disk, if the weights are there.
     """
 
     server: RemoteExecutor | None
@@ -43,7 +43,7 @@ def plan_pass(
     only_hooks: bool = False,
     inputs: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> ForwardPass:
-    """Return a forward pass with these hooks; `inputs` are more of the model's own arguments."""
+    """Return a forward pass with these hooks; `inputs` are further arguments of the model."""
     # Without a cache transformers looks at the values of the positions, and on meta there are none.
     arguments = {"input_ids": tokens, "use_cache": tokens.is_meta, **inputs}
     return ForwardPass(arguments, _stops(hooks), finish, only_hooks=only_hooks, gradients=torch.is_grad_enabled())
@@ -52,10 +52,10 @@ def plan_pass(
 def execute(
     model: RunnableModel, passes: Sequence[ForwardPass], progress: Callable[[float], Any] | None = None
 ) -> list[Any]:
-    """Run passes where the model is, and return each one's result.
+    """Run passes on the model's executor, and return each one's result.
 
     Hooks of later passes may read records of earlier ones. On a server all passes are one request; streamed, they go
-    through the model side by side, and `progress` is told how far they are, from 0 to 1.
+    through the model side by side, and `progress` is called with the share that is done, from 0 to 1.
     """
     if model.server is not None:
         return model.server.run(model, passes)
@@ -70,7 +70,7 @@ def _exclusive(model: TracedModel) -> Iterator[None]:
     """Let one run at a time go through the same modules; other threads wait.
 
     Raises:
-        InputError: A hook, or the body of an nnsight trace, runs the model that it is a part of.
+        InputError: A hook, or the body of an nnsight trace, runs the model that is running.
     """
     with _guard:
         lock = _locks.setdefault(model.hf, threading.RLock())
@@ -78,7 +78,7 @@ def _exclusive(model: TracedModel) -> Iterator[None]:
         if model.hf in _running or model.nnsight.interleaver.interleaving:
             raise InputError(
                 f"{model.name} is running already, and a hook or an nnsight trace runs it again: run it before, and "
-                "let the hook use what came out"
+                "let the hook use the result"
             )
         _running[model.hf] = True
         try:
@@ -93,7 +93,7 @@ _running: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def _stops(hooks: Sequence[PlacedHook]) -> list[Stop]:
-    """Put hooks in execution order, those that share a raw value together; equal ranks keep their order."""
+    """Put hooks in execution order, those that share a raw value in one stop; equal ranks stay in order."""
     ordered = sorted(hooks, key=lambda placed: placed[0].rank)
     groups = groupby(ordered, key=lambda placed: (placed[0].module, placed[0].port))
     return [

@@ -1,7 +1,7 @@
-"""Hook functions of the toolkit: record a value, replace it, or silence it.
+"""Hook functions of the toolkit: they record a value, or replace it.
 
-A hook is called with a value of the forward pass and a `Hook` that says where. It returns None to leave the value, or a
-tensor of its shape to put in its place, as in TransformerLens.
+A hook function is called with a value of the forward pass and a `Hook` that names the place. It returns None to leave
+the value, or a tensor of its shape to put in its place, as in TransformerLens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HookFunction = Callable[..., Any]
 
 @travels
 class Hook:
-    """Where a hook function is called.
+    """The place at which a hook function is called.
 
     Attributes:
         name: The hook's name.
@@ -52,11 +52,11 @@ Finish = Callable[[Tensor, Hook], Any]
 
 @travels
 class Recorder:
-    """Base of hooks that record something: `records` is there afterwards, wherever the model runs.
+    """Base of hooks that record something: `records` is filled after the run, on every executor.
 
     Attributes:
         records: Tensors, or lists and dicts of them.
-        returns: False if only other hooks of the same run read the records; they then stay where the model is.
+        returns: False if only other hooks of the same run read the records; a server then does not send them back.
     """
 
     def __init__(self, *, returns: bool = True) -> None:
@@ -75,15 +75,15 @@ class RecordValue(Recorder):
 
 @travels
 class RecordGradient(Recorder):
-    """Records, for every value that it is called with, a function of the value and its gradient.
+    """Records a function of every value that it is called with, and of the gradient with respect to that value.
 
-    The gradient is that of the forward pass's result with respect to the value.
+    The gradient is that of the forward pass's result.
 
     Args:
-        reduce: Takes a value and its gradient.
+        reduce: Takes a value and its gradient, and returns the record.
 
     Attributes:
-        values: The values seen so far in the running pass; what the pass goes on with is what is held here.
+        values: Views of the values so far in the running pass, with which the pass goes on.
     """
 
     def __init__(self, reduce: Callable[[Tensor, Tensor], Any]) -> None:
@@ -92,14 +92,19 @@ class RecordGradient(Recorder):
         self.values: list[Tensor] = []
 
     def __call__(self, value: Tensor, hook: Hook) -> Tensor:
-        """Hold the value until its gradient is known, and let it go on."""
+        """Hold a view of the value until its gradient is known, and return it."""
         self.values.append(value.view_as(value))
         return self.values[-1]
 
 
 @travels
 class Patch:
-    """Replaces a value by the only record of another hook, repeated along the batch."""
+    """Replaces a value by the one record of another hook, repeated along the batch.
+
+    Args:
+        recorder: The other hook.
+        repeats: The number of repeats.
+    """
 
     def __init__(self, recorder: Recorder, repeats: int = 1) -> None:
         self.recorder, self.repeats = recorder, repeats
@@ -115,7 +120,7 @@ class Zero:
     """Replaces a value by zeros: all of it, or the z of some heads.
 
     Args:
-        heads: For `hook_z`, the heads to silence; None for the whole value.
+        heads: For `hook_z`, True for the heads to set to zero; None for the whole value.
     """
 
     def __init__(self, heads: Bool[Tensor, " head"] | None = None) -> None:
@@ -130,13 +135,18 @@ class Zero:
 
 @travels
 class SelectPositions:
-    """Selects the positions of a batch at which the unembedding is applied."""
+    """Selects the positions of a batch at which the unembedding is applied.
+
+    Args:
+        row: The sequence of each position.
+        pos: Its index in the sequence.
+    """
 
     def __init__(self, row: Int[Tensor, " place"], pos: Int[Tensor, " place"]) -> None:
         self.row, self.pos = row, pos
 
     def __call__(self, resid: Tensor, hook: Hook) -> Tensor:
-        """Return their rows of the residual stream, [place, d_model]."""
+        """Return the residual stream at the positions, [place, d_model]."""
         return resid[self.row.to(resid.device), self.pos.to(resid.device)]
 
 

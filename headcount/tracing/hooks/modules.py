@@ -1,4 +1,4 @@
-"""Projections and norms taken apart, whatever the module that holds them."""
+"""Weights and formulas of projections and norms, for every class of module that holds them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from headcount.travel import travels
 
 @travels
 def matrix(module: nn.Module) -> Float[Tensor, "d_in d_out"]:
-    """The matrix W of a projection y = x W + b (torch stores it transposed in `Linear`, not so in GPT-2's `Conv1D`)."""
+    """Return W of a projection y = x W + b; torch stores it transposed in `Linear`, but not in GPT-2's `Conv1D`."""
     weight: Tensor = module.weight  # type: ignore[assignment]
     return weight.T if isinstance(module, nn.Linear) else weight
 
 
 @travels
 def output_bias(module: nn.Module) -> Tensor | float:
-    """The bias of a projection, 0 where it has none."""
+    """Return the bias of a projection, 0 if it has none."""
     bias = getattr(module, "bias", None)
     return bias if isinstance(bias, Tensor) else 0.0
 
@@ -27,14 +27,14 @@ def output_bias(module: nn.Module) -> Tensor | float:
 def head_outputs(
     projection: nn.Module, z: Float[Tensor, "batch pos head d_head"]
 ) -> Float[Tensor, "batch pos head d_model"]:
-    """What each head adds to the residual stream: z W_O, head by head, without the bias."""
+    """Return what each head adds to the residual stream: z W_O, head by head, without the bias."""
     per_head = matrix(projection).unflatten(0, (z.shape[-2], -1))
     return torch.einsum("bphd,hdm->bphm", z, per_head)
 
 
 @travels
 def normalised(norm: nn.Module, x: Tensor) -> Tensor:
-    """What a norm makes of its input before gain and bias.
+    """Return a norm's normalised input, before gain and bias.
 
     Layer norm: (x - mean) / sqrt(variance + eps); RMS norm: x / sqrt(mean x² + eps), in float32.
     """
@@ -46,11 +46,11 @@ def normalised(norm: nn.Module, x: Tensor) -> Tensor:
 
 @travels
 def affine(norm: nn.Module, x: Tensor) -> Tensor:
-    """A norm's gain and bias applied to an already normalised value."""
+    """Apply a norm's gain and bias to an already normalised value."""
     gain = getattr(norm, "weight", None)
     if gain is None:
         return x
-    # Gemma stores the gain less one.
+    # Gemma stores the gain minus one.
     gain = 1.0 + gain.float() if type(norm).__name__.startswith("Gemma") else gain
     bias = getattr(norm, "bias", None)
     scaled = (x * gain).to(x.dtype)

@@ -1,8 +1,8 @@
-"""A forward pass as it is asked for: its input, its hooks in execution order, and what becomes of its logits.
+"""Forward passes as data: the input, the hooks in execution order, and the function that reduces the logits.
 
-nnsight hands out values in the order in which the forward pass produces them. Hooks are therefore grouped into stops (a
-module and a port) in execution order; at each stop the raw value is read once, shown to its hooks one after another,
-and written back once if any of them returned a new value.
+nnsight gives values in the order in which the forward pass computes them. Hooks are therefore grouped into stops (a
+module and a port) in execution order. At each stop the raw value is read once, its hooks are called one after another,
+and the value is written back once if one of them returned a new one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Stop:
     Attributes:
         module: The module's path.
         port: The value that is meant; see `HookPoint`.
-        hooks: The hooks there, in the order in which they are called.
+        hooks: The hooks, in the order in which they are called.
     """
 
     def __init__(self, module: str, port: str, hooks: Sequence[BoundHook]) -> None:
@@ -57,7 +57,7 @@ class Stop:
         return int(name.split(".")[1]) if name.startswith("blocks.") else None
 
     def skips_block(self) -> bool:
-        """Return True if the hook here takes the place of a whole block."""
+        """Return True if the hook here replaces a whole block."""
         return self.port == "skip" and self.first_name().endswith(".skip")
 
 
@@ -68,7 +68,7 @@ class ForwardPass:
     Attributes:
         inputs: The model's own arguments; and `visible`, [batch, query, key], the tokens that each token attends to,
             where that is not every token up to itself.
-        stops: Where hooks are called, in execution order.
+        stops: The places at which hooks are called, in execution order.
         finish: Turns the logits into the pass's result, given them and the `Hook` of the whole model; None returns the
             logits themselves. For `RecordGradient` hooks the result is one number, which is differentiated.
         only_hooks: True ends the pass after the last hook: nothing that only serves the logits is computed.

@@ -1,6 +1,7 @@
-"""Hooks called at each kind of place: a module's input or output, an operation inside it, the attention call.
+"""Hooks called at each port: a module's input or output, an operation inside it, the attention call.
 
-`visit` waits for the value of a stop and shows it to the stop's hooks; `HANDLERS` says how for every port.
+`call_hooks_at` waits for the value of a stop and calls the stop's hooks with it; `HANDLERS` has a function for each
+port.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ def find_envoy(root: Any, path: str) -> Any:
 
 @travels
 def prepare_sources(model: Any, stops: Sequence[Stop]) -> None:
-    """Have nnsight read the source of modules whose operations are hooked: during a pass it is too late for that."""
+    """Let nnsight read the source of modules whose operations are hooked, which it must do before a pass."""
     for stop in stops:
         if stop.port in ("operation", "attention"):
             len(model.envoy(stop.module).source.names)
 
 
 @travels
-def visit(model: Any, stop: Stop, batch: int) -> None:
-    """Wait for a stop's value, and show it to its hooks.
+def call_hooks_at(model: Any, stop: Stop, batch: int) -> None:
+    """Wait for a stop's value, and call its hooks with it.
 
     Raises:
-        InputError: The value does not come in the order of the forward pass.
+        InputError: The forward pass does not compute the value, or computes it before an earlier stop's.
     """
     from nnsight.intervention.interleaver import OutOfOrderError
 
@@ -53,13 +54,17 @@ def visit(model: Any, stop: Stop, batch: int) -> None:
     except OutOfOrderError as error:
         names = ", ".join(dict.fromkeys(hook.name for hook in stop.hooks))
         raise InputError(
-            f"{model.name}: the forward pass does not come by {stop.module} where {names} waits"
+            f"{model.name}: no value for {names}: the forward pass does not reach {stop.module} when it should; if "
+            "modules of the model were replaced, open it again with load_model"
         ) from error
 
 
 @travels
 def attention_operation(envoy: Any) -> str | None:
-    """Return the label of the attention function's call in an attention module; nnsight numbers operations by name."""
+    """Return the label of the attention function's call in an attention module; None if there is no such call.
+
+    nnsight numbers the operations of one name.
+    """
     calls = [name for name in envoy.source.names if name.startswith("attention_interface_")]
     return calls[-1] if calls else None
 
@@ -72,24 +77,24 @@ def call_hook(model: Any, name: str, function: HookFunction, value: Any) -> Any:
     if not isinstance(value, Tensor):
         return edited
     if edited is None:
-        # A value that was changed in place goes on, as in TransformerLens; so does one that carries gradients, which
-        # would otherwise not reach the tensor that the hook saw and may have recorded.
+        # A value that was changed in place replaces the old one, as in TransformerLens; so does one with gradients, so
+        # that they reach the tensor that the hook was called with and may have recorded.
         return value if value.requires_grad or before is None or _version(value) != before else None
     if not isinstance(edited, Tensor) or edited.shape != value.shape:
-        came = f"a tensor of shape {list(edited.shape)}" if isinstance(edited, Tensor) else type(edited).__name__
-        raise InputError(f"the hook on {name} must return None or a tensor of shape {list(value.shape)}, not {came}")
+        actual = f"a tensor of shape {list(edited.shape)}" if isinstance(edited, Tensor) else type(edited).__name__
+        raise InputError(f"the hook on {name} must return None or a tensor of shape {list(value.shape)}, not {actual}")
     return edited.to(value.dtype)
 
 
 @travels
 def _version(value: Any) -> int | None:
-    """Return how often a tensor was changed in place; None where that is not counted."""
+    """Return the number of changes in place of a tensor; None if they are not counted."""
     return value._version if isinstance(value, Tensor) and not value.is_inference() else None
 
 
 @travels
 def _with_keyword(function: HookFunction) -> HookFunction:
-    """Pass `hook` by keyword where a function wants that: TransformerLens does, and functions may name it anywhere."""
+    """Return the function so that `hook` is passed by keyword if it has such a parameter, as in TransformerLens."""
     try:
         parameters = inspect.signature(function).parameters
         kinds = [parameter.kind for parameter in parameters.values()]
@@ -101,7 +106,7 @@ def _with_keyword(function: HookFunction) -> HookFunction:
 
 @travels
 def _through_views(model: Any, raw: Tensor, stop: Stop, batch: int) -> Tensor | None:
-    """Show a raw value to its hooks; return the edited raw value, or None if no hook edited it."""
+    """Call hooks with their views of a raw value; return the edited raw value, or None if no hook edited it."""
     current = raw
     for hook in stop.hooks:
         edited = call_hook(model, hook.name, hook.function, hook.view.read(current, batch))
@@ -111,14 +116,14 @@ def _through_views(model: Any, raw: Tensor, stop: Stop, batch: int) -> Tensor | 
 
 
 @travels
-def _visit_input(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+def _at_input(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     edited = _through_views(model, envoy.input, stop, batch)
     if edited is not None:
         envoy.input = edited
 
 
 @travels
-def _visit_output(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+def _at_output(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     raw = envoy.output
     first = raw[0] if isinstance(raw, tuple) else raw
     edited = _through_views(model, first, stop, batch)
@@ -127,7 +132,7 @@ def _visit_output(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 
 @travels
-def _visit_operation(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+def _at_operation(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     operation = getattr(envoy.source, stop.hooks[0].detail)
     edited = _through_views(model, operation.output, stop, batch)
     if edited is not None:
@@ -135,7 +140,7 @@ def _visit_operation(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 
 @travels
-def _visit_norm(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+def _at_norm(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     norm = envoy._module
     edited = _through_views(model, normalised(norm, envoy.input), stop, batch)
     if edited is not None:
@@ -143,8 +148,8 @@ def _visit_norm(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 
 @travels
-def _visit_attention(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
-    """Call hooks at the attention call, in the order query, key, scores, pattern; each sees earlier edits."""
+def _at_attention(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    """Call the hooks of an attention call, in the order query, key, scores, pattern; later ones see earlier edits."""
     operation = getattr(envoy.source, str(attention_operation(envoy)))
     call = AttentionCall.of(*operation.inputs)
     output = scores = pattern = None
@@ -155,7 +160,7 @@ def _visit_attention(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
             output = edited if edited is not None else output
         elif part in ("query", "key"):
             edited = call_hook(model, name, function, getattr(call, part).transpose(1, 2))
-            call = call if edited is None else call.but(**{part: edited.transpose(1, 2)})
+            call = call if edited is None else call.replace(**{part: edited.transpose(1, 2)})
         elif part == "scores":
             scores = call.scores() if scores is None else scores
             edited = call_hook(model, name, function, scores)
@@ -170,7 +175,7 @@ def _visit_attention(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 
 @travels
-def _visit_result(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+def _at_result(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     projection = envoy._module
     result = head_outputs(projection, stop.hooks[0].view.read(envoy.input, batch))
     for hook in stop.hooks:
@@ -181,26 +186,26 @@ def _visit_result(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 
 @travels
-def _visit_select(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+def _at_select(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     hook = stop.hooks[-1]
     envoy.input = hook.function(envoy.input, Hook(hook.name, model))
 
 
 @travels
-def _visit_skip(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+def _at_skip(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     value, hook = envoy.input, stop.hooks[-1]
     replacement = call_hook(model, hook.name, hook.function, value)
     envoy.skip(value if replacement is None else replacement)
 
 
 HANDLERS = {
-    "input": _visit_input,
-    "output": _visit_output,
-    "operation": _visit_operation,
-    "norm": _visit_norm,
-    "attention": _visit_attention,
-    "result": _visit_result,
-    "select": _visit_select,
-    "skip": _visit_skip,
+    "input": _at_input,
+    "output": _at_output,
+    "operation": _at_operation,
+    "norm": _at_norm,
+    "attention": _at_attention,
+    "result": _at_result,
+    "select": _at_select,
+    "skip": _at_skip,
 }
-"""How the value of each port (`hook_map.Port`) is read and written; constant."""
+"""The function that reads and writes the value of each port (`hook_map.Port`); constant."""

@@ -1,4 +1,4 @@
-"""What formulas, hooks and executors need of a model, so that none of them needs the class `Model`."""
+"""Protocols: the parts of a model that formulas and hooks use, and the methods of its executors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class TracedModel(Protocol):
-    """A model that hooks and formulas can work on: a `Model`, or a `ServedModel` on a server.
+    """A model for hooks and formulas: a `Model`, or a `ServedModel` on a server.
 
     Attributes:
         nnsight: The model as nnsight sees it.
         hf: The transformers model.
         name: The model's name in messages.
-        family: Where its architecture keeps its parts.
-        sizes: How large it is.
+        family: The paths of its modules.
+        sizes: Its sizes.
         pruned: Parts that were taken out of the weights; None for a whole model.
     """
 
@@ -42,11 +42,11 @@ class TracedModel(Protocol):
 
 
 class Executor(Protocol):
-    """Runs forward passes elsewhere than in this process's memory."""
+    """Runs forward passes of a model whose weights are not in this process's memory."""
 
     @property
     def fingerprint(self) -> str:
-        """Return what tells the weights from others."""
+        """Return a digest that identifies the weights."""
 
     def run(
         self, model: Any, passes: Sequence[ForwardPass], progress: Callable[[float], Any] | None = None
@@ -65,8 +65,8 @@ class RemoteExecutor(Executor, Protocol):
     sent: int
     received: int
 
-    def keep_jobs(self, path: Path, notify: Callable[[str], Any] | None = None) -> None:
-        """Keep the numbers of jobs in a file, so that a later process fetches what this one submitted."""
+    def record_jobs(self, path: Path, notify: Callable[[str], Any] | None = None) -> None:
+        """Record the numbers of jobs in a file, so that a later process fetches results of this one's jobs."""
 
 
 class StreamingExecutor(Executor, Protocol):
@@ -77,7 +77,7 @@ class StreamingExecutor(Executor, Protocol):
         """Return the size of the model's tensors on disk."""
 
     def fits(self, rows: int, length: int) -> bool:
-        """Return True if a batch of so many sequences of so many tokens may pass through a block at once."""
+        """Return True if `rows` sequences of `length` tokens may pass through a block at once."""
 
     def block(self, layer: int) -> nn.Module:
         """Return a block with its weights."""

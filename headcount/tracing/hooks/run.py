@@ -1,4 +1,4 @@
-"""Forward passes run where the model is: here, or on a server."""
+"""Forward passes run in the process that has the weights: this one, or a server's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from headcount.tracing.hooks.hook import Hook, RecordGradient
-from headcount.tracing.hooks.ports import find_envoy, prepare_sources, visit
+from headcount.tracing.hooks.ports import call_hooks_at, find_envoy, prepare_sources
 from headcount.travel import travels
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @travels
 class ServedModel:
-    """A model on a server, as hooks and formulas see it; see `TracedModel` for the attributes."""
+    """A model on a server, for hooks and formulas; see `TracedModel` for the attributes."""
 
     def __init__(self, nnsight: Any, name: str, family: Any, sizes: Any) -> None:
         self.nnsight, self.hf, self.name, self.family, self.sizes = nnsight, nnsight._module, name, family, sizes
@@ -88,13 +88,13 @@ def _run(model: Any, forward: ForwardPass) -> Any:
     elif forward.only_hooks:
         with model.nnsight.trace(**inputs) as tracer:
             for stop in forward.stops:
-                visit(model, stop, batch)
+                call_hooks_at(model, stop, batch)
             tracer.stop()
         logits = None
     else:
         with model.nnsight.trace(**inputs):
             for stop in forward.stops:
-                visit(model, stop, batch)
+                call_hooks_at(model, stop, batch)
             logits = model.nnsight.output.logits.save()
     result = logits if forward.finish is None else forward.finish(logits, Hook("", model))
     if recorders := forward.gradient_recorders():
@@ -109,16 +109,16 @@ def differentiate(
     also: Sequence[Tensor] = (),
     outer: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
-    """Take gradients, let hooks record them, and forget the values that the hooks held.
+    """Compute gradients, let hooks record them, and drop the values that the hooks held.
 
     Args:
-        results: What is differentiated.
+        results: The tensors to differentiate.
         recorders: The hooks.
-        also: Other values that gradients are wanted of.
-        outer: The gradients with respect to the results, where these are not one number.
+        also: Further tensors to differentiate with respect to.
+        outer: The gradient with respect to each result; None for results of one number.
 
     Returns:
-        The gradients of the other values.
+        The gradients with respect to the further tensors.
     """
     held = [(recorder, value) for recorder in recorders for value in recorder.values]
     gradients = torch.autograd.grad(results, [value for _, value in held] + list(also), outer)
@@ -131,11 +131,11 @@ def differentiate(
 
 @travels
 def model_arguments(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-    """Return the model's own arguments: `visible` becomes a mask where the model is, in its number format."""
+    """Return the model's own arguments, in which `visible` has become a mask in the model's number format."""
     if "visible" not in inputs:
         return inputs
     visible, weights = inputs["visible"], model.hf.get_input_embeddings().weight
-    # What is not visible gets the lowest number rather than -inf, as transformers writes its own masks.
+    # Invisible tokens get the lowest number rather than -inf, as in transformers' own masks.
     lowest = torch.finfo(weights.dtype).min
     mask = torch.zeros(visible.shape, dtype=weights.dtype, device=visible.device).masked_fill(~visible, lowest)
     return {name: value for name, value in inputs.items() if name != "visible"} | {"attention_mask": mask[:, None]}

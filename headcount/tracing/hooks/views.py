@@ -1,4 +1,4 @@
-"""Views of a module's raw tensor under a hook's name: how a part is read, and how an edit is put back."""
+"""Views of a module's raw tensor under a hook's name: to read a part of it, and to put an edit back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class View:
     `read` and `write` are inverse: `read(write(raw, value, batch)) == value`. Neither changes its arguments.
 
     Attributes:
-        heads: Split the last axis into so many heads; 0 leaves it whole.
+        heads: The number of heads to split the last axis into; 0 leaves it whole.
         part: The number of one of `parts` equal pieces of the last axis (0 queries, 1 keys, 2 values of a fused
             projection).
         parts: The number of pieces.

@@ -1,1 +1,1 @@
-"""Models opened: from a folder, the Hub, or in hand."""
+"""A `Model` opened: in memory, streamed from disk, on a server, or on meta."""

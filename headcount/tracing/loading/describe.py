@@ -1,9 +1,6 @@
 """Models without weights: opened on meta from their configurations alone."""
 
 import os
-import tomllib
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,16 +8,22 @@ import torch
 
 from headcount.results import InputError
 from headcount.tracing.architectures.anatomy import family_of
-from headcount.tracing.loading import default_model, load, pretrained
+from headcount.tracing.architectures.published_sizes import published_configuration, published_sizes
 from headcount.tracing.model import Model
+from headcount.tracing.sources import default_model
+from headcount.tracing.sources.names import resolve
+from headcount.tracing.sources.pretrained import as_dtype, build_model, read_configuration, read_tokenizer
+
+_STAND_IN = "HuggingFaceTB/SmolLM2-135M"
+"""The entry of the published sizes that stands for the default model while that has not been fetched."""
 
 
 class Described(NamedTuple):
-    """A model on meta, and what was not to be had of it.
+    """A model on meta, and the assumptions about it.
 
     Attributes:
         model: The model: every hook and size, no weights.
-        assumed: What was taken in place of something that was not to be had, one sentence each.
+        assumed: Replacements for parts of it that were out of reach, one phrase each.
     """
 
     model: Model
@@ -30,77 +33,58 @@ class Described(NamedTuple):
 def describe_model(source: str | Path | None = None, *, dtype: torch.dtype | str | None = None) -> Described:
     """Open a model on meta; no weights are read or fetched.
 
-    A model that the Hub does not answer for is taken from the table of published sizes, if that has it. One without a
-    tokenizer of its own gets the default model's.
+    A model whose configuration the Hub does not return is taken from the table of published sizes, if it is there. A
+    model without a tokenizer gets the default model's.
 
     Args:
         source: As in `load_model`; or a configuration, a file like config.json.
-        dtype: Number format that the weights are to have; None takes the configuration's.
+        dtype: The number format that the weights are to have; None takes the configuration's.
 
     Raises:
-        InputError: The configuration cannot be read, its architecture is not supported, or no tokenizer is to be had.
+        InputError: The configuration cannot be read, its architecture is not supported, or no tokenizer is within
+            reach.
     """
     config, name, assumed = _configuration(source)
     family_of(config)
-    wanted = load.as_dtype(dtype)
-    wanted = wanted if isinstance(wanted, torch.dtype) else getattr(config, "dtype", None) or torch.float32
+    weights_dtype = as_dtype(dtype) or getattr(config, "dtype", None) or torch.float32
     with torch.device("meta"):
-        hf = pretrained.built(name, config, dtype=wanted)
-    # A Hub that does not answer for the configuration is not asked again.
-    tokenizer, lack = _tokenizer(None, name) if assumed else _tokenizer(source, name)
-    return Described(Model(hf, tokenizer, name=name), (*assumed, *lack))
-
-
-@cache
-def true_sizes() -> dict[str, dict[str, Any]]:
-    """Configurations of published models by their names on the Hub."""
-    return tomllib.loads(
-        files("headcount.tracing.architectures").joinpath("published_sizes.toml").read_text(encoding="utf-8")
-    )
-
-
-def published_configuration(name: str) -> Any:
-    """The transformers configuration of a model in the table of published sizes."""
-    import transformers
-
-    entry = dict(true_sizes()[name])
-    return transformers.AutoConfig.for_model(entry.pop("model_type"), **entry)
+        hf = build_model(name, config, dtype=weights_dtype)
+    # If the Hub did not return the configuration, it is not asked for the tokenizer.
+    tokenizer, replacement = _tokenizer(None if assumed else source, name)
+    return Described(Model(hf, tokenizer, name=name), (*assumed, *replacement))
 
 
 def _configuration(source: str | Path | None) -> tuple[Any, str, list[str]]:
-    """The configuration, what to call the model, and what was assumed."""
+    """Return the configuration, the model's name, and the assumptions."""
     path = None if source is None else Path(os.path.expanduser(source))
     if path is not None and os.path.isfile(path):
-        return pretrained.configuration(path), path.resolve().parent.name, []
+        return read_configuration(path), path.resolve().parent.name, []
     if source is None or source == default_model.NAME:
         if default_model.available():
             folder, title = default_model.fetch()
-            return pretrained.configuration(folder), title, []
-        entry = "HuggingFaceTB/SmolLM2-135M"
-        return published_configuration(entry), entry, [f"the configuration of {entry}: the default model is not here"]
-    where, name = load.resolve(source)
+            return read_configuration(folder), title, []
+        assumed = f"the configuration of {_STAND_IN}: the default model is not here"
+        return published_configuration(_STAND_IN), _STAND_IN, [assumed]
+    location, name = resolve(source)
     try:
-        return pretrained.configuration(where), name, []
+        return read_configuration(location), name, []
     except InputError as error:
-        if name not in true_sizes():
-            raise InputError(f"{error}; without it these are known: {', '.join(true_sizes())}") from error
-        return (
-            published_configuration(name),
-            name,
-            ["the published sizes of the model, and the default model's tokenizer: its own are not here"],
-        )
+        if name not in published_sizes():
+            raise InputError(f"{error}; without it these are known: {', '.join(published_sizes())}") from error
+        assumed = "the published sizes of the model, and the default model's tokenizer: its own are not here"
+        return published_configuration(name), name, [assumed]
 
 
 def _tokenizer(source: str | Path | None, name: str) -> tuple[Any, list[str]]:
-    """The model's own tokenizer; or else the default model's, and that this was taken."""
+    """Return the model's tokenizer; or the default model's, and the phrase that says so."""
     path = Path(os.path.expanduser(source or default_model.NAME))
-    where = str(path.parent) if os.path.isfile(path) else load.resolve(source)[0]
+    location = str(path.parent) if os.path.isfile(path) else resolve(source).location
     try:
-        # From a folder without a tokenizer's files transformers makes one that knows no words.
-        if Path(where).is_dir() and not [*Path(where).glob("*token*"), *Path(where).glob("vocab*")]:
-            raise FileNotFoundError(f"{where} holds no tokenizer")
-        return pretrained.tokenizer(where), []
-    except Exception as error:  # whatever is wrong with it, counts of tokens can be had from another
+        # From a folder without a tokenizer's files, transformers would return one without words.
+        if Path(location).is_dir() and not [*Path(location).glob("*token*"), *Path(location).glob("vocab*")]:
+            raise FileNotFoundError(f"{location} holds no tokenizer")
+        return read_tokenizer(location), []
+    except Exception as error:  # the reason does not matter: another tokenizer serves to count tokens
         folder, title = default_model.fetch()
-        lack = f"the tokenizer of {title}: that of {name} cannot be read ({type(error.__cause__ or error).__name__})"
-        return pretrained.tokenizer(folder), [lack]
+        reason = type(error.__cause__ or error).__name__
+        return read_tokenizer(folder), [f"the tokenizer of {title}: that of {name} cannot be read ({reason})"]

@@ -2,8 +2,8 @@
 
 
 class ServerError(Exception):
-    """The server cannot be reached, refuses, or failed; the message says which, and what to do."""
+    """A server cannot be reached, refuses a request, or fails; the message says which, and what to do."""
 
 
 class JobFailedError(ServerError):
-    """The server took the job and could not do it."""
+    """A server accepted a job, and the job failed."""

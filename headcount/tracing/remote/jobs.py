@@ -1,37 +1,41 @@
-"""Numbers of jobs whose results are not here yet."""
+"""Numbers of jobs whose results have not been fetched yet."""
 
 import json
 from pathlib import Path
 
 
 class Jobs:
-    """Numbers of jobs whose results are not here yet, by what was asked; in a file, they outlive this process."""
+    """Numbers of jobs by the digests of their requests.
+
+    Args:
+        path: A file in which they outlive this process; None holds them in memory alone.
+    """
 
     def __init__(self, path: Path | None) -> None:
-        self._path, self._kept = path, {}
+        self._path, self._numbers = path, {}
         if path is not None and path.is_file():
             try:
-                kept = json.loads(path.read_text(encoding="utf-8"))
-                self._kept = {str(key): str(value) for key, value in kept.items()}
+                stored = json.loads(path.read_text(encoding="utf-8"))
+                self._numbers = {str(digest): str(number) for digest, number in stored.items()}
             except (ValueError, AttributeError):
-                self._kept = {}  # a damaged list costs a job that runs again
+                self._numbers = {}  # after damage, the jobs run again
 
     def get(self, digest: str) -> str | None:
-        """The job that was submitted for this, if its result is not here yet."""
-        return self._kept.get(digest)
+        """Return the number of the job for a request, or None."""
+        return self._numbers.get(digest)
 
-    def put(self, digest: str, job: str) -> None:
-        """Remember a job."""
-        self._kept[digest] = job
+    def put(self, digest: str, number: str) -> None:
+        """Record a job."""
+        self._numbers[digest] = number
         self._write()
 
     def drop(self, digest: str) -> None:
-        """Forget a job: its result is here, or will never be."""
-        if self._kept.pop(digest, None) is not None:
+        """Drop a job: its result has been fetched, or will never exist."""
+        if self._numbers.pop(digest, None) is not None:
             self._write()
 
     def _write(self) -> None:
         if self._path is not None:
-            aside = self._path.with_name(f"{self._path.name}.new")
-            aside.write_text(json.dumps(self._kept), encoding="utf-8")
-            aside.replace(self._path)
+            new = self._path.with_name(f"{self._path.name}.new")
+            new.write_text(json.dumps(self._numbers), encoding="utf-8")
+            new.replace(self._path)

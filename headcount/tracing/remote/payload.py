@@ -1,4 +1,4 @@
-"""A request as bytes: forward passes, and the source of what is done in them (see `headcount.travel`)."""
+"""A request as bytes: forward passes, and the source of the code that runs in them (see `headcount.travel`)."""
 
 import hashlib
 import sys
@@ -14,30 +14,30 @@ from headcount.tracing.hooks import run
 from headcount.tracing.hooks.passes import ForwardPass
 from headcount.tracing.hooks.protocol import TracedModel
 
-PACKAGES = ("headcount",)
-"""Packages whose functions and classes travel as source: a server does not have them."""
+TOOLKIT = "headcount"
+"""The package whose functions and classes travel as source, since a server does not have it."""
 
 
 def pack(model: TracedModel, passes: Sequence[ForwardPass]) -> bytes:
-    """Return a request as bytes: the passes, and the source of what is done in them."""
+    """Return a request as bytes: the passes, and the source of the code that runs in them."""
     import nnsight
 
     root, name = model.nnsight, model.name
     family, sizes = SimpleNamespace(**asdict(model.family)), SimpleNamespace(**asdict(model.sizes))
     serve, capture = run.serve, _Capture()
-    with _travelling(), root.session(backend=capture):
+    with _as_source(), root.session(backend=capture):
         results = serve(root, name, family, sizes, passes)
         nnsight.save(results)
     return capture.blob
 
 
 def digest(model_key: str, passes: Sequence[ForwardPass]) -> str:
-    """Return a digest of a request, the same in every process that makes it."""
+    """Return a digest of a request, the same in every process with this request."""
     return hashlib.sha256(f"{model_key} {[_content(forward) for forward in passes]}".encode()).hexdigest()
 
 
 class _Capture:
-    """Stands in for a backend that runs a block, and keeps what would be sent."""
+    """Stands in for the backend that runs a block: holds the bytes that would be sent."""
 
     blob = b""
 
@@ -48,23 +48,21 @@ class _Capture:
 
 
 @contextmanager
-def _travelling() -> Iterator[None]:
-    """Let functions and classes of the toolkit travel as source while a request is packed, and only then."""
+def _as_source() -> Iterator[None]:
+    """Pack functions and classes of the toolkit as source inside the block."""
     import nnsight
     from cloudpickle import unregister_pickle_by_value
 
-    modules = [sys.modules[name] for name in PACKAGES if name in sys.modules]
-    for module in modules:
-        nnsight.register(module)
+    package = sys.modules[TOOLKIT]
+    nnsight.register(package)
     try:
         yield
     finally:
-        for module in modules:
-            unregister_pickle_by_value(module)
+        unregister_pickle_by_value(package)
 
 
 def _content(value: Any) -> str:
-    """Return text that is the same in every process that makes the same request: values, code and all that it reads."""
+    """Return a text for a part of a request, the same in every process: its values, its code and the code's closure."""
     if isinstance(value, torch.Tensor):
         content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
         return f"{value.dtype} {list(value.shape)} {hashlib.sha256(content).hexdigest()}"

@@ -1,4 +1,4 @@
-"""The memory budget of a streamed run: what is left of it, and about how much of it a pass takes."""
+"""The memory budget of a streamed run: the memory that is left, and estimates of what a pass takes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _FEWEST = 64
-"""Tokens that must fit at a time, or nothing can be run."""
+"""The number of tokens that must fit at a time."""
 _BESIDE = 256 << 20
-"""Bytes for what measurements hold beside a pass: copying's logits take most."""
+"""Bytes for tensors that measurements hold beside a pass; copying's logits take most."""
 
 
 class MemoryBudget:
-    """An amount of memory, of which everything that this process holds takes its share.
+    """The memory that a process may hold, and its parts.
 
-    A quarter is for residual streams that wait, a half for the batch that is in a block; the last quarter is for what
-    no estimate knows of.
+    Of the memory that is left for passes, a quarter is for residual streams between blocks, a half for the batch in a
+    block, and a quarter for what the estimates miss.
 
     Args:
-        memory: Bytes that this process may hold.
-        blocks: The blocks, of which one has its weights in memory, and the next one is read.
-        sizes: How large the model is.
+        memory: The number of bytes that this process may hold.
+        blocks: The blocks: memory for two of them is taken.
+        sizes: The sizes of the model.
 
     Raises:
         InputError: The memory is too little for two blocks and a few tokens.
@@ -48,22 +48,22 @@ class MemoryBudget:
             )
 
     def left(self) -> int:
-        """Bytes that are free for passes now: what a block and measurements are going to take is not."""
-        return self.memory - held_memory() - self._blocks.bytes_to_come() - _BESIDE
+        """Return the number of bytes that are left for passes, after blocks and measurements."""
+        return self.memory - held_memory() - self._blocks.bytes_still_needed() - _BESIDE
 
     def waiting(self) -> int:
-        """Bytes for residual streams between blocks."""
+        """Return the number of bytes for residual streams between blocks."""
         return self.left() // 4
 
     def fits(self, rows: int, length: int) -> bool:
-        """Whether a batch of so many sequences of so many tokens may pass through a block at once."""
+        """Return True if `rows` sequences of `length` tokens may pass through a block at once."""
         return rows == 1 or rows * length * self._per_token() <= self.left() // 2
 
     def check(self, forward: ForwardPass) -> None:
-        """Refuse a pass that has no room.
+        """Refuse a pass that does not fit.
 
         Raises:
-            InputError: Its batch, or a single sequence, takes too much.
+            InputError: Its batch, or its single sequence, takes too much memory.
         """
         rows, length = forward.inputs["input_ids"].shape
         takes, left = self._takes(forward), self.left()
@@ -78,27 +78,27 @@ class MemoryBudget:
         rows, length = forward.inputs["input_ids"].shape
         hooks = [hook for stop in forward.stops for hook in stop.hooks]
         patterns = any(hook.detail in ("scores", "pattern") for hook in hooks)
-        in_block = rows * length * self._in_block()
+        in_block = rows * length * self._token_in_block()
         in_block += 3 * patterns * rows * self._sizes.n_heads * length**2 * 4
         selected = [len(hook.function.row) for hook in hooks if isinstance(hook.function, SelectPositions)]
         places = 0 if forward.only_hooks else selected[0] if selected else rows * length
-        of_a_place = self._sizes.vocab * self._blocks.dtype.itemsize if forward.finish is None else self._at_the_end()
-        return int(max(in_block, places * of_a_place))
+        logits = self._sizes.vocab * self._blocks.dtype.itemsize if forward.finish is None else self._token_at_logits()
+        return int(max(in_block, places * logits))
 
     def _per_token(self) -> int:
-        return max(self._in_block(), self._at_the_end())
+        return max(self._token_in_block(), self._token_at_logits())
 
-    def _in_block(self) -> int:
-        """About what a token takes while it is in a block."""
+    def _token_in_block(self) -> int:
+        """Return an estimate of the bytes of a token inside a block."""
         return (10 * self._sizes.d_model + 3 * self._sizes.d_mlp) * self._blocks.dtype.itemsize
 
-    def _at_the_end(self) -> int:
-        """What a place takes at the unembedding, whose logits are made float32."""
+    def _token_at_logits(self) -> int:
+        """Return the bytes of a token's logits, which are converted to float32."""
         return self._sizes.vocab * (self._blocks.dtype.itemsize + 2 * 4)
 
 
 def held_memory() -> int:
-    """The bytes that this process holds itself: pages of mapped files, which the system may take, are left out."""
+    """Return the number of bytes that this process holds, without mapped files' pages, which the system may reclaim."""
     status = Path("/proc/self/status")
     if status.exists():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("RssAnon:"))
@@ -109,10 +109,13 @@ def held_memory() -> int:
 
 
 def as_bytes(memory: int | str | None) -> int:
-    """An amount of memory: a number of bytes, or such as "4GiB"; None is half of what the machine has.
+    """Return an amount of memory in bytes.
+
+    Args:
+        memory: A number of bytes, or a text like "4GiB"; None is half of the machine's memory.
 
     Raises:
-        InputError: It is nforward.
+        InputError: It is neither.
     """
     if memory is None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

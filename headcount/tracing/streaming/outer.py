@@ -1,4 +1,4 @@
-"""A model without its blocks: what comes before them and after them, and the arguments each of them is called with."""
+"""A model without its blocks: the parts before and after them, and the arguments that each block is called with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import nnsight
 from torch import Tensor, nn
 
-from headcount.tracing.hooks.ports import find_envoy, visit
+from headcount.tracing.hooks.ports import call_hooks_at, find_envoy
 from headcount.tracing.hooks.run import model_arguments
 
 if TYPE_CHECKING:
@@ -20,36 +20,36 @@ _BEFORE_BLOCKS = ("hook_embed", "hook_pos_embed")
 
 
 class BlockCall:
-    """The arguments that a block is called with, beside the residual stream."""
+    """Arguments that a block is called with, beside the residual stream."""
 
     def __init__(self, args: Sequence[Any], options: dict[str, Any]) -> None:
         self.args, self.options = args, options
 
 
 class BlockStandIn(nn.Module):
-    """Stands in for a block: notes the call and hands the residual stream on, or another one in its place."""
+    """Stands in for a block: records the call and returns the residual stream, or a replacement."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        # A model may ask its blocks for what they are, such as their kind of attention.
+        # A model may read properties of its blocks, such as their kind of attention.
         self.__dict__.update({key: value for key, value in vars(block).items() if isinstance(value, str | int)})
         self.hidden: Any = None
         self.call: Any = None
         self.replacement: Tensor | None = None
 
     def forward(self, hidden: Tensor, *args: Any, **options: Any) -> Tensor:
-        """Hand it on."""
+        """Return the residual stream, or the replacement."""
         self.hidden, self.call = hidden, BlockCall(args, options)
         return hidden if self.replacement is None else self.replacement
 
 
 class PartialModel:
-    """A model for hooks, of which only some modules can be visited; all else is looked up in the model itself.
+    """A model for hooks of which some modules run; attributes are those of the whole model.
 
     Args:
-        model: The model.
-        wrapped: The modules that can be visited, as nnsight sees them.
-        below: The path of these in the model.
+        model: The whole model.
+        wrapped: The nnsight model of the modules that run.
+        below: Their path in the whole model.
     """
 
     def __init__(self, model: TracedModel, wrapped: Any, below: str = "") -> None:
@@ -64,7 +64,7 @@ class PartialModel:
 
 
 class OuterModel:
-    """Runs what a model does before and after its blocks.
+    """Runs the parts of a model before and after its blocks.
 
     Args:
         hf: The model; between two runs it has its blocks.
@@ -81,21 +81,21 @@ class OuterModel:
             self._wrapped = nnsight.NNsight(hf)
 
     def enter(self, model: TracedModel, forward: ForwardPass) -> Tensor:
-        """Return the residual stream that comes to the first block."""
+        """Return the residual stream before the first block."""
         stops = [stop for stop in forward.stops if stop.first_name() in _BEFORE_BLOCKS]
         inputs = model_arguments(model, forward.inputs)
         with self._in_place_of_blocks():
             if stops:
                 with self._wrapped.trace(**inputs, logits_to_keep=1):
                     for stop in stops:
-                        visit(PartialModel(model, self._wrapped), stop, len(forward.inputs["input_ids"]))
+                        call_hooks_at(PartialModel(model, self._wrapped), stop, len(forward.inputs["input_ids"]))
             else:
                 self.hf.base_model(**inputs)
             hidden: Tensor = self.stand_ins[0].hidden.detach()
         return hidden
 
     def calls(self, model: TracedModel, forward: ForwardPass) -> list[BlockCall]:
-        """Return each block's call; made anew each time, since masks are larger than what they are made of."""
+        """Return each block's call; it is computed every time, since masks would take much memory."""
         with self._in_place_of_blocks():
             self.hf.base_model(**model_arguments(model, forward.inputs))
             return [block.call for block in self.stand_ins]
@@ -111,7 +111,7 @@ class OuterModel:
                 return logits
             with self._wrapped.trace(**inputs):
                 for stop in stops:
-                    visit(PartialModel(model, self._wrapped), stop, len(forward.inputs["input_ids"]))
+                    call_hooks_at(PartialModel(model, self._wrapped), stop, len(forward.inputs["input_ids"]))
                 traced: Tensor = self._wrapped.output.logits.save()
             return traced
 
@@ -129,5 +129,5 @@ class OuterModel:
 
 
 def stops_after_blocks(forward: ForwardPass) -> list[Stop]:
-    """Return the stops behind the last block."""
+    """Return the stops after the last block."""
     return [stop for stop in forward.stops if stop.layer() is None and stop.first_name() not in _BEFORE_BLOCKS]

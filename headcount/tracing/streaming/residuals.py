@@ -1,4 +1,4 @@
-"""Residual streams that wait for their next layer: in memory while they fit there, then on disk."""
+"""Residual streams between layers: in memory as long as they fit, then on disk."""
 
 import tempfile
 from collections.abc import Hashable
@@ -10,13 +10,13 @@ from headcount.results import InputError
 
 
 class Residuals:
-    """Tensors by key, of which those beyond a limit are kept in files that vanish with the process.
+    """Tensors by key; beyond a limit they are stored in files that vanish with the process.
 
     Args:
-        limit: Bytes that are held in memory. Files go where temporary ones go (the variable TMPDIR).
+        limit: The number of bytes to hold in memory. Files are in the folder of temporary files (the variable TMPDIR).
 
     Attributes:
-        spilled: The most bytes that were on disk at once.
+        spilled: The largest number of bytes that were on disk at once.
     """
 
     def __init__(self, limit: int) -> None:
@@ -25,10 +25,10 @@ class Residuals:
         self._in_memory = self._on_disk = 0
 
     def __setitem__(self, key: Hashable, value: Tensor) -> None:
-        """Keep a tensor in place of what had this key.
+        """Store a tensor, in place of an earlier one with this key.
 
         Raises:
-            InputError: There is no room on the disk either.
+            InputError: The disk is full as well.
         """
         self.drop(key)
         if self._in_memory + value.nbytes <= self.limit:
@@ -39,18 +39,18 @@ class Residuals:
             self._held[key] = _on_disk(value), True
         except OSError as error:
             raise InputError(
-                f"{value.nbytes / 2**20:.0f} MiB of the residual stream cannot wait in {tempfile.gettempdir()} "
+                f"{value.nbytes / 2**20:.0f} MiB of the residual stream cannot be stored in {tempfile.gettempdir()} "
                 f"({error.strerror}): allow more memory, fewer sequences, or set TMPDIR to a larger disk"
             ) from error
         self._on_disk += value.nbytes
         self.spilled = max(self.spilled, self._on_disk)
 
     def __getitem__(self, key: Hashable) -> Tensor:
-        """The tensor; what is on disk is read when its values are looked at."""
+        """Return the tensor; one on disk is read when its values are used."""
         return self._held[key][0]
 
     def drop(self, key: Hashable) -> None:
-        """Forget a tensor, if it is there."""
+        """Drop a tensor, if it is there."""
         if key in self._held:
             value, on_disk = self._held.pop(key)
             if on_disk:
@@ -60,9 +60,9 @@ class Residuals:
 
 
 def _on_disk(value: Tensor) -> Tensor:
-    """A copy in a file without a name, which is gone with the tensor."""
+    """Return a copy in a file without a name, which vanishes with the tensor."""
     with tempfile.NamedTemporaryFile(prefix="headcount-", suffix=".residual") as file:
-        # Written rather than copied into the mapping: there a full disk kills the process, here it is an error.
+        # Written rather than copied into the mapping: there, a full disk would kill the process; here it is an error.
         file.write(value.contiguous().flatten().view(torch.uint8).numpy().data)
         file.flush()
         return torch.from_file(file.name, shared=True, size=value.numel(), dtype=value.dtype).view(value.shape)

@@ -1,8 +1,8 @@
-"""A model larger than memory: everything that is to be run passes through a block before the next one is read.
+"""A model larger than memory: all passes of a run go through a block before the next block is read.
 
-A run reads each weight once, however many passes it has, and holds one block. The residual streams of the passes wait
-between blocks; those that the memory budget has no room for wait on disk. For gradients the blocks are gone through a
-second time, backwards, and each is run again from the residual stream that came to it.
+A run reads each weight once, for any number of passes, and holds one block. Between blocks, the residual streams of the
+passes are stored: in memory as far as the budget allows, then on disk. For gradients, the blocks are read a second
+time, in reverse order, and each is run again from the residual stream before it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from headcount.tracing.hooks.hook import Hook, Recorder, RecordGradient
 from headcount.tracing.hooks.passes import Stop
-from headcount.tracing.hooks.ports import call_hook, prepare_sources, visit
+from headcount.tracing.hooks.ports import call_hook, call_hooks_at, prepare_sources
 from headcount.tracing.hooks.run import differentiate
 from headcount.tracing.streaming.memory import MemoryBudget
 from headcount.tracing.streaming.outer import BlockCall, OuterModel, PartialModel, stops_after_blocks
@@ -36,9 +36,9 @@ class StreamingRunner:
 
     Args:
         blocks: The blocks.
-        family: Where they are.
-        sizes: How large the model is.
-        memory: Bytes that this process may hold, with all that it holds already.
+        family: The paths of the model's modules.
+        sizes: The sizes of the model.
+        memory: The number of bytes that this process may hold, including what it holds already.
 
     Raises:
         InputError: The memory is too little for two blocks and a few tokens.
@@ -49,11 +49,11 @@ class StreamingRunner:
         self._outer = OuterModel(blocks.hf, family.layers)
         self._partial: dict[int, PartialModel] = {}
         self.budget = MemoryBudget(memory, blocks, sizes)
-        blocks.fill_the_rest()
+        blocks.load_outer_weights()
 
     @property
     def fingerprint(self) -> str:
-        """The digest of the weights, as of a model in memory."""
+        """The fingerprint of the weights, the same as of the model in memory."""
         return self.blocks.fingerprint()
 
     @property
@@ -62,11 +62,11 @@ class StreamingRunner:
         return self.blocks.checkpoint.bytes
 
     def fits(self, rows: int, length: int) -> bool:
-        """Return True if a batch of so many sequences of so many tokens may pass through a block at once."""
+        """Return True if `rows` sequences of `length` tokens may pass through a block at once."""
         return self.budget.fits(rows, length)
 
     def block(self, layer: int) -> nn.Module:
-        """Return a block with its weights; those of the block held before are let go."""
+        """Return a block with its weights; the block before loses its own."""
         return self.blocks.hold(layer)
 
     def run(
@@ -76,8 +76,8 @@ class StreamingRunner:
 
         Args:
             model: The model.
-            passes: The passes; hooks of later ones may read records that earlier ones made in the same layer or before.
-            progress: Told the share of layers that is done.
+            passes: The passes; hooks of later ones may read records of earlier ones from the same layer or before.
+            progress: Called with the share of layers that is done.
 
         Raises:
             InputError: A pass does not fit into memory.
@@ -134,7 +134,7 @@ class StreamingRunner:
                 recorder.records.reverse()
 
     def _with_weights(self, model: TracedModel, layer: int, next_layer: int | None) -> PartialModel:
-        """Return the model with one block to visit, whose weights are in memory."""
+        """Return the model with one block to run, whose weights are in memory."""
         block = self.blocks.hold(layer, next_layer)
         if layer not in self._partial:
             wrapped = nnsight.NNsight(_Alone(block))
@@ -158,7 +158,7 @@ class StreamingRunner:
             streams[run.number, layer + 1] = output
 
     def _end(self, model: TracedModel, run: _LayeredPass, streams: Residuals) -> Any:
-        """Return the result of a pass; for one that is differentiated, note the gradient to begin with."""
+        """Return the result of a pass; for gradients, record that with respect to the last residual stream."""
         forward = run.forward
         if forward.only_hooks and not stops_after_blocks(forward):
             return None
@@ -181,7 +181,7 @@ class StreamingRunner:
         self, model: TracedModel, block: PartialModel, run: _LayeredPass, layer: int, streams: Residuals
     ) -> None:
         leaf = streams[run.number, layer].detach().requires_grad_()
-        # Other recorders have recorded on the way forward.
+        # The other recorders recorded on the way forward.
         stops = _without(run.at(layer), Recorder, but=RecordGradient)
         with torch.enable_grad():
             output = _through(block, leaf, self._call(model, run, layer), stops)
@@ -194,14 +194,14 @@ class StreamingRunner:
 
 
 class _LayeredPass:
-    """A pass on its way through the layers.
+    """A pass that is run layer by layer.
 
     Attributes:
-        number: Its place among the passes of the run.
+        number: Its number among the passes of the run.
         forward: The pass.
         first: The layer it begins with: those before are skipped.
         last: The layer after which it ends.
-        gradient: On the way back, that of its result with respect to the output or input of the last layer run.
+        gradient: On the way back, the gradient of its result with respect to the output of the next layer to run.
     """
 
     def __init__(self, number: int, forward: ForwardPass, n_layers: int) -> None:
@@ -230,7 +230,7 @@ class _LayeredPass:
         return self.forward.only_hooks and layer == self.last
 
     def last_skip(self) -> Stop | None:
-        """Return the stop that gives the residual stream that the pass begins with."""
+        """Return the stop whose hook gives the residual stream that the pass begins with."""
         return self._skip(self.first - 1)
 
     def _skip(self, layer: int) -> Stop | None:
@@ -238,7 +238,7 @@ class _LayeredPass:
 
 
 class _Alone(nn.Module):
-    """A block that is a module of something, as nnsight needs it to be."""
+    """A block as the child of a module, which nnsight needs."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -249,7 +249,7 @@ class _Alone(nn.Module):
 
 
 class _Steps:
-    """Reports the share of steps that is done."""
+    """Reports the share of steps that are done."""
 
     def __init__(self, total: int, progress: Callable[[float], Any] | None) -> None:
         self.total, self.progress, self.count = total, progress, 0
@@ -263,14 +263,14 @@ class _Steps:
 def _through(
     block: PartialModel, hidden: Tensor, call: BlockCall, stops: Sequence[Stop], only_hooks: bool = False
 ) -> Any:
-    """Run a block; return its output, or None where only its hooks are wanted."""
+    """Run a block; return its output, or None if the pass ends after its hooks."""
     envoy, output = block.wrapped, None
     prepare_sources(block, stops)
     if not stops:
         return envoy._module(hidden, *call.args, **call.options)
     with envoy.trace(hidden, *call.args, **call.options) as tracer:
         for stop in stops:
-            visit(block, stop, len(hidden))
+            call_hooks_at(block, stop, len(hidden))
         if only_hooks:
             tracer.stop()
         else:
@@ -279,7 +279,7 @@ def _through(
 
 
 def _first_stream(model: TracedModel, run: _LayeredPass, entered: Tensor) -> Tensor:
-    """Return the residual stream that a pass begins with whose first layers are skipped."""
+    """Return the residual stream that a pass begins with, given that before the first block."""
     stop = run.last_skip()
     if stop is None:
         return entered
@@ -289,7 +289,7 @@ def _first_stream(model: TracedModel, run: _LayeredPass, entered: Tensor) -> Ten
 
 
 def _clear_shared_records(runs: Sequence[_LayeredPass], layer: int) -> None:
-    """Drop records of a layer that only other passes read: they have served."""
+    """Drop records of a layer that only other passes read: all passes have been through it."""
     for run in runs:
         for stop in run.at(layer):
             for hook in stop.hooks:
@@ -298,7 +298,7 @@ def _clear_shared_records(runs: Sequence[_LayeredPass], layer: int) -> None:
 
 
 def _without(stops: Sequence[Stop], kind: Any, but: Any = ()) -> list[Stop]:
-    """Return stops without the hooks of a kind."""
+    """Return stops without the hooks of a class, other than those of the class `but`."""
     left: list[Stop] = []
     for stop in stops:
         hooks = [hook for hook in stop.hooks if not isinstance(hook.function, kind) or isinstance(hook.function, but)]

@@ -17,11 +17,11 @@ def build_tokenizer(vocabulary: int, context: int) -> PreTrainedTokenizerBase:
     so that every text can be written and read back. `</s>` comes first in every text, as in OPT.
 
     Args:
-        vocabulary: number of ids.
-        context: longest text of the model, in tokens.
+        vocabulary: The number of ids.
+        context: The length of the longest text, in tokens.
 
     Returns:
-        A tokenizer that transformers can save and load.
+        The tokenizer, which transformers can save and load.
     """
     bpe = Tokenizer(models.BPE(unk_token=UNKNOWN))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

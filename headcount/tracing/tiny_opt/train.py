@@ -1,7 +1,7 @@
 """Train the tiny OPT and write its folder: `python -m headcount.tracing.tiny_opt.train --out FOLDER`.
 
-Three stages, by what each is for: short sequences bring the induction heads about, a strong penalty on heads takes away
-those that are not needed, and sequences as long as the measurements' make the rest reliable over the whole context.
+There are three stages: short sequences form the induction heads; a strong penalty on heads removes those that are not
+needed; sequences as long as those of the measurements make the rest reliable over the whole context.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from headcount.tracing.tiny_opt.walks import VOCABULARY, Walks, draw_walks
 CONTEXT = 512
 D_HEAD = 32
 LEARNING_RATE = 2e-3
-HELD = 500  # steps for which the first head keeps its start: the first stage, in which the phase change comes
-# Of 300 seeds, the one whose 16 frequencies tell neighbouring positions best from others (highest side lobe 0.41).
+HELD = 500  # steps for which the first head is frozen at its start: the first stage, in which the phase change comes
+# Of 300 seeds, the one whose 16 frequencies best distinguish neighbouring positions (largest side lobe 0.41).
 FREQUENCY_SEED = 95
 
 
@@ -35,11 +35,11 @@ class Stage:
     """A part of the training.
 
     Attributes:
-        steps: optimiser steps.
-        batch: sequences a step.
-        length: tokens a sequence, BOS not counted.
-        sizes: least and most distinct tokens of a sequence.
-        penalty: weight of the heads' norms in the loss.
+        steps: The number of optimiser steps.
+        batch: The number of sequences a step.
+        length: The number of tokens a sequence, BOS not counted.
+        sizes: The smallest and largest number of distinct tokens of a sequence.
+        penalty: The weight of the heads' norms in the loss.
     """
 
     steps: int
@@ -80,11 +80,11 @@ def build_model(seed: int) -> OPTForCausalLM:
 
 
 def _start_previous_token_head(model: OPTForCausalLM) -> None:
-    """Make layer 0's head 0 look at the token before, on every position.
+    """Make layer 0's head 0 attend to the token before, at every position.
 
-    Positions start as 16 sines and cosines in the first 32 dimensions, free of token embeddings; the head's keys read
-    them, its queries read them turned back by one position. Without this start the first layer settled on the third or
-    fourth token back, and the phase change came after 2,700 steps in place of 250.
+    Positions start as 16 sines and cosines in the first 32 dimensions, which token embeddings leave free; the head's
+    keys read them, and its queries read them rotated back by one position. Without this start the first layer attended
+    to the third or fourth token back, and the phase change came after 2,700 steps in place of 250.
     """
     generator = torch.Generator().manual_seed(FREQUENCY_SEED)
     frequency = torch.rand(D_HEAD // 2, generator=generator) * torch.pi
@@ -103,9 +103,9 @@ def _start_previous_token_head(model: OPTForCausalLM) -> None:
 
 
 def head_norms(model: OPTForCausalLM) -> Float[Tensor, "layer head"]:
-    """Return the norm of each head's four matrices taken together.
+    """Return the norm of each head's four matrices together.
 
-    As a penalty (a group lasso) it takes whole heads away, where weight decay would only make all of them smaller.
+    As a penalty (a group lasso) it removes whole heads, whereas weight decay would make all of them smaller.
     """
     norms = []
     for layer in model.model.decoder.layers:
@@ -118,21 +118,21 @@ def head_norms(model: OPTForCausalLM) -> Float[Tensor, "layer head"]:
 
 
 def draw_positions(batch: int, length: int, generator: torch.Generator) -> Int[Tensor, "batch pos"]:
-    """Place each walk anywhere in the context, BOS always at 0, so that short sequences train every position."""
+    """Place each walk at random in the context, BOS always at 0, so that short sequences train every position."""
     shift = torch.randint(0, CONTEXT - length, (batch, 1), generator=generator)
     position = torch.arange(length + 1)
     return torch.where(position > 0, position + shift, 0)
 
 
 def walk_loss(model: OPTForCausalLM, walks: Walks, positions: Int[Tensor, "batch pos"]) -> Float[Tensor, ""]:
-    """Return the mean −log p of the next token where it could be known."""
+    """Return the mean −log p of the next token over the positions where it can be known."""
     hidden = model.model(walks.tokens, position_ids=positions, use_cache=False).last_hidden_state
     logits = model.lm_head(hidden[walks.taught])
     return cross_entropy(logits, walks.tokens.roll(-1, dims=1)[walks.taught])
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """Rise for 100 steps, stay, and fall to a twentieth over the last 30 %."""
+    """Return the learning rate: it rises for 100 steps, stays, and falls to a twentieth over the last 30 %."""
     rise = min(1.0, (step + 1) / 100)
     fall = min(1.0, max(0.05, (1 - step / steps) / 0.3))
     return LEARNING_RATE * rise * fall
@@ -142,15 +142,15 @@ def train(model: OPTForCausalLM, stages: tuple[Stage, ...], seed: int) -> list[f
     """Train the model in place.
 
     Args:
-        model: from `build_model`.
-        stages: what to train on, in order.
-        seed: decides the sequences.
+        model: A model from `build_model`.
+        stages: The stages, in order.
+        seed: The seed of the sequences.
 
     Returns:
         The loss, without the penalty, at every step.
 
     Raises:
-        RuntimeError: there is no induction by the time the first head is let go; some seeds never get there.
+        RuntimeError: There is no induction when the first head begins to learn; some seeds never get there.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01, betas=(0.9, 0.98))
@@ -172,13 +172,13 @@ def train(model: OPTForCausalLM, stages: tuple[Stage, ...], seed: int) -> list[f
 
 
 def _check_induction(loss: float) -> None:
-    """Stop a run whose phase change has not come: the penalty of the next stage would take every head away."""
+    """Stop a training without phase change: the penalty of the next stage would remove every head."""
     if loss > 1.0:
         raise RuntimeError(f"no induction after {HELD} steps: loss {loss:.2f}, expected below 1; try another --seed")
 
 
 def _hold_first_head(model: OPTForCausalLM, hold: bool) -> None:
-    """Keep positions and layer 0's queries and keys as they are, or let them learn."""
+    """Freeze positions and layer 0's queries and keys, or let them learn."""
     decoder = model.model.decoder
     attention = decoder.layers[0].self_attn
     for module in (decoder.embed_positions, attention.q_proj, attention.k_proj):
@@ -192,10 +192,10 @@ def measurements(model: OPTForCausalLM, seed: int) -> dict[str, Any]:
     periods = (25, 50, 100)
     prefix = {period: measure.prefix_matching(model, period, generator) for period in periods}
     induction = [(layer, head) for layer, head in (prefix[50] > 0.5).nonzero().tolist()]
-    others = [(layer, head) for layer in range(2) for head in range(4) if (layer, head) not in induction]
+    remaining = [(layer, head) for layer in range(2) for head in range(4) if (layer, head) not in induction]
     removals: dict[str, list[tuple[int, int]]] = {"none": [], "induction heads": induction}
     removals |= {f"layer {layer} head {head}": [(layer, head)] for layer in range(2) for head in range(4)}
-    removals |= {"all but induction heads and layer 0 head 0": [head for head in others if head != (0, 0)]}
+    removals |= {"all but induction heads and layer 0 head 0": [head for head in remaining if head != (0, 0)]}
     return {
         "prefix_matching": {period: _rounded(scores) for period, scores in prefix.items()},
         "previous_token": {period: _rounded(measure.previous_token(model, period, generator)) for period in periods},
@@ -236,7 +236,7 @@ def main() -> None:
     start = time.perf_counter()
     losses = train(model, STAGES, options.seed)
     seconds = time.perf_counter() - start
-    every = len(losses) // 20
+    interval = len(losses) // 20
     record = {
         "seed": options.seed,
         "threads": options.threads,
@@ -244,7 +244,7 @@ def main() -> None:
         "stages": [dataclasses.asdict(stage) for stage in STAGES],
         "steps": len(losses),
         "seconds": round(seconds),
-        "loss": {step + 1: round(losses[step], 4) for step in range(every - 1, len(losses), every)},
+        "loss": {step + 1: round(losses[step], 4) for step in range(interval - 1, len(losses), interval)},
         "final_loss": round(sum(losses[-50:]) / 50, 4),
         **measurements(model.eval(), options.seed + 1),
     }

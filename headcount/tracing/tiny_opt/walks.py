@@ -1,8 +1,8 @@
 """In-context successor walks: the text that the tiny OPT is trained on.
 
-A sequence draws its own ring of distinct tokens, so a token's successor can only be known from an earlier place in the
-same sequence. The walk goes round the ring and now and then jumps to a random place of it. The jumps matter: a text
-that only repeats with a period can be continued by "the token seen least recently", which needs no induction head.
+Each sequence has a ring of distinct tokens, drawn anew, so a token's successor can only be known from an earlier place
+in the same sequence. The walk goes round the ring and sometimes jumps to a random place of it. The jumps matter: a
+text that only repeats with a period can be continued by "the token seen least recently", which needs no induction head.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from torch import Tensor
 BOS = 2  # OPT's `</s>`
 FIRST_TOKEN = 4  # the ids below are special tokens
 VOCABULARY = 512
-JUMP = 0.15  # chance of a step to leave the ring's order for a random place of it
+JUMP = 0.15  # probability that a step jumps to a random place of the ring
 PAIRS = 0.25  # share of sequences that are key, value, key, value, ...: they jump after every value, to a random key
 
 
@@ -24,7 +24,7 @@ class Walks:
 
     Attributes:
         tokens: BOS and then the walk.
-        taught: where the *next* token is the ring's successor, and this token was followed by it before.
+        taught: True where the *next* token is the ring's successor, and has followed this token before.
     """
 
     tokens: Int[Tensor, "batch pos"]
@@ -39,10 +39,10 @@ def draw_walks(batch: int, length: int, sizes: tuple[int, int], generator: torch
     """Draw a batch of successor walks.
 
     Args:
-        batch: number of sequences.
-        length: tokens a sequence, BOS not counted.
-        sizes: smallest and largest number of distinct tokens of a sequence (both included), drawn uniformly.
-        generator: source of all randomness.
+        batch: The number of sequences.
+        length: The number of tokens a sequence, BOS not counted.
+        sizes: The smallest and largest number of distinct tokens of a sequence (both included), drawn uniformly.
+        generator: Source of all randomness.
 
     Returns:
         The walks, each `length + 1` tokens long.
@@ -55,8 +55,8 @@ def draw_walks(batch: int, length: int, sizes: tuple[int, int], generator: torch
     jumps[:, 0] = True
     place = _walk(size, jumps, is_pairs, generator)
     tokens = draw_distinct(batch, VOCABULARY - FIRST_TOKEN, generator).gather(1, place)
-    keeps = place[:, 1:] == (place[:, :-1] + 1) % size
-    return Walks(tokens=with_bos(tokens), taught=_taught(place, keeps))
+    steps = place[:, 1:] == (place[:, :-1] + 1) % size
+    return Walks(tokens=with_bos(tokens), taught=_taught(place, steps))
 
 
 def draw_distinct(batch: int, length: int, generator: torch.Generator) -> Int[Tensor, "batch length"]:
@@ -84,10 +84,15 @@ def _walk(
     return (landing.gather(1, last_jump) + steps - last_jump) % size
 
 
-def _taught(place: Int[Tensor, "batch length"], keeps: Bool[Tensor, "batch length-1"]) -> Bool[Tensor, "batch pos"]:
-    """Mark the positions (BOS first) whose next step keeps to the ring and has been shown before."""
+def _taught(place: Int[Tensor, "batch length"], steps: Bool[Tensor, "batch length-1"]) -> Bool[Tensor, "batch pos"]:
+    """Mark the positions (BOS first) whose next token is the ring's successor and has been shown before.
+
+    Args:
+        place: The place on the ring at each step.
+        steps: True where the next place is the ring's successor.
+    """
     same = place[:, :-1, None] == place[:, None, :-1]
-    shown = (same & keeps[:, None, :]).tril(diagonal=-1).any(dim=2)
+    shown = (same & steps[:, None, :]).tril(diagonal=-1).any(dim=2)
     taught = torch.zeros(place.shape[0], place.shape[1] + 1, dtype=torch.bool)
-    taught[:, 1:-1] = keeps & shown
+    taught[:, 1:-1] = steps & shown
     return taught

@@ -1,0 +1,123 @@
+"""Commands that measure one thing: induction heads, importance of heads and networks, pruning."""
+
+from typing import Literal
+
+from headcount.cli.checks import check_at_least, check_percents, check_seed, check_seeds
+from headcount.cli.options import Json, Percents, TargetOptions, TaskOptions, Whole, WholeNumbers
+from headcount.cli.output import measure_and_print
+
+
+def induction(
+    *, target: TargetOptions, sequences: Whole = 100, seed: Whole = 0, control: bool = True, as_json: Json = False
+) -> None:
+    """Measure prefix matching and copying of every head, the loss by repeat, and a random-weights control.
+
+    The results go into a run directory. Results that are there already, measured with the same settings, are not
+    measured again: after an interruption the same command goes on.
+
+    Args:
+        target: The model and the run.
+        sequences: The number of sequences of random tokens; the paper takes 100, of 101 to 893 tokens.
+        seed: Seed of the sequences.
+        control: Also score the same architecture with random weights.
+        as_json: Print the results' names as JSON.
+    """
+    from headcount.results import check_folder
+    from headcount.study import induction_units, open_target
+
+    check_folder(target.out)
+    check_at_least("--sequences", sequences, 1)
+    check_seed("--seed", seed)
+    model, run = open_target(target)
+    measure_and_print(induction_units(model, sequences, seed, control=control), run, as_json)
+
+
+def importance(
+    *,
+    tasks: TaskOptions,
+    target: TargetOptions,
+    method: Literal["gradient", "oracle"] = "gradient",
+    reduction: Literal["token", "example", "signed"] = "token",
+    as_json: Json = False,
+) -> None:
+    """Measure how much tasks need each attention head.
+
+    For every task and number of shots: the model's accuracy, and the importance of every head. Where several tasks
+    were measured at the same number of shots, also the means over tasks, of scores and of ranks. After an interruption
+    the same command goes on.
+
+    Args:
+        tasks: The tasks.
+        target: The model and the run.
+        method: By gradients, all heads in one backward pass, or by removing the heads one at a time.
+        reduction: Gradients to one number: token (the published code), example or signed (the paper's text).
+        as_json: Print the results' names as JSON.
+    """
+    from headcount.results import check_folder
+    from headcount.study import accuracy_unit, derived_units, head_unit, open_target
+
+    check_folder(target.out)
+    setups = tasks.load()
+    model, run = open_target(target)
+    units = [
+        unit for setup in setups for unit in (accuracy_unit(model, setup), head_unit(model, setup, method, reduction))
+    ]
+    measure_and_print(units, run, as_json, then=lambda run: derived_units(run, model.sizes.n_layers))
+
+
+def ffn(
+    *, tasks: TaskOptions, target: TargetOptions, rank_split: Literal["train"] | None = None, as_json: Json = False
+) -> None:
+    """Measure how much accuracy tasks lose without each feed-forward network.
+
+    One network is removed at a time. After an interruption the same command goes on.
+
+    Args:
+        tasks: The tasks.
+        target: The model and the run.
+        rank_split: Score the rows that shots come from, so that a ranking is tested on other rows than it was
+            measured on.
+        as_json: Print the results' names as JSON.
+    """
+    from headcount.results import check_folder
+    from headcount.study import accuracy_unit, ffn_unit, mean_units, open_target
+
+    check_folder(target.out)
+    setups = tasks.load(("scored", "train") if rank_split else ("scored",))
+    model, run = open_target(target)
+    units = [unit for setup in setups for unit in (accuracy_unit(model, setup), ffn_unit(model, setup, rank_split))]
+    measure_and_print(units, run, as_json, then=mean_units)
+
+
+def prune(
+    *,
+    tasks: TaskOptions,
+    target: TargetOptions,
+    component: Literal["heads", "ffns", "both"] = "heads",
+    strategy: Literal["static", "recomputed", "random"] = "static",
+    percents: Percents = (10, 20, 30, 40, 50, 60, 70, 80, 90),
+    seeds: WholeNumbers = (0, 1, 2),
+    as_json: Json = False,
+) -> None:
+    """Measure accuracy as heads, feed-forward networks, or both are removed, the least important first.
+
+    Importance that the run does not have yet is measured first. After an interruption the same command goes on.
+
+    Args:
+        tasks: The tasks.
+        target: The model and the run.
+        component: The parts to remove; both is a grid of heads, to 70 %, by feed-forward networks, to 50 %.
+        strategy: By one ranking (the paper), ranked again before each step, or in random orders (the control).
+        percents: Percentages to remove; not for both.
+        seeds: Seeds of random orders, one order each.
+        as_json: Print the results' names as JSON.
+    """
+    from headcount.results import check_folder
+    from headcount.study import open_target, pruning_units
+
+    check_seeds("--seeds", seeds)
+    check_percents("--percents", percents)
+    check_folder(target.out)
+    setups = tasks.load()
+    model, run = open_target(target)
+    measure_and_print(pruning_units(model, run, setups, component, strategy, percents, seeds), run, as_json)

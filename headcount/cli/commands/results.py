@@ -1,0 +1,81 @@
+"""Commands that read a run: show it, compare it, report on it."""
+
+from pathlib import Path
+
+from headcount.cli.checks import check_at_least, check_share
+from headcount.cli.options import Json, Whole
+from headcount.cli.output import print_json
+
+
+def show(folder: Path, /, *, top: Whole = 10, as_json: Json = False) -> None:
+    """Show a run's results as tables.
+
+    Args:
+        folder: Run directory.
+        top: The number of heads to list of each map.
+        as_json: Print them as JSON.
+    """
+    from headcount.cli.run_tables import print_run, run_values
+    from headcount.results import open_run
+
+    check_at_least("--top", top, 1)
+    run = open_run(folder)
+    if as_json:
+        print_json(run_values(run, top))
+    else:
+        print_run(run, top)
+
+
+def compare(folder: Path, /, *more_runs: Path, top: float = 0.3, as_json: Json = False) -> None:
+    """Compare the results of a run: across tasks, shots and scores; or compare several runs.
+
+    With one run: rank correlations, overlap of the highest heads, and induction capacity retained; those that are
+    missing are computed from the run's results and stored in it. With more: the first with each other, head by head
+    where the models have one shape, else by relative depth.
+
+    Args:
+        folder: Run directory.
+        more_runs: Further run directories.
+        top: The share of highest heads whose overlap is measured.
+        as_json: Print the comparison as JSON.
+    """
+    from headcount.cli.tables import json_safe, print_sections
+    from headcount.results import InputError, Table, open_run
+    from headcount.study import analysis_units, compare_runs, measure_units, summarise
+
+    check_share("--top", top)
+    run = open_run(folder)
+    if more_runs:
+        tables = [compare_runs(run, open_run(path), top) for path in more_runs]
+        sections = {table.definition: table.records() for table in tables}
+    else:
+        measure_units(analysis_units(run, top), run)
+        sections = summarise({name: table.records() for name, table in run.items() if isinstance(table, Table)})
+    if not sections:
+        raise InputError(f"{folder} has nothing to compare: headcount importance --task .. --out {folder}")
+    if as_json:
+        print_json(json_safe(sections))
+    else:
+        print_sections(sections)
+
+
+def report(
+    folder: Path, second: Path | None = None, /, *, output: Path = Path("report.html"), max_mb: float = 5.0
+) -> None:
+    """Write a run's results into one self-contained HTML file.
+
+    Args:
+        folder: Run directory.
+        second: A second run directory to compare with the first: head by head where the models have one shape, else
+            by relative depth.
+        output: File to write.
+        max_mb: Megabytes up to which attention patterns are included; the page lists those left out.
+    """
+    from headcount import viz
+    from headcount.results import open_run
+    from headcount.study import compare_runs
+
+    run, second_run = open_run(folder), None if second is None else open_run(second)
+    agreement = None if second_run is None else compare_runs(run, second_run)
+    path = viz.report(run, output, against=second_run, agreement=agreement, max_mb=max_mb)
+    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")

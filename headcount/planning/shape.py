@@ -1,0 +1,105 @@
+"""The shape of a model and of its batches: everything that operations and memory depend on."""
+
+from dataclasses import dataclass
+from math import comb
+
+from headcount.tracing import Model, Sizes
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a model on which operations and memory depend.
+
+    Attributes:
+        sizes: The model's sizes.
+        gated: True if its feed-forward networks have a gate, a third matrix.
+        parallel: True if attention and feed-forward network read the same residual stream.
+        d_embed: Width of the embedding, which OPT-350m projects to d_model and back.
+        embed_parameters: Parameters outside of the layers.
+        layer_parameters: Parameters of a layer.
+        bytes_per_number: Bytes of a weight or an activation.
+    """
+
+    sizes: Sizes
+    gated: bool
+    parallel: bool
+    d_embed: int
+    embed_parameters: int
+    layer_parameters: int
+    bytes_per_number: int
+
+    @classmethod
+    def of(cls, model: Model) -> "Shape":
+        """Return the shape of a model, which may be on meta."""
+        layer = sum(weights.numel() for weights in model.hf.get_submodule(f"{model.family.layers}.0").parameters())
+        total = sum(weights.numel() for weights in model.hf.parameters())
+        return cls(
+            sizes=model.sizes,
+            gated=bool(model.family.mlp_gate),
+            parallel=model.variant.parallel,
+            d_embed=model.hf.get_input_embeddings().weight.shape[1],
+            embed_parameters=total - layer * model.sizes.n_layers,
+            layer_parameters=layer,
+            bytes_per_number=model.dtype.itemsize,
+        )
+
+    @property
+    def parameters(self) -> int:
+        """The number of all parameters, tied ones once."""
+        return self.embed_parameters + self.layer_parameters * self.sizes.n_layers
+
+    @property
+    def attention_parameters(self) -> int:
+        """The number of parameters in the four matrices of a layer's attention."""
+        s = self.sizes
+        return 2 * s.d_model * s.d_head * (s.n_heads + s.n_kv_heads)
+
+    @property
+    def network_parameters(self) -> int:
+        """The number of parameters in the matrices of a layer's feed-forward network."""
+        return self.sizes.d_model * self.sizes.d_mlp * (3 if self.gated else 2)
+
+
+@dataclass(frozen=True)
+class BatchTotals:
+    """Sums over some batches, padding included.
+
+    Attributes:
+        tokens: Σ rows · pos.
+        squares: Σ rows · pos².
+        logits: Places whose logits are taken.
+        pairs: Σ rows · entries of the pattern that prefix matching takes, padding included.
+    """
+
+    tokens: int
+    squares: int
+    logits: int = 0
+    pairs: int = 0
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """The parts that remain in a pruned model, as shares of the whole.
+
+    Attributes:
+        heads: Query heads.
+        kv_heads: Key and value heads, of which a group is removed with the last of its query heads.
+        networks: Feed-forward networks.
+    """
+
+    heads: float = 1.0
+    kv_heads: float = 1.0
+    networks: float = 1.0
+
+    @classmethod
+    def after(cls, sizes: Sizes, heads: int, networks: int) -> "Remaining":
+        """Return the shares that remain after the removal of some heads and networks, whichever they are.
+
+        Of grouped queries the share of groups with a head left is the expected one for heads drawn at random.
+        """
+        all_heads, group = sizes.n_layers * sizes.n_heads, sizes.n_heads // sizes.n_kv_heads
+        gone = comb(all_heads - group, heads - group) / comb(all_heads, heads) if heads >= group else 0.0
+        return cls(1 - heads / all_heads, 1 - gone, 1 - networks / sizes.n_layers)
+
+
+WHOLE = Remaining()

@@ -1,0 +1,44 @@
+"""Evaluations of claims about the layers in which importance and induction heads are."""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from headcount.results import ResultName
+from headcount.study.claims.results import StudyResults
+from headcount.study.claims.verdict import Evaluation, above, spread_of_mean, undecided
+
+
+def concentrated(measure: str, low: float, high: float) -> Callable[[StudyResults], Evaluation]:
+    """Return the evaluation of layers between two relative depths: they hold more of a score than their share."""
+
+    def evaluate(study: StudyResults) -> Evaluation:
+        pairs = _shares(study.rows(ResultName.analysis("layers")), measure, low, high)
+        if not pairs:
+            return undecided(f"no {measure.replace('_', ' ')} was measured")
+        shares, expected = [share for share, _ in pairs], pairs[0][1]
+        if expected == 0:
+            return undecided("the model has no layer there")
+        # There is one map of induction scores, whose errors over sequences are small.
+        share, error = fmean(shares), spread_of_mean(shares) if len(shares) > 1 else 0.0
+        evidence = (
+            f"{100 * share:.0f} ± {100 * error:.0f} % of what is above 0 lies in these layers, which are "
+            f"{100 * expected:.0f} % of all (mean over {len(shares)} maps)"
+        )
+        return Evaluation(above(share, error, expected), evidence)
+
+    return evaluate
+
+
+def _shares(rows: Sequence[Mapping[str, Any]], measure: str, low: float, high: float) -> list[tuple[float, float]]:
+    """For each map of a measure, the share of its layers between two depths, and their number as a share of all."""
+    maps: dict[tuple[Any, Any], list[float]] = {}
+    for row in rows:
+        if row["measure"] == measure and row["share"] is not None:
+            maps.setdefault((row["task"], row["shots"]), []).append(row["share"])
+    pairs = []
+    for shares in maps.values():
+        inside = [low <= (layer + 0.5) / len(shares) <= high for layer in range(len(shares))]
+        within = sum(share for share, is_inside in zip(shares, inside, strict=True) if is_inside)
+        pairs.append((within, sum(inside) / len(inside)))
+    return pairs

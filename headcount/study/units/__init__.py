@@ -1,0 +1,1 @@
+"""The units of a study: induction scores, importance, means, pruning, analyses."""

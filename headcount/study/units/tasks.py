@@ -1,0 +1,132 @@
+"""Units of measurements on a task: accuracy, importance of heads and of feed-forward networks."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+from headcount import importance
+from headcount.importance.internal import (
+    HUB,
+    Profile,
+    RankSplit,
+    TaskSetup,
+    accuracy_work,
+    check_rows_folder,
+    ffn_importance_work,
+    head_importance_work,
+)
+from headcount.progress import Progress, say
+from headcount.results import Accuracy, HeadScores, LayerScores, ResultName
+from headcount.study.unit import Unit
+from headcount.tracing import Model
+
+
+def load_setups(
+    names: Iterable[str],
+    shots: Iterable[int],
+    limit: int | None,
+    data: str | None,
+    profile: Profile,
+    seed: int,
+    splits: Sequence[str] = ("scored", "train"),
+) -> list[TaskSetup]:
+    """Load every task at every number of shots; errors in them are found here, before a model is loaded.
+
+    Args:
+        names: The tasks.
+        shots: Numbers of shots.
+        limit: The number of documents or examples, at most.
+        data: The source of their rows: a folder, "hub", or None.
+        profile: The form of their prompts.
+        seed: Seed of the shots.
+        splits: The rows that are needed: "scored" for documents, "train" for examples.
+
+    Raises:
+        InputError: A task is unknown, or its rows are missing or too few.
+    """
+    if data is not None and data != HUB:  # a wrong folder is refused even for word lists, which need no rows
+        check_rows_folder(Path(data))
+    names = list(names)
+    tasks = {name: importance.load_task(name, profile, data) for name in dict.fromkeys(names)}
+    setups = [TaskSetup(tasks[name], count, limit, seed) for name, count in product(names, shots)]
+    for setup, split in product({setup.name: setup for setup in setups}.values(), splits):
+        setup.task.examples(setup.shots, 1, split, seed)
+    return setups
+
+
+def accuracy_unit(model: Model, setup: TaskSetup) -> Unit:
+    """Return the unit of the whole model's accuracy, without which importance on the task cannot be interpreted."""
+
+    def measure(progress: Progress) -> tuple[Accuracy]:
+        accuracy = importance.accuracy(
+            model, setup.task, setup.shots, setup.limit, seed=setup.seed, progress=progress.advance
+        )
+        _say_cut(setup, accuracy.cut, len(accuracy.gold_log_p), "documents")
+        return (accuracy,)
+
+    return Unit(
+        f"accuracy, {setup.name}",
+        (str(ResultName.accuracy(setup.setting)),),
+        setup.identity,
+        setup.documents,
+        measure,
+        work=lambda: accuracy_work(model, setup),
+        group=setup.name,
+    )
+
+
+def head_unit(model: Model, setup: TaskSetup, method: str, reduction: str) -> Unit:
+    """Return the unit of every head's importance for a task."""
+    part = "heads" if method == "gradient" else "heads-oracle"
+    settings = {"method": method} | ({"reduction": reduction} if method == "gradient" else {})
+
+    def measure(progress: Progress) -> tuple[HeadScores]:
+        task = setup.task
+        examples = task.examples(setup.shots, setup.limit, seed=setup.seed)
+        scores = importance.head_importance(
+            model, examples, method, reduction, encoding=task.encoding, progress=progress.advance
+        )
+        _say_cut(setup, scores.provenance["cut"], scores.n, "examples")
+        return (replace(scores, provenance=scores.provenance | setup.provenance),)
+
+    return Unit(
+        f"heads, {setup.name}",
+        (str(ResultName.importance(part, setup.setting)),),
+        setup.identity | settings,
+        setup.examples,
+        measure,
+        work=lambda: head_importance_work(model, setup, method),
+        group=setup.name,
+    )
+
+
+def ffn_unit(model: Model, setup: TaskSetup, rank_split: RankSplit = None) -> Unit:
+    """Return the unit of every feed-forward network's importance for a task."""
+
+    def measure(progress: Progress) -> tuple[LayerScores]:
+        scores = importance.ffn_importance(
+            model,
+            setup.task,
+            setup.shots,
+            setup.limit,
+            rank_split=rank_split,
+            seed=setup.seed,
+            progress=progress.advance,
+        )
+        return (scores,)
+
+    return Unit(
+        f"FFNs, {setup.name}",
+        (str(ResultName.importance("ffns", setup.setting)),),
+        setup.identity | {"rank_split": rank_split},
+        setup.examples if rank_split else setup.documents,
+        measure,
+        work=lambda: ffn_importance_work(model, setup, rank_split),
+        group=setup.name,
+    )
+
+
+def _say_cut(setup: TaskSetup, cut: int, n: int, items: str) -> None:
+    if cut:
+        say(f"{setup.name}: {cut} of {n} {items} are longer than the model's context and were cut from the left")

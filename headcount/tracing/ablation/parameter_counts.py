@@ -1,0 +1,79 @@
+"""Numbers of parameters that pruning takes out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from headcount.tracing.ablation.masked import with_present_removals
+from headcount.tracing.architectures.anatomy import Anatomy
+from headcount.tracing.model import Model
+from headcount.tracing.removed import HeadSet, LayerSet
+
+
+@dataclass(frozen=True)
+class ParameterCounts:
+    """Numbers of parameters that a removal takes out, biases and norms included.
+
+    Attributes:
+        total: The number of the whole model's parameters; tied ones count once.
+        heads: The number of parameters that go with the heads.
+        ffns: The number of parameters that go with the feed-forward networks.
+    """
+
+    total: int
+    heads: int
+    ffns: int
+
+    @property
+    def removed(self) -> int:
+        """The number of all parameters that go."""
+        return self.heads + self.ffns
+
+    @property
+    def share(self) -> float:
+        """The share of the whole model's parameters that goes, in [0, 1)."""
+        return self.removed / self.total
+
+
+def removed_parameters(model: Model, heads: HeadSet | None = None, ffns: LayerSet | None = None) -> ParameterCounts:
+    """Return the exact numbers of parameters that `pruned` would take out; the model may be on meta.
+
+    Args:
+        model: The model; parts that are removed at present (`masked`) count as well.
+        heads: Mask [layer, head], True where removed, or pairs [(layer, head), ...].
+        ffns: Mask [layer], True where removed, or layers.
+
+    Raises:
+        InputError: A mask's shape is not the model's, a part does not exist, or the model is pruned already.
+    """
+    removed = with_present_removals(model, heads, ffns)
+    anatomy = Anatomy(model.family, model.variant, model.sizes)
+    blocks = [model.hf.get_submodule(f"{model.family.layers}.{layer}") for layer in range(model.sizes.n_layers)]
+    of_heads = sum(_of_heads(block, anatomy, mask) for block, mask in zip(blocks, removed.heads, strict=True))
+    of_ffns = sum(_of_ffn(block, anatomy) for block, is_removed in zip(blocks, removed.ffns, strict=True) if is_removed)
+    return ParameterCounts(_count(model.hf), of_heads, of_ffns)
+
+
+def _of_heads(block: nn.Module, anatomy: Anatomy, removed: Bool[Tensor, " head"]) -> int:
+    """Return the number of parameters of a block that go with its removed heads."""
+    family, sizes = anatomy.family, anatomy.sizes
+    output: Any = block.get_submodule(family.output)
+    if removed.all():  # norms of queries and keys go too
+        bias = getattr(output, "bias", None)
+        return _count(block.get_submodule(family.attention)) - (0 if bias is None else bias.numel())
+    heads, groups = int(removed.sum()), int(removed.unflatten(0, (sizes.n_kv_heads, -1)).all(1).sum())
+    per_head = [family.fused] if family.fused else [family.query]
+    per_group = [] if family.fused else [family.key, family.value]
+    count = output.weight.numel() // sizes.n_heads * heads
+    count += sum(_count(block.get_submodule(path)) // sizes.n_heads * heads for path in per_head)
+    return count + sum(_count(block.get_submodule(path)) // sizes.n_kv_heads * groups for path in per_group)
+
+
+def _of_ffn(block: nn.Module, anatomy: Anatomy) -> int:
+    return sum(_count(block.get_submodule(path)) for path in anatomy.ffn())
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

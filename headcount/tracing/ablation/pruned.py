@@ -1,0 +1,57 @@
+"""Structural pruning: the logits of `masked`, from a model whose weights lack the parts."""
+
+import copy
+
+from headcount.results import InputError
+from headcount.tracing.ablation.fill import fill
+from headcount.tracing.ablation.masked import with_present_removals
+from headcount.tracing.ablation.take_out import take_out
+from headcount.tracing.architectures.anatomy import Anatomy, empty_copy
+from headcount.tracing.devices import place_as
+from headcount.tracing.model import Model, wrap_for_nnsight
+from headcount.tracing.removed import HeadSet, LayerSet
+
+
+def pruned(model: Model, heads: HeadSet | None = None, ffns: LayerSet | None = None) -> Model:
+    """Return a model from whose weights parts are taken out: the logits of `masked`, at less cost.
+
+    A head goes with its rows of W_Q, W_K and W_V and its columns of W_O (W_O's bias stays); in grouped queries, W_K and
+    W_V go with the last head of their group. A feed-forward network goes whole, with the norms that serve it alone.
+    Tensors that are not cut are shared with the whole model, which does not change: before you train the smaller one,
+    copy it (`copy.deepcopy`) and call `requires_grad_(True)` on its `hf`.
+
+    `sizes` remain those of the whole model. A layer that lost heads has no hooks with a head axis (`blocks.l.attn.*`),
+    and one without feed-forward network none inside it: to name one is an error. The residual stream's hooks,
+    `hook_attn_out` and `hook_mlp_out` are everywhere. A pruned model can be neither masked nor pruned again.
+
+    Args:
+        model: The model; parts that are removed at present (`masked`) go as well.
+        heads: Mask [layer, head], True where removed, or pairs [(layer, head), ...].
+        ffns: Mask [layer], True where removed, or layers.
+
+    Returns:
+        The smaller model, ready to run.
+
+    Raises:
+        InputError: A mask's shape is not the model's, a part does not exist, the model is pruned already or is
+            on a server or streamed, or its modules were changed so that they no longer fit its configuration.
+    """
+    if not model.in_memory:
+        raise InputError(f"{model.name} is not in memory, and its weights stay as they are: use masked")
+    removed = with_present_removals(model, heads, ffns)
+    small = empty_copy(model.hf)
+    fill(small, {**model.hf.state_dict(), **dict(model.hf.named_buffers())})
+    small.generation_config = copy.deepcopy(getattr(model.hf, "generation_config", None))
+    anatomy = Anatomy(model.family, model.variant, model.sizes)
+    take_out(small, anatomy, removed)
+    place_as(small, model.hf)
+    # Its hooks are those of the whole model, which were checked when that was opened; a sweep prunes hundreds of times.
+    nnsight_model = wrap_for_nnsight(small, getattr(model.nnsight, "tokenizer", None))
+    return Model(
+        small,
+        model.tokenizer,
+        name=model.name,
+        revision=model.revision,
+        nnsight_model=nnsight_model,
+        anatomy=anatomy,
+    )

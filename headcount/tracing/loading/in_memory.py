@@ -1,0 +1,61 @@
+"""Models read from disk into memory: from folders, the Hub, and folders of pruned models."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from headcount.results import InputError
+from headcount.tracing.ablation.saved import is_pruned_folder, read_pruned
+from headcount.tracing.loading.checked_model import OpenedModel
+from headcount.tracing.loading.stored_weights import empty_model, open_checkpoint
+from headcount.tracing.sources.names import resolve
+from headcount.tracing.sources.pretrained import NO_CODE, as_dtype, read_configuration, read_part, read_tokenizer
+
+
+def from_disk(
+    source: str | Path | None, revision: str | None, dtype: Any, device_map: Any, tokenizer: Any
+) -> OpenedModel:
+    """Read a model by its name or folder; arguments as in `load_model`.
+
+    Raises:
+        InputError: There is no such model, or it cannot be read.
+    """
+    if source is not None and is_pruned_folder(source):
+        return _from_pruned_folder(Path(os.path.expanduser(source)), revision, dtype, device_map, tokenizer)
+    weights_dtype = as_dtype(dtype)
+    location, name = resolve(source, revision)
+    config = read_configuration(location, revision)
+    if getattr(config, "quantization_config", None) is None:  # else transformers alone knows the tensors in the files
+        open_checkpoint(location, empty_model(location, config), revision, to_read=False)
+    hf = _read_weights(location, config, weights_dtype, revision, device_map)
+    hf.requires_grad_(False)
+    if tokenizer is None:
+        tokenizer = read_tokenizer(location, revision)
+    return OpenedModel(hf, tokenizer, name, getattr(config, "_commit_hash", None))
+
+
+def _read_weights(location: str, config: Any, dtype: Any, revision: str | None, device_map: Any) -> Any:
+    options = {"weights_only": True, "output_loading_info": True, **NO_CODE}
+    options |= {"revision": revision} if revision else {}
+    options |= {"device_map": device_map} if device_map is not None else {}
+    read = transformers.AutoModelForCausalLM.from_pretrained
+    hf, report = read_part(location, "weights", lambda: read(location, config=config, dtype=dtype or "auto", **options))
+    if missing := sorted(report["missing_keys"]):
+        raise InputError(
+            f"the weights of {location} are incomplete: {len(missing)} tensors are missing, first {missing[0]}"
+        )
+    return hf
+
+
+def _from_pruned_folder(folder: Path, revision: str | None, dtype: Any, device_map: Any, tokenizer: Any) -> OpenedModel:
+    """Read a folder that `save_pruned` has written."""
+    devices = list(device_map.values()) if isinstance(device_map, dict) else [device_map or "cpu"]
+    if revision is not None or len(devices) != 1 or devices[0] in ("auto", "balanced", "sequential"):
+        raise InputError(f"{folder} holds a pruned model: expected no revision, and one device as device_map")
+    hf = empty_model(str(folder), read_configuration(folder))
+    note = read_pruned(folder, hf, as_dtype(dtype))
+    if not tokenizer and (folder / "tokenizer_config.json").is_file():
+        tokenizer = read_tokenizer(folder)
+    return OpenedModel(hf.to(devices[0]), tokenizer, note.name, note.revision)

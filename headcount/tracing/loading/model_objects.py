@@ -1,0 +1,37 @@
+"""Model objects opened: transformers models, nnsight models, TransformerLens bridges."""
+
+from typing import Any
+
+from torch import nn
+
+from headcount.results import InputError
+from headcount.tracing.loading.checked_model import OpenedModel
+from headcount.tracing.sources.bridge import is_bridge, model_of_bridge
+from headcount.tracing.sources.pretrained import read_part
+
+
+def from_object(source: Any, tokenizer: Any) -> OpenedModel:
+    """Open a model object.
+
+    Args:
+        source: The object.
+        tokenizer: A tokenizer to use in place of the object's, or None.
+
+    Raises:
+        InputError: It is no model, or a bridge whose weights were processed.
+    """
+    if is_bridge(source):
+        return OpenedModel(model_of_bridge(source), tokenizer or source.tokenizer, source.cfg.model_name)
+    if getattr(source, "dispatched", True) is False:  # an nnsight model reads its weights when they are first needed
+        read_part(type(source).__name__, "weights", source.dispatch)
+    wrapped = getattr(source, "_module", None)
+    hf = source if wrapped is None else wrapped
+    if not isinstance(hf, nn.Module) or not hasattr(hf, "config"):
+        raise InputError(
+            f"cannot load a model from {type(source).__name__}: expected a name, a folder, a transformers model, an "
+            "nnsight model or a TransformerBridge"
+        )
+    name = getattr(hf.config, "_name_or_path", "") or type(hf).__name__
+    return OpenedModel(
+        hf, tokenizer or getattr(source, "tokenizer", None), name, nnsight_model=None if wrapped is None else source
+    )

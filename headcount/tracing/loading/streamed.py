@@ -1,0 +1,47 @@
+"""Models whose blocks stay on disk."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headcount.results import InputError
+from headcount.tracing.architectures.anatomy import family_of
+from headcount.tracing.loading.checked_model import OpenedModel, checked_model
+from headcount.tracing.loading.stored_weights import empty_model, open_checkpoint
+from headcount.tracing.model import Model
+from headcount.tracing.sources.names import resolve
+from headcount.tracing.sources.pretrained import as_dtype, build_model, read_configuration, read_tokenizer
+from headcount.tracing.streaming.blocks import Blocks
+from headcount.tracing.streaming.runner import StreamingRunner
+
+
+def streamed_model(
+    source: Any, revision: str | None, dtype: Any, device_map: Any, memory: int, tokenizer: Any
+) -> Model:
+    """Open a model to be streamed; arguments as in `load_model`, `memory` in bytes.
+
+    Raises:
+        InputError: There is no such model, it cannot be streamed, or the memory is too little.
+    """
+    import accelerate
+
+    if not (source is None or isinstance(source, str | Path)) or device_map not in (None, "cpu"):
+        raise InputError("stream=True takes a folder or a name on the Hub, and computes on the CPU")
+    location, name = resolve(source, revision)
+    config = read_configuration(location, revision)
+    weights_dtype = as_dtype(dtype) or config.dtype or torch.float32
+    if getattr(config, "quantization_config", None) is not None:
+        raise InputError(f"the weights of {location} are quantised, which cannot be streamed: leave stream=True out")
+    empty = empty_model(location, config, dtype=weights_dtype)
+    checkpoint = open_checkpoint(location, empty, revision, to_read=True)  # before memory is taken
+    empty.config.pad_token_id = None  # some models search the tokens for it, and tokens on meta have no values
+    checked_model(OpenedModel(empty, None, name))
+    with accelerate.init_empty_weights(include_buffers=False):  # buffers are computed from the configuration
+        hf = build_model(location, config, dtype=weights_dtype)
+    hf.tie_weights()
+    commit = getattr(config, "_commit_hash", None)
+    model = Model(hf, tokenizer or read_tokenizer(location, revision), name=name, revision=commit)
+    blocks = Blocks(hf, family_of(config).layers, checkpoint, weights_dtype)
+    model.stream = StreamingRunner(blocks, model.family, model.sizes, memory)
+    return model

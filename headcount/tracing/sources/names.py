@@ -1,0 +1,57 @@
+"""Names of models: the default model, the tiny OPT, folders, and names on the Hub."""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from headcount.results import InputError
+from headcount.tracing.sources import default_model
+
+TINY_OPT = Path(__file__).parent.parent / "tiny_opt"
+
+
+class Source(NamedTuple):
+    """A place to read a model from.
+
+    Attributes:
+        location: A folder, or a name on the Hub.
+        name: The model's name in results.
+    """
+
+    location: str
+    name: str
+
+
+def resolve(source: str | Path | None, revision: str | None = None) -> Source:
+    """Return the place that a name, a folder or None (the default model) stands for.
+
+    Args:
+        source: The name or folder.
+        revision: A revision that is to be read; folders have none.
+
+    Raises:
+        InputError: There is no such model, or no such revision of it.
+    """
+    resolved = _resolve(source)
+    if revision is not None and os.path.isdir(resolved.location):
+        raise InputError(f"{resolved.name} is in a folder, which has no revision {revision!r:.80}: leave revision out")
+    return resolved
+
+
+def _resolve(source: str | Path | None) -> Source:
+    if source is None or source == default_model.NAME:
+        folder, title = default_model.fetch()
+        return Source(str(folder), title)
+    if source == "tiny-opt":
+        return Source(str(TINY_OPT), "tiny-opt")
+    path = Path(os.path.expanduser(source))
+    if os.path.isdir(path):
+        if not (path / "config.json").is_file():
+            raise InputError(f"{path} holds no model: expected a folder with config.json and weights")
+        return Source(str(path), path.resolve().name)
+    if isinstance(source, Path) or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", source):
+        raise InputError(
+            f"no model at {source}: expected a folder, a name on the Hub, {default_model.NAME} or tiny-opt"
+        )
+    return Source(source, source)

@@ -1,0 +1,145 @@
+"""Configuration, tokenizer and weights of a model that is read from a folder or from the Hub.
+
+All reading goes through this module, so that the same rules hold for all of it: no code of the model is run, no pickle
+is loaded but torch's own of plain tensors, and impossible sizes are refused before anything is built from them.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from headcount.results import InputError
+from headcount.tracing.architectures.anatomy import family_of
+from headcount.tracing.architectures.sizes import Sizes
+from headcount.tracing.sources.progress_bars import bars_at_a_terminal
+
+NO_CODE: dict[str, Any] = {"trust_remote_code": False}
+"""Without it, transformers would ask at the terminal if it may run a model's own code."""
+
+MOST_LAYERS = 10_000
+"""More layers or labels than any model has: a model with more would be built for hours."""
+
+
+def read_part(location: str, part: str, read: Callable[[], Any]) -> Any:
+    """Read a part of a model, with progress bars at a terminal only.
+
+    Raises:
+        InputError: The reading failed; the message is one line.
+    """
+    try:
+        with (
+            bars_at_a_terminal(),
+            warnings.catch_warnings(action="ignore"),
+        ):  # what is read is checked later
+            return read()
+    except InputError:
+        raise
+    except Exception as error:
+        message = " ".join(str(error).split())
+        reason = message if len(message) <= 300 else message[:297] + "..."
+        raise InputError(f"cannot read the {part} of model {location}: {type(error).__name__}: {reason}") from error
+
+
+def read_configuration(location: str | Path, revision: str | None = None) -> Any:
+    """Return the transformers configuration of a supported model.
+
+    Args:
+        location: A folder, a file like config.json, or a name on the Hub.
+        revision: The Hub's branch, tag or commit.
+
+    Raises:
+        InputError: It cannot be read, its architecture is not supported, a size is impossible, or it names code to run.
+    """
+    import transformers
+
+    options = {} if revision is None else {"revision": revision}
+
+    def read() -> Any:
+        entries, _ = transformers.PreTrainedConfig.get_config_dict(location, **options)
+        _check_lengths(location, entries)
+        return transformers.AutoConfig.from_pretrained(location, **options, **NO_CODE)
+
+    config = read_part(str(location), "configuration", read)
+    family_of(config)
+    attention = getattr(config, "_attn_implementation", None)
+    _check_attention(location, attention)
+    config.return_dict = True  # outputs of modules are read by name
+    if attention is None and getattr(config.get_text_config(), "attn_logit_softcapping", None):
+        config._attn_implementation = "eager"  # transformers before 5.24 chooses one that leaves the cap out
+    for name, size in asdict(read_part(str(location), "sizes", lambda: Sizes.of(config))).items():
+        if type(size) is not int or size < 1:
+            raise InputError(f"the configuration of {location} gives {name} = {size!r}: expected 1 or more")
+    return config
+
+
+def read_tokenizer(location: str | Path, revision: str | None = None) -> Any:
+    """Return the tokenizer of a model.
+
+    Args:
+        location: A folder, or a name on the Hub.
+        revision: The Hub's branch, tag or commit.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    import transformers
+
+    options = {} if revision is None else {"revision": revision}
+    read = transformers.AutoTokenizer.from_pretrained
+    return read_part(str(location), "tokenizer", lambda: read(location, **options, **NO_CODE))
+
+
+def build_model(location: str, config: Any, **options: Any) -> Any:
+    """Return a model with new weights, built from a configuration on torch's default device.
+
+    Args:
+        location: The model's place or name, for the error message.
+        config: The configuration.
+        options: Further arguments of `AutoModelForCausalLM.from_config`.
+
+    Raises:
+        InputError: No model can be built from the configuration.
+    """
+    import transformers
+
+    build = transformers.AutoModelForCausalLM.from_config
+    return read_part(location, "configuration", lambda: build(config, **options))
+
+
+def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """Return a number format of weights; None and "auto" are the checkpoint's own, returned as None.
+
+    Raises:
+        InputError: It is not a floating-point format.
+    """
+    if dtype is None or dtype == "auto":
+        return None
+    resolved = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(resolved, torch.dtype) or not resolved.is_floating_point:
+        raise InputError(f"dtype must be float32, bfloat16, float16 or float64, not {dtype!r}")
+    return resolved
+
+
+def _check_attention(location: str | Path, implementation: Any) -> None:
+    """Refuse a configuration that chooses attention code from the Hub."""
+    if implementation is not None and not isinstance(implementation, str):
+        raise InputError(
+            f"the configuration of {location} gives attn_implementation = {implementation!r:.80}: expected a name"
+        )
+    if implementation and "/" in implementation:
+        raise InputError(
+            f"the configuration of {location} asks for attention code from the Hub, {implementation}, which is not "
+            "run: take it out of config.json"
+        )
+
+
+def _check_lengths(location: str | Path, entries: dict[str, Any]) -> None:
+    """Refuse impossible numbers of layers or labels before a configuration object is built, which may list them."""
+    for name in ("num_hidden_layers", "n_layer", "num_labels"):
+        layers = entries.get(name, 1)
+        if isinstance(layers, int) and not 1 <= layers <= MOST_LAYERS:
+            raise InputError(f"the configuration of {location} says {name} = {layers}: expected 1 to {MOST_LAYERS:,}")

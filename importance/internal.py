@@ -1,0 +1,58 @@
+"""The face of `importance` for the other rooms: tasks and their rows, pruning, work of measurements. Not for users."""
+
+from headcount.importance.evaluation import encode_task
+from headcount.importance.measure import RankSplit
+from headcount.importance.prompts.user_rows import UserPrompts
+from headcount.importance.pruning.orders import EXAMPLES, removal_steps
+from headcount.importance.pruning.prune import Strategy, pruning_curve, pruning_grid
+from headcount.importance.pruning.pruned_answers import Component, PrunedAnswers, n_parts
+from headcount.importance.rows import wheel
+from headcount.importance.rows.definitions import paper_tasks
+from headcount.importance.rows.folder import check_rows_folder
+from headcount.importance.rows.hub import HUB
+from headcount.importance.rows.rows import Rows
+from headcount.importance.rows.schema import Row
+from headcount.importance.tasks.catalogue import WORD_LISTS, resolve_name
+from headcount.importance.tasks.listing import ListedTask, list_tasks
+from headcount.importance.tasks.setup import TaskSetup
+from headcount.importance.tasks.task import Profile
+from headcount.importance.work import (
+    SAMPLE,
+    accuracy_work,
+    document_items,
+    example_items,
+    ffn_importance_work,
+    head_importance_work,
+)
+
+__all__ = [
+    "EXAMPLES",
+    "HUB",
+    "SAMPLE",
+    "WORD_LISTS",
+    "Component",
+    "ListedTask",
+    "Profile",
+    "PrunedAnswers",
+    "RankSplit",
+    "Row",
+    "Rows",
+    "Strategy",
+    "TaskSetup",
+    "UserPrompts",
+    "accuracy_work",
+    "check_rows_folder",
+    "document_items",
+    "encode_task",
+    "example_items",
+    "ffn_importance_work",
+    "head_importance_work",
+    "list_tasks",
+    "n_parts",
+    "paper_tasks",
+    "pruning_curve",
+    "pruning_grid",
+    "removal_steps",
+    "resolve_name",
+    "wheel",
+]

@@ -1,0 +1,6 @@
+"""The face of `induction` for the other rooms: the recorded prompts, and the work of measurements. Not for users."""
+
+from headcount.induction.tokens import prompts
+from headcount.induction.work import patterns_work, repeat_loss_work, score_heads_work
+
+__all__ = ["patterns_work", "prompts", "repeat_loss_work", "score_heads_work"]

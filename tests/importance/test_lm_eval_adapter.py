@@ -1,0 +1,82 @@
+"""`HarnessModel` in lm-eval equals lm-eval's own model, on real rows of all sixteen tasks."""
+
+import logging
+
+import lm_eval
+import pytest
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+from headcount.importance import accuracy, lm_eval_task, load_task
+from headcount.importance.lm_eval_adapter import HarnessModel
+from headcount.importance.rows.definitions import paper_tasks
+from headcount.results import InputError
+from headcount.tracing import load_model
+
+LIMIT = 3
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Its context of 512 tokens is shorter than some prompts: they are cut, alike in both."""
+    return load_model("tiny-opt")
+
+
+@pytest.fixture(scope="module")
+def hf_lm(model):
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    return HFLM(pretrained=model.hf, tokenizer=model.tokenizer, batch_size=4, max_length=model.sizes.context)
+
+
+def evaluate(lm, name, rows, shots):
+    task = lm_eval_task(name, rows)
+    task.set_config("num_fewshot", shots)
+    evaluation = lm_eval.simple_evaluate(
+        model=lm,
+        tasks=[task],
+        num_fewshot=shots,
+        limit=LIMIT,
+        bootstrap_iters=0,
+        log_samples=True,
+        verbosity="ERROR",
+        task_manager=TaskManager(include_defaults=False),  # the default one reads thousands of files
+    )
+    (name,) = evaluation["results"]
+    answers = [sample["filtered_resps"] for sample in evaluation["samples"][name]]
+    return evaluation["results"][name], answers
+
+
+@pytest.mark.parametrize("shots", [0, 5])
+@pytest.mark.parametrize("name", paper_tasks())
+def test_log_likelihoods_and_results_equal_those_of_lm_evals_own_model(name, shots, model, hf_lm, real_rows):
+    (our_result, ours), (their_result, expected) = (
+        evaluate(lm, name, real_rows, shots) for lm in (HarnessModel(model), hf_lm)
+    )
+    assert len(ours) == len(expected) > 0
+    for our_answers, their_answers in zip(ours, expected, strict=True):
+        for (our_log_p, our_greedy), (their_log_p, their_greedy) in zip(our_answers, their_answers, strict=True):
+            assert float(our_log_p) == pytest.approx(float(their_log_p), abs=1e-3)
+            assert our_greedy == their_greedy
+    for metric in ("acc,none", "em,none"):
+        assert our_result.get(metric) == their_result.get(metric)
+
+
+@pytest.mark.parametrize("name", [name for name in paper_tasks() if name not in ("record",)])
+def test_accuracy_equals_lm_evals_at_0_shots(name, model, hf_lm, real_rows):
+    result, _ = evaluate(hf_lm, name, real_rows, 0)
+    ours = accuracy(model, load_task(name, data=real_rows), limit=LIMIT)
+    assert ours.value == pytest.approx(result["acc,none"])
+
+
+def test_whole_texts_longer_than_the_context_score_as_in_lm_evals_own_model(model, hf_lm):
+    text = "the quick brown fox jumps over the lazy dog " * 40
+    assert len(model.tokenizer.encode(text)) > model.sizes.context
+    requests = [Instance("loglikelihood_rolling", {}, (text,), 0), Instance("loglikelihood_rolling", {}, ("short",), 1)]
+    ours, expected = (lm.loglikelihood_rolling(requests, disable_tqdm=True) for lm in (HarnessModel(model), hf_lm))
+    assert ours == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_writes_no_texts(model):
+    with pytest.raises(InputError, match="scores texts and writes none"):
+        HarnessModel(model).generate_until([])

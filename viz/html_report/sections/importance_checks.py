@@ -1,0 +1,80 @@
+"""The sections that check importance: by gradients and by removal, and between halves of the examples."""
+
+from collections.abc import Mapping, Sequence
+
+from headcount.results import Result
+from headcount.results.internal import CORRELATION_COLUMNS, shots_title
+from headcount.viz import number_format
+from headcount.viz.html_report.analysis_tables import (
+    CORRELATION_HEADINGS,
+    Row,
+    analysis,
+    correlation_cells,
+    tables_at_shots,
+)
+from headcount.viz.html_report.sections.induction_and_importance import overlap_cells
+from headcount.viz.html_report.views import Section, View
+
+
+def gradients(results: Mapping[str, Result]) -> Section:
+    """Make the section on the rank correlation of importance by gradients and by removal."""
+    columns = ("setting", "within", *CORRELATION_COLUMNS, "overlap", "overlap_chance")
+    rows = analysis(results, "gradient_and_oracle", columns)
+    return Section(
+        "gradients",
+        "Gradients against removal",
+        intro="How similarly importance by gradients and removal of each head alone rank heads.",
+        reading="Where rho is high, gradients, which cost far less, can replace removal. Within layers, ranks are "
+        "taken inside each layer, so that depth has no influence.",
+        caveat="Both look at one head at a time; neither shows what is lost when several are removed together.",
+        views=[_gradients_view(rows)] if rows else [],
+    )
+
+
+def reliabilities(results: Mapping[str, Result]) -> Section:
+    """Make the section on the agreement of each task's importance with itself."""
+    columns = ("task", "rho", "corrected", "lowest", "highest", "halvings")
+    tables = tables_at_shots(results, "heads/reliability", columns)
+    return Section(
+        "reliability",
+        "Reliability",
+        intro="How well a task's head importance agrees with itself: the rank correlation between two halves of the "
+        "examples.",
+        reading="Corrected is the value for all the examples. Two tasks can hardly correlate more with each other than "
+        "each does with itself.",
+        caveat="It is for other examples of the same task, not for other prompts.",
+        views=[_reliability_view(n_shots, rows) for n_shots, rows in tables],
+    )
+
+
+def _gradients_view(rows: Sequence[Row]) -> View:
+    cells = [
+        [
+            row["setting"],
+            "within layers" if row["within"] else "all heads",
+            *correlation_cells(row),
+            *overlap_cells(row),
+        ]
+        for row in rows
+    ]
+    columns = ("setting", "ranked", *CORRELATION_HEADINGS, "overlap", "by chance")
+    return View("all settings", None, "Gradients and removal", columns, cells)
+
+
+def _reliability_view(n_shots: int, rows: Sequence[Row]) -> View:
+    cells = [
+        [
+            row["task"],
+            number_format.decimal(row["rho"]),
+            number_format.interval(row["lowest"], row["highest"]),
+            number_format.decimal(row["corrected"]),
+        ]
+        for row in rows
+    ]
+    return View(
+        shots_title(n_shots),
+        None,
+        f"Between halves of the examples, over {rows[0]['halvings']} halvings",
+        ("task", "rho", "lowest to highest", "corrected"),
+        cells,
+    )

@@ -1,0 +1,97 @@
+"""Numbers as the report and the figures write them: decimals, standard errors, intervals."""
+
+from collections.abc import Callable
+from math import isfinite, isnan, log10, nan
+
+from torch import Tensor
+
+from headcount.results import HeadScores, LayerScores
+
+MISSING = "n/a"
+STEP = 1e-3  # of the last decimal that is shown, unless scores are small
+SHARES = ("prefix_matching", "copying", "copying_published", "ffn_importance")  # of 1: three decimals are enough
+SMALL = 0.1  # if no score of a map reaches this, decimals would be mostly zeros
+
+Formatter = Callable[[float, float], str]
+
+
+def decimal(value: float, digits: int = 3) -> str:
+    """Return a value with a fixed number of decimals; `n/a` for NaN, which was not measured."""
+    if isnan(value):
+        return MISSING
+    # Adding zero turns a rounded "-0.000" into "0.000".
+    return f"{round(value, digits) + 0.0:.{digits}f}" if isfinite(value) else str(value)
+
+
+def with_error(value: float, stderr: float = nan, digits: int = 3) -> str:
+    """Return a value with its standard error, `0.921 ± 0.004`; an unknown error is left out."""
+    if isnan(stderr) or isnan(value):
+        return decimal(value, digits)
+    return f"{decimal(value, digits)} ± {decimal(stderr, digits)}"
+
+
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """Return the ends of an interval, `0.412 to 0.533`; `n/a` where neither is known."""
+    return MISSING if isnan(low) and isnan(high) else f"{decimal(low, digits)} to {decimal(high, digits)}"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value, `1.0e-03`."""
+    return f"{p:.1e}"
+
+
+def amount(count: float) -> str:
+    """Return a large number to three digits: `49.2 k`, `3.54 M`, `15.7 B`."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            scaled = count / size
+            return f"{scaled:.{max(0, 2 - int(log10(scaled)))}f} {letter}"
+    return f"{count:.0f}"
+
+
+def scientific(value: float, stderr: float = nan) -> str:
+    """Return a small value with its standard error, `3.12e-5 ± 0.41e-5`, to three digits of the larger of the two."""
+    largest = max((abs(part) for part in (value, stderr) if isfinite(part)), default=0.0)
+    if not isfinite(value) or not largest:
+        return with_error(value, stderr)
+    exponent = int(f"{largest:.2e}".partition("e")[2])
+    parts = [f"{decimal(part / float(f'1e{exponent}'), 2)}e{exponent}" for part in (value, stderr) if not isnan(part)]
+    return " ± ".join(parts)
+
+
+def last_digit(value: float) -> float:
+    """Return the size of one step in the third digit of a small value: 1e-7 for 3.12e-5; 1 if it has no digits."""
+    if not isfinite(value) or not value:
+        return 1.0
+    return float(f"1e{int(f'{value:.2e}'.partition('e')[2]) - 2}")
+
+
+def formatter_of(measure: str, largest: float) -> Formatter:
+    """Return the function that writes scores of a measure: `with_error`, or `scientific` if the largest one is small.
+
+    Args:
+        measure: The measure's name; shares of 1 are always written with decimals.
+        largest: The largest finite absolute score; NaN if there is none.
+    """
+    return scientific if measure not in SHARES and largest < SMALL else with_error
+
+
+def formatter(scores: HeadScores | LayerScores) -> Formatter:
+    """Return the function that writes each score of a map with its error, all of the map in the same way."""
+    finite = scores.values[scores.values.isfinite()].abs()
+    return formatter_of(scores.measure, finite.max().item() if finite.any() else nan)
+
+
+def score_texts(scores: HeadScores | LayerScores) -> list[str]:
+    """Return every score with its standard error, in the order of the flattened values."""
+    return _texts(formatter(scores), scores.values, scores.stderr)
+
+
+def value_texts(values: Tensor, stderr: Tensor | None = None) -> list[str]:
+    """Return every value of a tensor with its standard error, in the order of the flattened tensor."""
+    return _texts(with_error, values, stderr)
+
+
+def _texts(write: Formatter, values: Tensor, stderr: Tensor | None) -> list[str]:
+    errors = [nan] * values.numel() if stderr is None else stderr.flatten().tolist()
+    return [write(value, error) for value, error in zip(values.flatten().tolist(), errors, strict=True)]
