@@ -59,8 +59,8 @@ model = hc.load_model(BUILDERS["arcee"]().requires_grad_(False), tokenizer=bpe_t
 tokens = hc.repeated_tokens(model, period=6, n_sequences=2)
 _, cache = model.run_with_cache(tokens)
 expected = raw_hooks.read(model.hf, tokens)
-equal = all((cache[name] - values).abs().max() < 1e-5 for name, values in expected.items())
-print("architecture", hc.prefix_matching(model, tokens, period=6).shape, len(expected), equal)
+errors = [(cache[name] - values).abs().max() / values.abs().max().clamp_min(1) for name, values in expected.items()]
+print("architecture", hc.prefix_matching(model, tokens, period=6).shape, len(errors), float(max(errors)) < 1e-5)
 
 task = hc.load_task("colour")
 print("task", len(task.examples(shots=1, limit=2)))
@@ -116,7 +116,7 @@ def printed(copy, tmp_path_factory):
 
 
 def test_an_architecture(printed):
-    assert printed["architecture"] == "(3, 4) 40 True"
+    assert printed["architecture"] == "(3, 4) 43 True"
 
 
 def test_a_task(printed):

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -140,7 +139,9 @@ def test_every_import_of_the_package_is_declared():
     project = PROJECT["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["ray"]]
     declared = {canonicalize_name(Requirement(line).name) for line in required}
-    imported = {canonicalize_name(name) for module in third_party() for name in distributions(module)}
+    installed = importlib.metadata.packages_distributions()
+    names = [name for module in third_party() for name in installed.get(module, [module])]
+    imported = {canonicalize_name(name) for name in names}
     assert imported - declared == set()
     assert declared - imported == set(NOT_IMPORTED)
 
@@ -156,12 +157,6 @@ def third_party():
                 elif isinstance(node, ast.ImportFrom) and node.level == 0:
                     names.add(node.module.partition(".")[0])
     return names - sys.stdlib_module_names - {"headcount"}
-
-
-@cache
-def distributions(module):
-    """The distributions that install a module; the module's name if none does."""
-    return importlib.metadata.packages_distributions().get(module, [module])
 
 
 def test_no_version_with_a_known_vulnerability_is_allowed():
