@@ -1,4 +1,4 @@
-"""The units of a task: an example, a document, a prompt."""
+"""The parts of a task: an example, a document, a prompt."""
 
 from dataclasses import dataclass
 

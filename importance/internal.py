@@ -1,4 +1,4 @@
-"""The face of `importance` for the other rooms: tasks and their rows, pruning, work of measurements. Not for users."""
+"""The face of `importance` for the other rooms: tasks and their rows, pruning, work of measurements. Not public."""
 
 from headcount.importance.evaluation import encode_task
 from headcount.importance.measure import RankSplit

@@ -1,4 +1,4 @@
-"""The face of `induction` for the other rooms: the recorded prompts, and the work of measurements. Not for users."""
+"""The face of `induction` for the other rooms: the recorded prompts, and the work of measurements. Not public."""
 
 from headcount.induction.tokens import prompts
 from headcount.induction.work import patterns_work, repeat_loss_work, score_heads_work

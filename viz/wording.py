@@ -51,11 +51,11 @@ READINGS: Mapping[str, Reading] = MappingProxyType(
         ),
         "head_importance": Reading(
             title="Head importance",
-            measures="How much the loss on a task's gold continuations would change, to first order, if a head's "
-            "output were set to zero.",
+            measures="The size, to first order, of a head's effect on the loss on a task's gold continuations, "
+            "if its output were set to zero.",
             reading="Bright heads contribute more to the prediction. At 0, setting the head to zero changes nothing, "
-            "to first order. The unit is nats of loss per token that the model reads, prompt and continuation, so "
-            "compare heads within one map only.",
+            "to first order. The unit is nats of loss: per token that the model reads for the reduction token, "
+            "per example for example and signed. Compare heads within one map only.",
             caveat="Gradients give a first-order estimate for each head alone, on the gold continuations of these "
             "documents and prompts. No head was ablated, and the loss from ablating several together is not in it.",
         ),

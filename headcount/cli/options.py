@@ -105,7 +105,9 @@ class ClusterOptions:
         if self.ray and self.shard:
             raise InputError("--ray and --shard exclude each other: a cluster divides the study by itself")
         if remote and (self.ray or self.shard):
-            raise InputError("--ray and --shard spread a model over machines: with --remote, a server has it")
+            raise InputError(
+                "--ray and --shard divide a study among processes that each load the model: leave --remote out"
+            )
         if self.ray and dry_run:
             raise InputError("--dry-run measures nothing: expected no --ray with it")
         if not self.ray and self != replace(ONE_PROCESS, shard=self.shard):

@@ -42,7 +42,7 @@ def measure_on_ray(address: str, resources: Resources, config: StudyConfig, targ
     ray = connect(address)
     try:
         slots = resources.slots([node["Resources"] for node in ray.nodes() if node["Alive"]])
-        say(f"the cluster holds the model {slots} times")
+        say(f"the cluster holds the model {slots} times, one for each worker")
         with Progress(None) as progress:
             driver = Driver(ray, resources, (str(Path.cwd()), sys.argv, config, target), progress)
             asyncio.run(driver.drive(slots))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headcount.travel import travels
+from headcount.remote_code import runs_remotely
 
 
-@travels
+@runs_remotely
 class InputError(ValueError):
     """Bad input: a file, a folder, a name or a shape that cannot be used.
 

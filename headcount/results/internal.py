@@ -1,4 +1,4 @@
-"""The face of `results` for the other rooms: the storage of files, checks of fields, names. Not for users."""
+"""The face of `results` for the other rooms: the storage of files, checks of fields, names. Not public."""
 
 from headcount.results.kinds.comparisons import CORRELATION_COLUMNS
 from headcount.results.kinds.patterns import levels

@@ -1,7 +1,7 @@
 """Comparisons of scores: functions of results that return plain data.
 
 * `spearman`, `matrix`: rank correlations, with interval, p-value, and the correlation that layer structure alone gives;
-* `reliability`: agreement of scores with themselves, the measure of every rho;
+* `reliability`: split-half agreement of one score, the yardstick for every rho;
 * `clusters`: tasks that need the same heads;
 * `across_shots`: the same task with more solved examples;
 * `overlap`: the share of the highest heads that two measurements have in common;

@@ -48,7 +48,7 @@ def overlap(
     chosen = highest(aligned.values, pool, top)
     n_top = int(chosen[0].sum())
     if n_top == 0:
-        raise InputError(f"top={top} takes none of {aligned.n} entries{' in any layer' if within else ''}; take more")
+        raise InputError(f"top={top} takes none of {aligned.n} entries{' in any layer' if within else ''}; raise top")
     shared = int(chosen.all(0).sum())
     fraction = shared / n_top
     low, high = _interval(fraction, aligned, pool, top, resamples, seed)

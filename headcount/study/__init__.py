@@ -4,10 +4,10 @@ from headcount.study.config import PRESETS, StudyConfig, TaskGroup, parse_config
 from headcount.study.model_and_run import create_target_run, load_target, manifest_entry, open_target, study_target
 from headcount.study.run_comparison import compare_runs
 from headcount.study.schedule import Schedule, measure_units
-from headcount.study.study import StudyTask, check_distinct, load_tasks, study_units
 from headcount.study.summaries import is_summarised, summarise
 from headcount.study.toml_files import parse_toml, read_toml_text
 from headcount.study.unit import FailedError, Unit, measure_unit
+from headcount.study.unit_order import StudyTask, check_distinct, load_tasks, study_units
 from headcount.study.units.analyses import analysis_units, derived_units
 from headcount.study.units.induction import induction_units
 from headcount.study.units.means import mean_units

@@ -1,4 +1,4 @@
-"""The order of units: one after another in one process, or handed out to several workers at once."""
+"""Units of a study handed out, each once its inputs exist: to one process, or to several at once."""
 
 from collections.abc import Hashable, Sequence
 

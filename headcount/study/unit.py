@@ -26,7 +26,7 @@ class Unit:
     Attributes:
         title: The name of the work, for messages.
         names: The names of the results that it leaves in the run.
-        settings: The provenance that a result must have to be this unit's.
+        settings: Entries that the provenance of a stored result must have for it to count as done.
         steps: The number of steps that it counts on the progress bar.
         measure: Does the work; takes the bar and returns the results in the order of `names`.
         needs: Results of the run that it reads; where one of them changed since, the unit is measured again.

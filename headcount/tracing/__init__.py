@@ -1,9 +1,9 @@
 """Open a model; read and change its activations under TransformerLens' names."""
 
-from headcount.tracing.ablation.masked import masked
 from headcount.tracing.ablation.parameter_counts import ParameterCounts, removed_parameters
 from headcount.tracing.ablation.pruned import pruned
 from headcount.tracing.ablation.saved import save_pruned
+from headcount.tracing.ablation.zero_ablation import masked
 from headcount.tracing.architectures.sizes import Sizes
 from headcount.tracing.batches import BatchSize, Progress
 from headcount.tracing.cache import Cache

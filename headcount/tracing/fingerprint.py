@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from headcount.tracing.removed import pruned_parts
+from headcount.tracing.removed_parts import pruned_parts
 
 _SAMPLE = 4096
 _FACTOR = 0x1E3779B97F4A7C15

@@ -1,4 +1,4 @@
-"""The face of `tracing` for the other rooms: it plans, runs and reduces forward passes. Not for users."""
+"""The face of `tracing` for the other rooms: it plans, runs and reduces forward passes. Not public."""
 
 from headcount.tracing.batches import TOKENS, Prepared, map_batches, pad, planned_batches, run_batches
 from headcount.tracing.hooks.hook import Patch, Recorder, RecordGradient, RecordValue, Zero, pass_through

@@ -13,14 +13,14 @@ from headcount.tracing.architectures.anatomy import Anatomy, empty_copy, family_
 from headcount.tracing.cache import Cache
 from headcount.tracing.fingerprint import fingerprint, weights_state
 from headcount.tracing.hooks import execution
+from headcount.tracing.hooks.ablation_hooks import lost_hooks, removal_hooks
 from headcount.tracing.hooks.execution import PlacedHook
 from headcount.tracing.hooks.hook import Finish, HookFunction, RecordValue, SelectPositions
 from headcount.tracing.hooks.hook_map import HookName, build_hook_map
 from headcount.tracing.hooks.passes import ForwardPass
 from headcount.tracing.hooks.ports import find_envoy
 from headcount.tracing.hooks.protocol import RemoteExecutor, StreamingExecutor
-from headcount.tracing.hooks.removal import lost_hooks, removal_hooks
-from headcount.tracing.removed import Removed, pruned_parts
+from headcount.tracing.removed_parts import Removed, pruned_parts
 from headcount.tracing.tokens import check_unicode, is_text, token_ids
 
 

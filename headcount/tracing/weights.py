@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from headcount.remote_code import runs_remotely
 from headcount.results import InputError
 from headcount.tracing.hooks.modules import matrix, output_bias
 from headcount.tracing.hooks.views import View
-from headcount.travel import travels
 
 if TYPE_CHECKING:
     from headcount.tracing.hooks.protocol import TracedModel
 
 
-@travels
+@runs_remotely
 def output_heads(
     model: TracedModel, layer: int
 ) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
@@ -27,7 +27,7 @@ def output_heads(
     return weight, bias.float() if isinstance(bias, Tensor) else weight.new_zeros(weight.shape[-1])
 
 
-@travels
+@runs_remotely
 def value_heads(model: TracedModel, layer: int) -> Float[Tensor, "head d_model d_head"]:
     """Return W_V of each query head, in float32; query heads of one group have the same."""
     block, sizes = _whole_block(model, layer), model.sizes
@@ -40,7 +40,7 @@ def value_heads(model: TracedModel, layer: int) -> Float[Tensor, "head d_model d
     return weight.float().transpose(0, 1).repeat_interleave(sizes.n_heads // sizes.n_kv_heads, dim=0)
 
 
-@travels
+@runs_remotely
 def unembedding(
     model: TracedModel, tokens: Int[Tensor, "batch pos"]
 ) -> tuple[Float[Tensor, "batch pos d_model"], Float[Tensor, "batch pos"]]:
@@ -53,7 +53,7 @@ def unembedding(
     return rows, rows.new_zeros(rows.shape[:2]) if bias is None else bias[tokens.to(bias.device)].float()
 
 
-@travels
+@runs_remotely
 def unembed_embed(model: TracedModel) -> Float[Tensor, "d_model d_model"]:
     """Return the sum over the vocabulary of W_U[:, t] W_E[t, :], in float64, without positions, scales and norms."""
     embed = model.hf.get_input_embeddings().weight.double()
@@ -65,7 +65,7 @@ def unembed_embed(model: TracedModel) -> Float[Tensor, "d_model d_model"]:
     return product
 
 
-@travels
+@runs_remotely
 def _whole_block(model: TracedModel, layer: int) -> nn.Module:
     """Return a block that has all of its heads.
 
@@ -77,7 +77,7 @@ def _whole_block(model: TracedModel, layer: int) -> nn.Module:
     return model.block(layer)
 
 
-@travels
+@runs_remotely
 def _linear(model: TracedModel, path: str) -> Float[Tensor, "d_out d_in"]:
     """Return the matrix of a linear module as torch stores it."""
     weight: Tensor = model.hf.get_submodule(path).weight

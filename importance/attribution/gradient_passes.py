@@ -1,6 +1,6 @@
 """Forward and backward passes to the activations: every head's contributions to the loss of each example.
 
-The hooks travel to wherever the model is (see `headcount.travel`).
+The hooks travel to wherever the model is (see `headcount.remote_code`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from headcount.importance.attribution.gradients import Contributions, layer_cont
 from headcount.importance.likelihoods.encoding import EncodedRequest
 from headcount.importance.likelihoods.prefix_tree import build_tree
 from headcount.importance.likelihoods.tree_passes import LogitPositions, logit_positions, tree_pass
+from headcount.remote_code import runs_remotely
 from headcount.tracing import BatchSize, Hook, Model, Progress
 from headcount.tracing.internal import ForwardPass, Prepared, RecordGradient, run_batches
-from headcount.travel import travels
 
 SCALE_STEP = 32.0
 """Divisor of the loss's scale where gradients were infinite."""
@@ -94,7 +94,7 @@ def _split_examples(record: RecordGradient) -> list[Contributions]:
     return [Contributions(*kinds) for kinds in torch.stack(record.records, dim=2).unbind(1)]
 
 
-@travels
+@runs_remotely
 class StartGradients:
     """Makes the embeddings the first tensor with a gradient: all later ones have one, though the weights are frozen."""
 
@@ -103,7 +103,7 @@ class StartGradients:
         return embedded.detach().requires_grad_()
 
 
-@travels
+@runs_remotely
 class ReduceToContributions:
     """Reduces a layer's z and its gradient to the contributions of its heads: [kind, batch, head]."""
 
@@ -115,7 +115,7 @@ class ReduceToContributions:
         return torch.stack(list(layer_contributions(z, gradient))).cpu() / self.loss_scale
 
 
-@travels
+@runs_remotely
 class SumOfLosses:
     """Turns logits into the sum of the examples' losses, each the mean over its tokens, times a factor.
 

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headcount.remote_code import runs_remotely
 from headcount.results import InputError
-from headcount.travel import travels
 
 Reduction = Literal["token", "example", "signed"]
 FOLDS = 10
@@ -32,7 +32,7 @@ class Contributions(NamedTuple):
     signed: Float[Tensor, "*batch layer head"]
 
 
-@travels
+@runs_remotely
 def layer_contributions(
     z: Float[Tensor, "batch pos head d_head"], gradient: Float[Tensor, "batch pos head d_head"]
 ) -> tuple[Float[Tensor, "batch head"], Float[Tensor, "batch head"]]:
@@ -66,7 +66,8 @@ def estimate_importance(
     * `token`: Σ over examples of `absolute`, divided by the number of positions that can carry gradient: all that are
       read, and in the last layer those that predict a token of a continuation (what the published code computes);
     * `example`: mean over examples of |`signed`| (Eq. 8 with Michel's absolute value);
-    * `signed`: mean over examples of `signed` (Eq. 8 as printed).
+    * `signed`: mean over examples of `signed` (Eq. 8 as printed), minus the first-order change of the loss: below 0
+      where the loss would rise without the head, so that its sign is opposite to that of removal (`oracle`).
 
     Args:
         contributions: [example, layer, head] of each kind.

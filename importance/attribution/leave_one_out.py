@@ -1,7 +1,7 @@
 """Forward passes that leave out one part at a time: each layer's feed-forward network, or each head.
 
 Below the part that is left out everything is as in the whole model, so each run begins at its layer, with the residual
-stream of the whole model's run. The hooks travel to wherever the model is (see `headcount.travel`).
+stream of the whole model's run. The hooks travel to wherever the model is (see `headcount.remote_code`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from headcount.importance.likelihoods.tree_passes import (
     share_inputs,
     tree_pass,
 )
+from headcount.remote_code import runs_remotely
 from headcount.tracing import Hook, Model
 from headcount.tracing.internal import Patch, Prepared, RecordValue, Zero
-from headcount.travel import travels
 
 
 def without_each_ffn(model: Model, trees: Sequence[PrefixTree]) -> Prepared[list[list[LogLikelihood]]]:
@@ -74,7 +74,7 @@ def _start_at(layer: int, patch: Patch) -> list[tuple[str, Any]]:
     return [(f"blocks.{earlier}.skip", patch) for earlier in range(layer)]
 
 
-@travels
+@runs_remotely
 def _silence_each_head(z: Tensor, hook: Hook) -> Tensor:
     """Set head 0 to zero in the first copy of the batch, head 1 in the second, and so on."""
     n_heads = z.shape[2]

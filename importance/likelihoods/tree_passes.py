@@ -11,9 +11,9 @@ from torch import Tensor
 
 from headcount.importance.likelihoods.encoding import EncodedRequest
 from headcount.importance.likelihoods.prefix_tree import PrefixTree, batch_trees, build_tree
+from headcount.remote_code import runs_remotely
 from headcount.tracing import Hook, Model
 from headcount.tracing.internal import ForwardPass
-from headcount.travel import travels
 
 Hooks = Sequence[tuple[str, Callable[..., Any]]]
 
@@ -81,7 +81,7 @@ def share_inputs(passes: Sequence[ForwardPass]) -> None:
         later.inputs = passes[0].inputs
 
 
-@travels
+@runs_remotely
 class TargetLogProbabilities:
     """Turns logits into the log-probabilities of the target tokens, and True where a target is the likeliest token."""
 

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from headcount.induction.formulas.head_logits import HeadUnembedding
+from headcount.remote_code import runs_remotely
 from headcount.results import InputError
-from headcount.travel import travels
 
 Definition = Literal["head-output", "published", "olsson", "eigenvalue"]
 
@@ -26,7 +26,7 @@ def check_definition(definition: str) -> None:
         raise InputError(f"definition must be one of {', '.join(get_args(Definition))}, not {definition!r}")
 
 
-@travels
+@runs_remotely
 def copying_score(
     through: Float[Tensor, "batch head query d_head"],
     attended: Int64[Tensor, "batch head query"],
@@ -60,7 +60,7 @@ def copying_score(
     return (score * valid[:, None]).sum(-1) / valid.sum(-1)[:, None]
 
 
-@travels
+@runs_remotely
 def _rise_above_mean(
     logits: Tensor, causal: Bool[Tensor, "query key"], definition: str
 ) -> Float[Tensor, "batch head query key"]:

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from headcount.travel import travels
+from headcount.remote_code import runs_remotely
 
 
-@travels
+@runs_remotely
 class HeadUnembedding:
     """The unembedding of some tokens in the space of each of a layer's heads.
 
@@ -44,7 +44,7 @@ class LogitEffects(NamedTuple):
     own_rank: Int64[Tensor, " source"]
 
 
-@travels
+@runs_remotely
 def project_unembedding(
     unembed: Float[Tensor, "batch key d_model"],
     unembed_bias: Float[Tensor, "batch key"],
@@ -55,7 +55,7 @@ def project_unembedding(
     return HeadUnembedding(torch.einsum("bkm,hdm->bhkd", unembed, w_o), unembed @ b_o + unembed_bias)
 
 
-@travels
+@runs_remotely
 def logit_effects(
     values: Float[Tensor, "source d_head"], sources: Int64[Tensor, " source"], unembedding: HeadUnembedding, k: int
 ) -> tuple[Tensor, ...]:

@@ -13,8 +13,8 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from headcount.remote_code import runs_remotely
 from headcount.results import InputError
-from headcount.travel import travels
 
 
 class RepeatStatistics(NamedTuple):
@@ -35,7 +35,7 @@ class RepeatStatistics(NamedTuple):
     n: int
 
 
-@travels
+@runs_remotely
 def token_loss(
     logits: Float[Tensor, "batch pos vocab"], tokens: Int[Tensor, "batch pos"]
 ) -> Float32[Tensor, "batch pos-1"]:

@@ -1,6 +1,6 @@
 """The forward pass of copying, in which every layer reads the embeddings; and eigenvalue copying, from the weights.
 
-The hooks travel to wherever the model is (see `headcount.travel`); their records come back.
+The hooks travel to wherever the model is (see `headcount.remote_code`); their records come back.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 
 from headcount.induction.formulas.copying import copying_score, eigenvalue_score
 from headcount.induction.formulas.head_logits import HeadUnembedding, project_unembedding
+from headcount.remote_code import runs_remotely
 from headcount.tracing.internal import (
     Recorder,
     output_heads,
@@ -23,7 +24,6 @@ from headcount.tracing.internal import (
     unembedding,
     value_heads,
 )
-from headcount.travel import travels
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -65,7 +65,7 @@ def eigenvalue_copying(model: Model) -> Float[Tensor, "layer head"]:
     return torch.stack(by_layer)
 
 
-@travels
+@runs_remotely
 class ReadEmbeddings:
     """Makes every layer read the embeddings, which the first layer reads anyway."""
 
@@ -80,7 +80,7 @@ class ReadEmbeddings:
         return self.embedded.to(resid_pre.device)
 
 
-@travels
+@runs_remotely
 class RecordCopying(Recorder):
     """Records the copying scores of a layer's heads: a dictionary of [batch, head] by definition."""
 
@@ -112,7 +112,7 @@ class RecordCopying(Recorder):
         return call.query  # never used: the next layer reads the embeddings again
 
 
-@travels
+@runs_remotely
 def _layer_scores(
     call: AttentionCall, projected: HeadUnembedding, valid: Tensor, definitions: Sequence[str]
 ) -> dict[str, Float[Tensor, "batch head"]]:
@@ -137,7 +137,7 @@ def _layer_scores(
     return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
 
 
-@travels
+@runs_remotely
 def _share(condition: Tensor, valid: Tensor) -> Float[Tensor, "batch head"]:
     """Return the share of the valid positions for which a condition holds."""
     return (condition & valid[:, None]).sum(-1) / valid.sum(-1)[:, None]

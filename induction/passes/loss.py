@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from headcount.induction.formulas.loss_by_repeat import loss_by_repeat, token_loss
+from headcount.remote_code import runs_remotely
 from headcount.tracing.internal import run_batches
-from headcount.travel import travels
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from headcount.tracing.internal import Prepared
 
 
-@travels
+@runs_remotely
 class TokenLoss:
     """Turns logits into the loss of every token but the first."""
 

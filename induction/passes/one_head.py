@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from headcount.induction.formulas.head_logits import HeadUnembedding, LogitEffects, logit_effects, project_unembedding
+from headcount.remote_code import runs_remotely
 from headcount.tracing.internal import Recorder, output_heads, pass_through, unembedding
-from headcount.travel import travels
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -40,7 +40,7 @@ def head_effects(
     return LogitEffects(*record.records[0])
 
 
-@travels
+@runs_remotely
 class RecordHeadPattern(Recorder):
     """Records one head's pattern, [query, key] in float32."""
 
@@ -55,7 +55,7 @@ class RecordHeadPattern(Recorder):
         return call.query  # never used: the pass ends here
 
 
-@travels
+@runs_remotely
 class RecordLogitEffects(Recorder):
     """Records the logits that one head writes for some tokens, as from `logit_effects`."""
 
@@ -77,7 +77,7 @@ class RecordLogitEffects(Recorder):
         return call.query  # never used: the pass ends here
 
 
-@travels
+@runs_remotely
 def vocabulary_unembedding(model: Any, layer: int, head: int, device: torch.device) -> HeadUnembedding:
     """Return the unembedding of the whole vocabulary in one head's own space, formed a few thousand rows at a time."""
     w_o, b_o = output_heads(model, layer)

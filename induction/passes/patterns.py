@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from headcount.remote_code import runs_remotely
 from headcount.results.internal import levels
 from headcount.tracing.internal import Recorder
-from headcount.travel import travels
 
 if TYPE_CHECKING:
     from jaxtyping import Int, UInt8
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headcount.tracing import Hook, Model
 
 
-@travels
+@runs_remotely
 class RecordPattern(Recorder):
     """Records every layer's patterns of one sequence in 256 levels."""
 

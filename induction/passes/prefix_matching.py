@@ -1,6 +1,6 @@
 """The forward pass of prefix matching: only the entries of the patterns that count are computed.
 
-The hook travels to wherever the model is (see `headcount.travel`); its records come back.
+The hook travels to wherever the model is (see `headcount.remote_code`); its records come back.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from headcount.induction.formulas.prefix_matching import PatternEntries, has_bos, pattern_entries
+from headcount.remote_code import runs_remotely
 from headcount.tracing.internal import Recorder, pad, run_batches, to_device
-from headcount.travel import travels
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headcount.tracing.internal import Prepared
 
 
-@travels
+@runs_remotely
 class RecordPrefixMatching(Recorder):
     """Records the prefix matching of every head of a layer, [batch, head], and computes attention's output."""
 

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from headcount.remote_code import runs_remotely
 from headcount.results.errors import InputError
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
-from headcount.travel import travels
 
 LEVELS = 255
 AXES = ("layer", "head", "query", "key")
@@ -103,7 +103,7 @@ class Patterns(Stored):
         return f"Patterns({self.definition or 'a prompt'}, {len(self.tokens)} tokens, {n_layers} × {n_heads} heads)"
 
 
-@travels
+@runs_remotely
 def levels(attention: Float[Tensor, "*heads query key"]) -> UInt8[Tensor, "*heads query key"]:
     """Return attention from 0 to 1 in 256 levels.
 

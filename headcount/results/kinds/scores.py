@@ -84,7 +84,7 @@ class Scores(Stored):
         return torch.from_numpy(np.argsort(self.values.flatten().numpy(), kind="stable"))
 
     def label(self, *position: int) -> str:
-        """Return the field's short name of an entry: `L18H6` for layer 18, head 6."""
+        """Return the usual short name of an entry: `L18H6` for layer 18, head 6."""
         return "".join(f"{axis[0].upper()}{index}" for axis, index in zip(self.axes, position, strict=True))
 
     def to_frame(self) -> pd.DataFrame:

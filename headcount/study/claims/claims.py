@@ -8,7 +8,7 @@ from headcount.progress import Progress
 from headcount.results import ResultName, Run, Table
 from headcount.study.claims import layers, pruning, rankings
 from headcount.study.claims.results import StudyResults
-from headcount.study.claims.verdict import TOLERANCE, Evaluation
+from headcount.study.claims.verdict import FEW, TOLERANCE, Evaluation
 from headcount.study.unit import Unit
 
 
@@ -147,7 +147,7 @@ CLAIMS = (
     ),
     Claim(
         "Few heads do both primitives",
-        f"{TOLERANCE:.0%} of heads or fewer score above 0.5 in both prefix matching and copying",
+        f"{FEW:.0%} of heads or fewer score above 0.5 in both prefix matching and copying",
         "induction heads",
         "a small set of heads",
         rankings.few_do_both,

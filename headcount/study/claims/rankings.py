@@ -6,11 +6,11 @@ from statistics import fmean
 from headcount.results import HeadScores, ResultName, Setting
 from headcount.study.claims.results import StudyResults
 from headcount.study.claims.verdict import (
-    TOLERANCE,
+    FEW,
     Evaluation,
     Verdict,
     above,
-    majority_above,
+    all_above,
     spread_of_mean,
     undecided,
 )
@@ -32,7 +32,7 @@ def correlated(study: StudyResults) -> Evaluation:
         f"rho is {min(rhos):.2f} to {max(rhos):.2f}, mean {fmean(rhos):.2f}; {n_above} of {len(rhos)} pairs lie above "
         "what the layers alone would give"
     )
-    return Evaluation(majority_above(n_above, len(rhos)), evidence)
+    return Evaluation(all_above(n_above, len(rhos)), evidence)
 
 
 def across_shots(study: StudyResults) -> Evaluation:
@@ -47,7 +47,7 @@ def across_shots(study: StudyResults) -> Evaluation:
         f"rho is {min(rhos):.2f} to {max(rhos):.2f}, mean {fmean(rhos):.2f}; {n_above} of {len(rows)} lie above what "
         "the layers alone would give"
     )
-    return Evaluation(majority_above(n_above, len(rows)), evidence)
+    return Evaluation(all_above(n_above, len(rows)), evidence)
 
 
 def few_do_both(study: StudyResults) -> Evaluation:
@@ -61,7 +61,7 @@ def few_do_both(study: StudyResults) -> Evaluation:
         f"{both} of {total} heads score above 0.5 in both, {int(matches.sum())} in prefix matching, "
         f"{int(copies.sum())} in copying"
     )
-    return Evaluation("holds" if both / total <= TOLERANCE else "does not hold", evidence)
+    return Evaluation("holds" if both / total <= FEW else "does not hold", evidence)
 
 
 def prefix_flat(study: StudyResults) -> Evaluation:

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 
 from headcount.results import Setting
 
+FEW = 0.05
+"""The share of heads that is few."""
 TOLERANCE = 0.05
 """A decline of accuracy up to this is minimal."""
 
@@ -31,21 +33,21 @@ def undecided(reason: str) -> Evaluation:
 
 
 def at_most(value: float, error: float, limit: float) -> Verdict:
-    """Return "holds" if a value is at most the limit, by two standard errors."""
+    """Return "holds" if value + 2 error is at most the limit, "does not hold" if value - 2 error is above it."""
     if value + 2 * error <= limit:
         return "holds"
     return "does not hold" if value - 2 * error > limit else "undecided"
 
 
 def above(value: float, error: float, limit: float) -> Verdict:
-    """Return "holds" if a value is above the limit, by two standard errors."""
+    """Return "holds" if value - 2 error is above the limit, "does not hold" if value + 2 error is below it."""
     if value - 2 * error > limit:
         return "holds"
     return "does not hold" if value + 2 * error < limit else "undecided"
 
 
-def majority_above(n_above: int, n: int) -> Verdict:
-    """Return "holds" if all of n values are above their limits, "does not hold" if fewer than half are."""
+def all_above(n_above: int, n: int) -> Verdict:
+    """Return "holds" if all of n values are above their limits, "does not hold" if fewer than half of them are."""
     return "holds" if n_above == n else "does not hold" if 2 * n_above < n else "undecided"
 
 

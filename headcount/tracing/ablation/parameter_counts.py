@@ -6,10 +6,10 @@ from typing import Any
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from headcount.tracing.ablation.masked import with_present_removals
+from headcount.tracing.ablation.zero_ablation import with_present_removals
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.model import Model
-from headcount.tracing.removed import HeadSet, LayerSet
+from headcount.tracing.removed_parts import HeadSet, LayerSet
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 import copy
 
 from headcount.results import InputError
+from headcount.tracing.ablation.cut_weights import take_out
 from headcount.tracing.ablation.fill import fill
-from headcount.tracing.ablation.masked import with_present_removals
-from headcount.tracing.ablation.take_out import take_out
+from headcount.tracing.ablation.zero_ablation import with_present_removals
 from headcount.tracing.architectures.anatomy import Anatomy, empty_copy
 from headcount.tracing.devices import place_as
 from headcount.tracing.model import Model, wrap_for_nnsight
-from headcount.tracing.removed import HeadSet, LayerSet
+from headcount.tracing.removed_parts import HeadSet, LayerSet
 
 
 def pruned(model: Model, heads: HeadSet | None = None, ffns: LayerSet | None = None) -> Model:

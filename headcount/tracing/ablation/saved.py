@@ -16,11 +16,11 @@ from torch import Tensor
 
 from headcount.results import InputError
 from headcount.results.internal import Content, read_content, write_content, write_folder_whole
+from headcount.tracing.ablation.cut_weights import take_out
 from headcount.tracing.ablation.fill import fill
-from headcount.tracing.ablation.take_out import take_out
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.model import Model
-from headcount.tracing.removed import Removed
+from headcount.tracing.removed_parts import Removed
 
 NOTE = "headcount.json"
 _KIND = "PrunedModel"

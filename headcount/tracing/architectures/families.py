@@ -1,6 +1,7 @@
 """Architectures as data: one `Family` for each kind of transformers model, with the paths of its modules.
 
-Everything else in `tracing` (hooks, masks, weights) is derived from these entries. To support an architecture, add an
+Hooks, ablation and access to weights follow from these entries; parallel blocks and post-norm are recognised in
+`Anatomy.of` (`anatomy.py`). To support an architecture, add an
 entry here; the check at load time (`headcount.tracing.loading.hook_check`) shows if the entry is right.
 """
 

@@ -1,4 +1,4 @@
-"""The sizes of a model, in the field's names."""
+"""The sizes of a model, under their usual names."""
 
 from dataclasses import dataclass
 from typing import Any

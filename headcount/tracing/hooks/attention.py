@@ -1,4 +1,6 @@
-"""Attention of one layer, computed here in place of the attention function that transformers calls.
+"""Attention of one layer, computed here where a hook reads or edits the attention call.
+
+Elsewhere transformers' own attention function runs.
 
 transformers calls an attention function with queries, keys, values and a mask. `AttentionCall` holds these arguments
 and computes from them the output with the row-wise log-sum-exp (memory linear in sequence length), single entries of
@@ -6,7 +8,7 @@ the pattern, or the whole pattern. Everything that changes a pattern (mask, slid
 argument that is not known here is refused, never ignored.
 
 Tensors are [batch, head, pos, d_head]; keys and values may have fewer heads (grouped queries). This code travels
-to wherever the model is (see `headcount.travel`).
+to wherever the model is (see `headcount.remote_code`).
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headcount.remote_code import runs_remotely
 from headcount.results import InputError
-from headcount.travel import travels
 
-# Arguments that transformers passes to every attention function and that no dense one uses.
+# Arguments that transformers passes along, and that change nothing in dense attention.
 _WITHOUT_EFFECT = (
     "position_ids",
     "cache_position",
@@ -32,7 +34,7 @@ _WITHOUT_EFFECT = (
 )
 
 
-@travels
+@runs_remotely
 class AttentionOutput:
     """Output of attention, with the logarithm of each row's normaliser."""
 
@@ -45,7 +47,7 @@ class AttentionOutput:
         return iter((self.output, self.log_sum_exp))
 
 
-@travels
+@runs_remotely
 class AttentionCall:
     """Arguments of one call of an attention function.
 
@@ -199,20 +201,20 @@ class AttentionCall:
         return grouped if group == 1 else grouped.repeat_interleave(group, dim=1)
 
 
-@travels
+@runs_remotely
 def _dot(q: Tensor, k: Tensor) -> Tensor:
     """Return the products of rows with rows; on a GPU, an einsum would compute each as a product of matrices."""
     return torch.einsum("bhpd,bhpd->bhp", q, k) if q.device.type == "cpu" else (q * k).sum(-1)
 
 
-@travels
+@runs_remotely
 def _to_multiple_of_8(states: Tensor) -> Tensor:
     """Return states with zeros behind each head's numbers, which change no score: the kernel needs rows of 16 bytes."""
     missing = -states.shape[-1] % 8
     return torch.nn.functional.pad(states, (0, missing)) if missing else states
 
 
-@travels
+@runs_remotely
 def _rows(states: Tensor, positions: Int[Tensor, "batch pair"]) -> Tensor:
     """Return the positions' rows of [batch, head, pos, d_head], as [batch, head, pair, d_head]."""
     index = positions[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[-1])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from headcount.remote_code import runs_remotely
 from headcount.results import InputError
-from headcount.travel import travels
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -22,7 +22,7 @@ HookFunction = Callable[..., Any]
 """`fn(value, hook)` returns None to leave the value, or a tensor of its shape to put in its place."""
 
 
-@travels
+@runs_remotely
 class Hook:
     """The place at which a hook function is called.
 
@@ -50,7 +50,7 @@ Finish = Callable[[Tensor, Hook], Any]
 """Turns the logits of a forward pass into its result, where the model is."""
 
 
-@travels
+@runs_remotely
 class Recorder:
     """Base of hooks that record something: `records` is filled after the run, on every executor.
 
@@ -64,7 +64,7 @@ class Recorder:
         self.returns = returns
 
 
-@travels
+@runs_remotely
 class RecordValue(Recorder):
     """Records a copy of every value that it is called with."""
 
@@ -73,7 +73,7 @@ class RecordValue(Recorder):
         self.records.append(value.detach().clone())
 
 
-@travels
+@runs_remotely
 class RecordGradient(Recorder):
     """Records a function of every value that it is called with, and of the gradient with respect to that value.
 
@@ -97,7 +97,7 @@ class RecordGradient(Recorder):
         return self.values[-1]
 
 
-@travels
+@runs_remotely
 class Patch:
     """Replaces a value by the one record of another hook, repeated along the batch.
 
@@ -115,7 +115,7 @@ class Patch:
         return record if self.repeats == 1 else record.repeat(self.repeats, *[1] * (record.dim() - 1))
 
 
-@travels
+@runs_remotely
 class Zero:
     """Replaces a value by zeros: all of it, or the z of some heads.
 
@@ -133,7 +133,7 @@ class Zero:
         return value.masked_fill(self.heads.to(value.device)[:, None], 0.0)
 
 
-@travels
+@runs_remotely
 class SelectPositions:
     """Selects the positions of a batch at which the unembedding is applied.
 
@@ -150,7 +150,7 @@ class SelectPositions:
         return resid[self.row.to(resid.device), self.pos.to(resid.device)]
 
 
-@travels
+@runs_remotely
 def pass_through(value: Any, hook: Hook) -> None:
     """Leave a value as it is; at a `skip` hook the module's input then takes the place of its output."""
     return

@@ -6,24 +6,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headcount.travel import travels
+from headcount.remote_code import runs_remotely
 
 
-@travels
+@runs_remotely
 def matrix(module: nn.Module) -> Float[Tensor, "d_in d_out"]:
     """Return W of a projection y = x W + b; torch stores it transposed in `Linear`, but not in GPT-2's `Conv1D`."""
     weight: Tensor = module.weight  # type: ignore[assignment]
     return weight.T if isinstance(module, nn.Linear) else weight
 
 
-@travels
+@runs_remotely
 def output_bias(module: nn.Module) -> Tensor | float:
     """Return the bias of a projection, 0 if it has none."""
     bias = getattr(module, "bias", None)
     return bias if isinstance(bias, Tensor) else 0.0
 
 
-@travels
+@runs_remotely
 def head_outputs(
     projection: nn.Module, z: Float[Tensor, "batch pos head d_head"]
 ) -> Float[Tensor, "batch pos head d_model"]:
@@ -32,7 +32,7 @@ def head_outputs(
     return torch.einsum("bphd,hdm->bphm", z, per_head)
 
 
-@travels
+@runs_remotely
 def normalised(norm: nn.Module, x: Tensor) -> Tensor:
     """Return a norm's normalised input, before gain and bias.
 
@@ -44,7 +44,7 @@ def normalised(norm: nn.Module, x: Tensor) -> Tensor:
     return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + _epsilon(norm))).to(x.dtype)
 
 
-@travels
+@runs_remotely
 def affine(norm: nn.Module, x: Tensor) -> Tensor:
     """Apply a norm's gain and bias to an already normalised value."""
     gain = getattr(norm, "weight", None)
@@ -57,7 +57,7 @@ def affine(norm: nn.Module, x: Tensor) -> Tensor:
     return scaled if bias is None else scaled + bias
 
 
-@travels
+@runs_remotely
 def _epsilon(norm: nn.Module) -> float:
     epsilon = getattr(norm, "variance_epsilon", None)
     return float(norm.eps if epsilon is None else epsilon)  # type: ignore[arg-type]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from headcount.remote_code import runs_remotely
 from headcount.tracing.hooks.hook import HookFunction, Recorder, RecordGradient
-from headcount.travel import travels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headcount.tracing.hooks.views import View
 
 
-@travels
+@runs_remotely
 class BoundHook:
     """A function bound to a hook point.
 
@@ -34,7 +34,7 @@ class BoundHook:
         self.name, self.view, self.detail, self.function = name, view, detail, function
 
 
-@travels
+@runs_remotely
 class Stop:
     """A place in the forward pass at which hooks are called.
 
@@ -61,7 +61,7 @@ class Stop:
         return self.port == "skip" and self.first_name().endswith(".skip")
 
 
-@travels
+@runs_remotely
 class ForwardPass:
     """One forward pass.
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from headcount.remote_code import runs_remotely
 from headcount.results import InputError
 from headcount.tracing.hooks.attention import AttentionCall
 from headcount.tracing.hooks.hook import Hook, HookFunction
 from headcount.tracing.hooks.modules import affine, head_outputs, normalised, output_bias
-from headcount.travel import travels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from headcount.tracing.hooks.passes import Stop
 
 
-@travels
+@runs_remotely
 def find_envoy(root: Any, path: str) -> Any:
     """Return the nnsight envoy of a module, given its path below `root`."""
     envoy = root
@@ -32,7 +32,7 @@ def find_envoy(root: Any, path: str) -> Any:
     return envoy
 
 
-@travels
+@runs_remotely
 def prepare_sources(model: Any, stops: Sequence[Stop]) -> None:
     """Let nnsight read the source of modules whose operations are hooked, which it must do before a pass."""
     for stop in stops:
@@ -40,7 +40,7 @@ def prepare_sources(model: Any, stops: Sequence[Stop]) -> None:
             len(model.envoy(stop.module).source.names)
 
 
-@travels
+@runs_remotely
 def call_hooks_at(model: Any, stop: Stop, batch: int) -> None:
     """Wait for a stop's value, and call its hooks with it.
 
@@ -59,7 +59,7 @@ def call_hooks_at(model: Any, stop: Stop, batch: int) -> None:
         ) from error
 
 
-@travels
+@runs_remotely
 def attention_operation(envoy: Any) -> str | None:
     """Return the label of the attention function's call in an attention module; None if there is no such call.
 
@@ -69,7 +69,7 @@ def attention_operation(envoy: Any) -> str | None:
     return calls[-1] if calls else None
 
 
-@travels
+@runs_remotely
 def call_hook(model: Any, name: str, function: HookFunction, value: Any) -> Any:
     """Call a hook and check what it returned."""
     before = _version(value)
@@ -86,13 +86,13 @@ def call_hook(model: Any, name: str, function: HookFunction, value: Any) -> Any:
     return edited.to(value.dtype)
 
 
-@travels
+@runs_remotely
 def _version(value: Any) -> int | None:
     """Return the number of changes in place of a tensor; None if they are not counted."""
     return value._version if isinstance(value, Tensor) and not value.is_inference() else None
 
 
-@travels
+@runs_remotely
 def _with_keyword(function: HookFunction) -> HookFunction:
     """Return the function so that `hook` is passed by keyword if it has such a parameter, as in TransformerLens."""
     try:
@@ -104,7 +104,7 @@ def _with_keyword(function: HookFunction) -> HookFunction:
     return (lambda value, hook: function(value, hook=hook)) if by_keyword else function
 
 
-@travels
+@runs_remotely
 def _through_views(model: Any, raw: Tensor, stop: Stop, batch: int) -> Tensor | None:
     """Call hooks with their views of a raw value; return the edited raw value, or None if no hook edited it."""
     current = raw
@@ -115,14 +115,14 @@ def _through_views(model: Any, raw: Tensor, stop: Stop, batch: int) -> Tensor | 
     return None if current is raw else current
 
 
-@travels
+@runs_remotely
 def _at_input(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     edited = _through_views(model, envoy.input, stop, batch)
     if edited is not None:
         envoy.input = edited
 
 
-@travels
+@runs_remotely
 def _at_output(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     raw = envoy.output
     first = raw[0] if isinstance(raw, tuple) else raw
@@ -131,7 +131,7 @@ def _at_output(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
         envoy.output = (edited, *raw[1:]) if isinstance(raw, tuple) else edited
 
 
-@travels
+@runs_remotely
 def _at_operation(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     operation = getattr(envoy.source, stop.hooks[0].detail)
     edited = _through_views(model, operation.output, stop, batch)
@@ -139,7 +139,7 @@ def _at_operation(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
         operation.output = edited
 
 
-@travels
+@runs_remotely
 def _at_norm(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     norm = envoy._module
     edited = _through_views(model, normalised(norm, envoy.input), stop, batch)
@@ -147,7 +147,7 @@ def _at_norm(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
         envoy.skip(affine(norm, edited))
 
 
-@travels
+@runs_remotely
 def _at_attention(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     """Call the hooks of an attention call, in the order query, key, scores, pattern; later ones see earlier edits."""
     operation = getattr(envoy.source, str(attention_operation(envoy)))
@@ -174,7 +174,7 @@ def _at_attention(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     operation.skip((output.transpose(1, 2).contiguous(), None))
 
 
-@travels
+@runs_remotely
 def _at_result(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     projection = envoy._module
     result = head_outputs(projection, stop.hooks[0].view.read(envoy.input, batch))
@@ -185,13 +185,13 @@ def _at_result(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
             envoy.skip(result.sum(-2) + output_bias(projection))
 
 
-@travels
+@runs_remotely
 def _at_select(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     hook = stop.hooks[-1]
     envoy.input = hook.function(envoy.input, Hook(hook.name, model))
 
 
-@travels
+@runs_remotely
 def _at_skip(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     value, hook = envoy.input, stop.hooks[-1]
     replacement = call_hook(model, hook.name, hook.function, value)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from headcount.tracing.architectures.families import Family
     from headcount.tracing.architectures.sizes import Sizes
     from headcount.tracing.hooks.passes import ForwardPass
-    from headcount.tracing.removed import Removed
+    from headcount.tracing.removed_parts import Removed
 
 
 class TracedModel(Protocol):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from headcount.remote_code import runs_remotely
 from headcount.tracing.hooks.hook import Hook, RecordGradient
 from headcount.tracing.hooks.ports import call_hooks_at, find_envoy, prepare_sources
-from headcount.travel import travels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headcount.tracing.hooks.passes import ForwardPass
 
 
-@travels
+@runs_remotely
 class ServedModel:
     """A model on a server, for hooks and formulas; see `TracedModel` for the attributes."""
 
@@ -34,7 +34,7 @@ class ServedModel:
         return self.hf.get_submodule(f"{self.family.layers}.{layer}")
 
 
-@travels
+@runs_remotely
 def serve(nnsight: Any, name: str, family: Any, sizes: Any, passes: Sequence[ForwardPass]) -> list[Any]:
     """Run the passes of a request on the server.
 
@@ -52,7 +52,7 @@ def serve(nnsight: Any, name: str, family: Any, sizes: Any, passes: Sequence[For
     ]
 
 
-@travels
+@runs_remotely
 def to_device(device: Any, value: Any) -> Any:
     """Move tensors, or lists, tuples and dicts of them, to a device, without gradients."""
     if isinstance(value, Tensor):
@@ -64,7 +64,7 @@ def to_device(device: Any, value: Any) -> Any:
     return value
 
 
-@travels
+@runs_remotely
 def run_passes(model: Any, passes: Sequence[ForwardPass]) -> list[Any]:
     """Run some passes in order, and return the result of each.
 
@@ -79,7 +79,7 @@ def run_passes(model: Any, passes: Sequence[ForwardPass]) -> list[Any]:
     return results
 
 
-@travels
+@runs_remotely
 def _run(model: Any, forward: ForwardPass) -> Any:
     inputs, batch = model_arguments(model, forward.inputs), len(forward.inputs["input_ids"])
     prepare_sources(model, forward.stops)
@@ -102,7 +102,7 @@ def _run(model: Any, forward: ForwardPass) -> Any:
     return result
 
 
-@travels
+@runs_remotely
 def differentiate(
     results: Sequence[Tensor],
     recorders: Sequence[RecordGradient],
@@ -129,7 +129,7 @@ def differentiate(
     return list(gradients[len(held) :])
 
 
-@travels
+@runs_remotely
 def model_arguments(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     """Return the model's own arguments, in which `visible` has become a mask in the model's number format."""
     if "visible" not in inputs:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from headcount.travel import travels
+from headcount.remote_code import runs_remotely
 
 
-@travels
+@runs_remotely
 class View:
     """A part of a raw tensor, in the shape that TransformerLens gives it.
 

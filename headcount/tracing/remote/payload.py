@@ -1,4 +1,4 @@
-"""A request as bytes: forward passes, and the source of the code that runs in them (see `headcount.travel`)."""
+"""A request as bytes: forward passes, and the source of the code that runs in them (see `headcount.remote_code`)."""
 
 import hashlib
 import sys

@@ -67,7 +67,7 @@ def across_shots(results: Mapping[str, Result]) -> Section:
 
 
 def overlaps(results: Mapping[str, Result]) -> Section:
-    """Make the section on the heads that every two tasks' highest have in common."""
+    """Make the section on the overlap of the highest heads, for each pair of tasks."""
     columns = ("a", "b", "fraction", "low", "high", "chance", "null_mean", "n_top", "p_value")
     return Section(
         "overlaps",

@@ -16,7 +16,7 @@ from headcount.results import InputError
 from headcount.tracing.ablation.replacements import Constant, NoHeads, PerQueryHead
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.architectures.families import Family
-from headcount.tracing.removed import Removed, mark_pruned
+from headcount.tracing.removed_parts import Removed, mark_pruned
 
 
 def take_out(hf: Any, anatomy: Anatomy, removed: Removed) -> None:

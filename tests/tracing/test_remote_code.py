@@ -1,4 +1,4 @@
-"""Code that travels to a server follows the rules of `headcount.travel`, and no other code of the toolkit travels."""
+"""Code that travels to a server follows the rules of `headcount.remote_code`; no other code of ours travels."""
 
 import ast
 import dataclasses
@@ -25,14 +25,14 @@ from support.equals_local import EXAMPLES, TEXT
 
 import headcount
 from headcount import importance, induction
+from headcount.remote_code import REMOTE_CODE
 from headcount.tracing import load_model
 from headcount.tracing.remote.payload import pack
-from headcount.travel import TRAVELLERS
 
 ROOMS = ("results", "stats", "tracing", "induction", "importance")
 CONSTANTS = (str, int, float, bool, type(None), slice, torch.dtype)
 LIBRARY = (ModuleType, type, FunctionType, BuiltinFunctionType)
-DECORATORS = {"travels", "property", "classmethod", "staticmethod"}
+DECORATORS = {"runs_remotely", "property", "classmethod", "staticmethod"}
 
 
 class Empty:
@@ -52,7 +52,7 @@ def import_all_modules() -> None:
 
 import_all_modules()
 MARKED = {
-    f"{code.__module__}.{code.__qualname__}": code for code in TRAVELLERS if code.__module__.startswith("headcount")
+    f"{code.__module__}.{code.__qualname__}": code for code in REMOTE_CODE if code.__module__.startswith("headcount")
 }
 
 
@@ -73,7 +73,7 @@ def parts_of(attribute: Any) -> list[Any]:
 
 
 def is_marked(value: Any) -> bool:
-    return any(value is code for code in TRAVELLERS)
+    return any(value is code for code in REMOTE_CODE)
 
 
 def is_constant(value: Any) -> bool:
@@ -236,7 +236,7 @@ def with_state_inside():
 
 
 def with_an_import():
-    import headcount.travel
+    import headcount.remote_code
 
     return headcount
 
@@ -380,7 +380,7 @@ class WithMangledName:
         (with_a_list, "with_a_list uses COUNTS, which is neither marked nor constant"),
         (with_state, "with_state has the state number"),
         (with_state_inside, "with_state_inside has the state number"),
-        (with_an_import, "with_an_import imports headcount.travel"),
+        (with_an_import, "with_an_import imports headcount.remote_code"),
         (with_types, "with_types has annotations that are no text"),
         (with_a_default, "with_a_default has a default that is not constant"),
         (with_a_keyword_default, "with_a_keyword_default has a default that is not constant"),

@@ -1,7 +1,7 @@
 """Code that travels: a request to a server holds the source of the code that runs there, as it lacks this toolkit.
 
-Functions and classes marked with `travels` run where the model is: in this process, or on a server that has torch and
-nnsight. `tests/tracing/test_travel.py` checks that they follow these rules:
+Functions and classes marked with `runs_remotely` run where the model is: in this process, or on a server that has torch
+and nnsight. `tests/tracing/test_remote_code.py` checks that they follow these rules:
 
 * functions and plain classes only: generated methods of dataclasses, enumerations and named tuples have no source;
 * no decorators but `property`, `classmethod` and `staticmethod`: the source of the bare function travels;
@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 
 Marked = TypeVar("Marked")
 
-TRAVELLERS: list[Any] = []
+REMOTE_CODE: list[Any] = []
 """All marked code, in the order of definition."""
 
 
-def travels(code: Marked) -> Marked:
+def runs_remotely(code: Marked) -> Marked:
     """Mark a function or class whose source may be sent to a server."""
-    TRAVELLERS.append(code)
+    REMOTE_CODE.append(code)
     return code

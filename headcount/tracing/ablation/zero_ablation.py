@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from headcount.results import InputError
 from headcount.tracing.model import Model
-from headcount.tracing.removed import HeadSet, LayerSet, Removed
+from headcount.tracing.removed_parts import HeadSet, LayerSet, Removed
 
 
 def with_present_removals(model: Model, heads: HeadSet | None, ffns: LayerSet | None) -> Removed:

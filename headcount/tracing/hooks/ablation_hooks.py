@@ -1,9 +1,9 @@
-"""Removed parts and hooks: hooks that remove parts for a run, and hooks that a pruned model lacks."""
+"""Hooks that zero ablated heads and feed-forward networks, and the names of hooks that a pruned model lacks."""
 
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.hooks.hook import HookFunction, Zero
 from headcount.tracing.hooks.hook_map import HookMap, HookPoint
-from headcount.tracing.removed import Removed
+from headcount.tracing.removed_parts import Removed
 
 
 def removal_hooks(removed: Removed, hook_map: HookMap) -> list[tuple[HookPoint, HookFunction]]:
