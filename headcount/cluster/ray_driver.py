@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Awaitable
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,16 +40,17 @@ def measure_on_ray(address: str, resources: Resources, config: StudyConfig, targ
         FailedError: Workers were lost again and again.
     """
     target = replace(target, device=resources.device(target.device))
-    ray = connect(address)
-    try:
-        slots = resources.slots([node["Resources"] for node in ray.nodes() if node["Alive"]])
-        say(f"the cluster holds the model {slots} times, one for each worker")
-        with Progress(None) as progress:
-            driver = Driver(ray, resources, (str(Path.cwd()), sys.argv, config, target), progress)
-            asyncio.run(driver.drive(slots))
-        return driver.measured, driver.run
-    finally:
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):  # Ray prints there what it has to say of lost workers, and workers' own output
+        ray = connect(address)
+        try:
+            slots = resources.slots([node["Resources"] for node in ray.nodes() if node["Alive"]])
+            say(f"the cluster holds the model {slots} times, one for each worker")
+            with Progress(None) as progress:
+                driver = Driver(ray, resources, (str(Path.cwd()), sys.argv, config, target), progress)
+                asyncio.run(driver.drive(slots))
+            return driver.measured, driver.run
+        finally:
+            ray.shutdown()
 
 
 class Driver:

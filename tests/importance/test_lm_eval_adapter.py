@@ -1,6 +1,7 @@
 """`HarnessModel` in lm-eval equals lm-eval's own model, on real rows of all sixteen tasks."""
 
 import logging
+from functools import cache
 
 import lm_eval
 import pytest
@@ -29,6 +30,20 @@ def hf_lm(model):
     return HFLM(pretrained=model.hf, tokenizer=model.tokenizer, batch_size=4, max_length=model.sizes.context)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _without_a_description_of_the_machine():
+    """lm-eval asks pip for all installed packages at each evaluation, for a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def expected(hf_lm, real_rows):
+    """Results and answers of lm-eval's own model; each is computed once."""
+    return cache(lambda name, shots: evaluate(hf_lm, name, real_rows, shots))
+
+
 def evaluate(lm, name, rows, shots):
     task = lm_eval_task(name, rows)
     task.set_config("num_fewshot", shots)
@@ -49,12 +64,11 @@ def evaluate(lm, name, rows, shots):
 
 @pytest.mark.parametrize("shots", [0, 5])
 @pytest.mark.parametrize("name", paper_tasks())
-def test_log_likelihoods_and_results_equal_those_of_lm_evals_own_model(name, shots, model, hf_lm, real_rows):
-    (our_result, ours), (their_result, expected) = (
-        evaluate(lm, name, real_rows, shots) for lm in (HarnessModel(model), hf_lm)
-    )
-    assert len(ours) == len(expected) > 0
-    for our_answers, their_answers in zip(ours, expected, strict=True):
+def test_log_likelihoods_and_results_equal_those_of_lm_evals_own_model(name, shots, model, expected, real_rows):
+    our_result, ours = evaluate(HarnessModel(model), name, real_rows, shots)
+    their_result, theirs = expected(name, shots)
+    assert len(ours) == len(theirs) > 0
+    for our_answers, their_answers in zip(ours, theirs, strict=True):
         for (our_log_p, our_greedy), (their_log_p, their_greedy) in zip(our_answers, their_answers, strict=True):
             assert float(our_log_p) == pytest.approx(float(their_log_p), abs=1e-3)
             assert our_greedy == their_greedy
@@ -63,8 +77,8 @@ def test_log_likelihoods_and_results_equal_those_of_lm_evals_own_model(name, sho
 
 
 @pytest.mark.parametrize("name", [name for name in paper_tasks() if name not in ("record",)])
-def test_accuracy_equals_lm_evals_at_0_shots(name, model, hf_lm, real_rows):
-    result, _ = evaluate(hf_lm, name, real_rows, 0)
+def test_accuracy_equals_lm_evals_at_0_shots(name, model, expected, real_rows):
+    result, _ = expected(name, 0)
     ours = accuracy(model, load_task(name, data=real_rows), limit=LIMIT)
     assert ours.value == pytest.approx(result["acc,none"])
 

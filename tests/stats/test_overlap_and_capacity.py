@@ -117,8 +117,8 @@ def test_overlap_of_layers_has_no_null() -> None:
         (0, None, "top must be above 0 and at most 1 .*, not 0"),
         (30, None, "top must be above 0 and at most 1 .*, not 30"),
         (math.nan, None, "top must be above 0"),
-        (0.1, None, "top=0.1 takes none of 6 entries; take more"),
-        (0.3, "layer", "top=0.3 takes none of 6 entries in any layer; take more"),
+        (0.1, None, "top=0.1 takes none of 6 entries; raise top"),
+        (0.3, "layer", "top=0.3 takes none of 6 entries in any layer; raise top"),
         (0.3, "head", "within must be None or 'layer', not 'head'"),
     ],
 )

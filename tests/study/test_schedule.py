@@ -127,7 +127,7 @@ def test_a_share_that_is_none(share, tmp_path, capsys):
     ("options", "message"),
     [
         (("--ray", "local", "--shard", "1/2"), "exclude each other"),
-        (("--ray", "local", "--remote", "ndif"), "a server has it"),
+        (("--ray", "local", "--remote", "ndif"), "leave --remote out"),
         (("--ray", "local", "--dry-run"), "measures nothing"),
         (("--gpus-per-model", 1), "expected --ray with them"),
         (("--ray", "local", "--gpus-per-model", 1.5), "must be a whole number, or a part of one GPU, not 1.5"),

@@ -101,6 +101,10 @@ ONE_OPEN = """() => {
   }
 }"""
 
+FEWER_ROWS = """() => {
+  for (const body of document.querySelectorAll("tbody")) [...body.rows].slice(10, -3).forEach((row) => row.remove());
+}"""
+
 
 @pytest.mark.parametrize(
     ("reported", "scheme"),
@@ -112,7 +116,11 @@ def test_axe_finds_nothing(reported: RunAndReport, opened: Opened, scheme: str) 
     page.emulate_media(color_scheme=scheme)
     page.evaluate(ONE_OPEN)
     page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 300)))")
-    violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    options: dict[str, object] = {"resultTypes": ["violations"]}
+    if scheme == "dark":  # only colours differ, and those of a table's rows are alike
+        options["runOnly"] = ["cat.color"]
+        page.evaluate(FEWER_ROWS)
+    violations = Axe().run(page, options=options).response["violations"]
     assert [(rule["id"], rule["impact"], [node["target"] for node in rule["nodes"]]) for rule in violations] == []
 
 
