@@ -2,8 +2,8 @@
 
     python tests/support/same_results.py RUN OTHER_RUN
 
-Runs of one study on one machine are equal whatever was changed in names and layout. (Verdicts hold sentences, which may be
-worded anew.)
+Runs of one study on one machine are equal whatever was changed in names and layout. Verdicts hold sentences, which may
+be worded anew.
 """
 
 import json
