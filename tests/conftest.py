@@ -23,7 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files are shared out among the cores in order: those that take minutes come first, so that none is left alone."""
     slow = ("test_notebooks.py", "test_readme.py", "test_study.py", "test_clusters.py", "test_acceptance.py")
     slow += ("test_attention_in_browser.py", "test_flops.py", "test_report_of_studies.py", "test_server.py")
-    slow += ("test_true_sizes.py", "test_lm_eval_adapter.py")
+    slow += ("test_true_sizes.py", "test_lm_eval_adapter.py", "test_report_in_browser.py", "test_second_run.py")
+    slow += ("test_importance_in_browser.py", "test_tiny_opt_needs.py", "test_cli.py")
     items.sort(key=lambda item: item.path.name not in slow)
 
 

@@ -17,7 +17,8 @@ TEXTS += [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 texts = pytest.mark.parametrize("path", TEXTS, ids=[path.relative_to(ROOT).as_posix() for path in TEXTS])
-FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
+MADE = {"runs", "build", "dist"}  # folders that commands make
+FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")} - MADE
 INSIDE = {path.name for path in (ROOT / "headcount").iterdir() if path.is_dir()}
 NAME = re.compile(r"(?<![\w/.\-])(?:headcount|hc)((?:\.[A-Za-z_]\w*)+)(?![\w/*])")
 QUOTED = re.compile(r"`([^`\n]+)`")
