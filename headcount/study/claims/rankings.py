@@ -1,7 +1,9 @@
 """Evaluations of claims about rankings of heads: across tasks, across shots, and of induction heads."""
 
+from collections.abc import Mapping, Sequence
 from math import isnan
 from statistics import fmean
+from typing import Any
 
 from headcount.results import HeadScores, ResultName, Setting
 from headcount.study.claims.results import StudyResults
@@ -26,13 +28,7 @@ def correlated(study: StudyResults) -> Evaluation:
     ]
     if not pairs:
         return undecided("needs two tasks at the same number of shots")
-    rhos = [row["rho"] for row in pairs]
-    n_above = sum(row["rho"] > row["null_high"] for row in pairs)
-    evidence = (
-        f"rho is {min(rhos):.2f} to {max(rhos):.2f}, mean {fmean(rhos):.2f}; {n_above} of {len(rhos)} pairs lie above "
-        "what the layers alone would give"
-    )
-    return Evaluation(all_above(n_above, len(rhos)), evidence)
+    return _beyond_layers(pairs, "pairs ")
 
 
 def across_shots(study: StudyResults) -> Evaluation:
@@ -41,11 +37,16 @@ def across_shots(study: StudyResults) -> Evaluation:
     rows = [row for row in rows if (row["variant"], row["within"]) == ("spearman", None)]
     if not rows:
         return undecided("needs a task at two numbers of shots")
+    return _beyond_layers(rows, "")
+
+
+def _beyond_layers(rows: Sequence[Mapping[str, Any]], noun: str) -> Evaluation:
+    """Evaluate correlations of rankings: higher than rankings that agree in the layers alone would give."""
     rhos = [row["rho"] for row in rows]
     n_above = sum(row["rho"] > row["null_high"] for row in rows)
     evidence = (
-        f"rho is {min(rhos):.2f} to {max(rhos):.2f}, mean {fmean(rhos):.2f}; {n_above} of {len(rows)} lie above what "
-        "the layers alone would give"
+        f"rho is {min(rhos):.2f} to {max(rhos):.2f}, mean {fmean(rhos):.2f}; {n_above} of {len(rows)} {noun}lie above "
+        "what the layers alone would give"
     )
     return Evaluation(all_above(n_above, len(rows)), evidence)
 
