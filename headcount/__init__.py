@@ -4,6 +4,8 @@
 (`hc.viz.heads(scores)`). They are imported at their first use, so that the command line answers at once.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,11 @@ if TYPE_CHECKING:  # the names that `__getattr__` finds, for editors and type ch
     from headcount.results import *  # noqa: F403
     from headcount.stats import *  # noqa: F403
     from headcount.tracing import *  # noqa: F403
+
+# Beside other work, threads that wait for each other by spinning keep one another from the cores: a product of small
+# matrices then takes milliseconds in place of microseconds. torch's threads read this once, as it is imported.
+if "torch" not in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+    os.environ["OMP_WAIT_POLICY"] = "passive"
 
 _NAMED_HERE = ("results", "stats", "tracing", "induction", "importance")
 """The rooms whose public names are here too, the quickest to import first; figures stay under `hc.viz`."""

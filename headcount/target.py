@@ -20,6 +20,8 @@ class Target:
             address. Nothing of its weights is read here.
         stream: Leave the weights on disk and read them block by block: for models larger than memory.
         memory: Memory that this process may use when it streams, such as 4GiB; half of the machine's if left out.
+        replace: Measure results again that the run has with other settings, such as another --limit; what was derived
+            from them is set aside.
     """
 
     out: Path
@@ -29,3 +31,4 @@ class Target:
     remote: str | None = None
     stream: bool = False
     memory: str | None = None
+    replace: bool = False

@@ -3,12 +3,17 @@
 if __name__ != "headcount.importance":  # imported from the checkout's folder, it would be a second copy
     raise ImportError(f"the module {__name__} is part of headcount: import headcount.importance instead")
 
-from headcount.importance.documents import Document, Example
-from headcount.importance.measure import accuracy, ffn_importance, head_importance
-from headcount.importance.pruning.prune import prune, prune_grid
-from headcount.importance.tasks.loading import load_task
-from headcount.importance.tasks.paper_task import lm_eval_task
-from headcount.importance.tasks.task import Task
+from typing import TYPE_CHECKING
+
+from headcount.lazy import lazy_names
+
+if TYPE_CHECKING:  # imported at their first use
+    from headcount.importance.documents import Document, Example
+    from headcount.importance.measure import accuracy, ffn_importance, head_importance
+    from headcount.importance.pruning.prune import prune, prune_grid
+    from headcount.importance.tasks.loading import load_task
+    from headcount.importance.tasks.paper_task import lm_eval_task
+    from headcount.importance.tasks.task import Task
 
 __all__ = [
     "Document",
@@ -22,3 +27,5 @@ __all__ = [
     "prune",
     "prune_grid",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)

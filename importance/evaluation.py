@@ -40,6 +40,12 @@ class EncodedTask:
         return sum(any(request.cut for request in requests) for requests in self.requests)
 
     @property
+    def merged(self) -> list[int]:
+        """The rows of documents of which only a part of a continuation is scored; see `EncodedRequest.merged`."""
+        pairs = zip(self.documents, self.requests, strict=True)
+        return [document.index for document, requests in pairs if any(request.merged for request in requests)]
+
+    @property
     def chance(self) -> float:
         """The expected accuracy of guessing."""
         return self.task.chance(self.documents)
@@ -59,6 +65,7 @@ class EncodedTask:
             metric=task.metric,
             encoding=task.encoding,
             n_documents=len(self.documents),
+            **bos_record(model, [request for requests in self.requests for request in requests]),
             source=task.source,
             **self.settings,
             **settings,
@@ -73,12 +80,14 @@ class Answers(NamedTuple):
         choice: The request chosen in each document; -1 where there is only one.
         gold_log_p: Log-probability of the right continuation, in nats.
         margin: That less the best wrong one; NaN where there is none.
+        ties: The number of documents in which several choices are exactly as likely.
     """
 
     correct: Float[Tensor, " unit"]
     choice: Float[Tensor, " document"]
     gold_log_p: Float[Tensor, " document"]
     margin: Float[Tensor, " document"]
+    ties: int
 
 
 def encode_task(model: Model, task: Task, shots: int, limit: int | None, seed: int) -> EncodedTask:
@@ -107,6 +116,11 @@ def encode_examples(model: Model, examples: Sequence[Example], encoding: Encodin
     ]
 
 
+def bos_record(model: Model, requests: Sequence[EncodedRequest]) -> dict[str, Any]:
+    """Return the entries of a provenance on the BOS token: its number, and True if every request begins with it."""
+    return {"bos": model.bos, "bos_in_front": all(request.ids[0] == model.bos for request in requests)}
+
+
 def answers_of(encoded: EncodedTask, log_likelihoods: Sequence[list[LogLikelihood]]) -> Answers:
     """Return the answers that follow from the log-likelihoods of every document's requests."""
     log_p = [[request.log_p for request in requests] for requests in log_likelihoods]
@@ -117,6 +131,7 @@ def answers_of(encoded: EncodedTask, log_likelihoods: Sequence[list[LogLikelihoo
         choice=torch.tensor([_choice(values) for values in log_p], dtype=torch.float32),
         gold_log_p=torch.tensor([_gold(document, values) for document, values in pairs]),
         margin=torch.tensor([_margin(document, values) for document, values in pairs]),
+        ties=sum(metrics.is_tied(values) for values in log_p),
     )
 
 

@@ -1,29 +1,34 @@
 """The face of `importance` for the other rooms: tasks and their rows, pruning, work of measurements. Not public."""
 
-from headcount.importance.evaluation import encode_task
-from headcount.importance.measure import RankSplit
-from headcount.importance.prompts.user_rows import UserPrompts
-from headcount.importance.pruning.orders import EXAMPLES, removal_steps
-from headcount.importance.pruning.prune import Strategy, pruning_curve, pruning_grid
-from headcount.importance.pruning.pruned_answers import Component, PrunedAnswers, n_parts
-from headcount.importance.rows import wheel
-from headcount.importance.rows.definitions import paper_tasks
-from headcount.importance.rows.folder import check_rows_folder
-from headcount.importance.rows.hub import HUB
-from headcount.importance.rows.rows import Rows
-from headcount.importance.rows.schema import Row
-from headcount.importance.tasks.catalogue import WORD_LISTS, resolve_name
-from headcount.importance.tasks.listing import ListedTask, list_tasks
-from headcount.importance.tasks.setup import TaskSetup
-from headcount.importance.tasks.task import Profile
-from headcount.importance.work import (
-    SAMPLE,
-    accuracy_work,
-    document_items,
-    example_items,
-    ffn_importance_work,
-    head_importance_work,
-)
+from typing import TYPE_CHECKING
+
+from headcount.lazy import lazy_names
+
+if TYPE_CHECKING:  # imported at their first use
+    from headcount.importance.evaluation import encode_task
+    from headcount.importance.measure import RankSplit
+    from headcount.importance.prompts.user_rows import UserPrompts
+    from headcount.importance.pruning.orders import EXAMPLES, removal_steps
+    from headcount.importance.pruning.prune import Strategy, pruning_curve, pruning_grid
+    from headcount.importance.pruning.pruned_answers import Component, PrunedAnswers, n_parts
+    from headcount.importance.rows import wheel
+    from headcount.importance.rows.definitions import paper_tasks
+    from headcount.importance.rows.folder import check_rows_folder
+    from headcount.importance.rows.hub import HUB
+    from headcount.importance.rows.rows import Rows
+    from headcount.importance.rows.schema import Row
+    from headcount.importance.tasks.catalogue import WORD_LISTS, resolve_name
+    from headcount.importance.tasks.listing import ListedTask, list_tasks
+    from headcount.importance.tasks.setup import TaskSetup
+    from headcount.importance.tasks.task import Profile
+    from headcount.importance.work import (
+        SAMPLE,
+        accuracy_work,
+        document_items,
+        example_items,
+        ffn_importance_work,
+        head_importance_work,
+    )
 
 __all__ = [
     "EXAMPLES",
@@ -56,3 +61,5 @@ __all__ = [
     "resolve_name",
     "wheel",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -18,13 +18,14 @@ from headcount.importance.attribution.gradients import (
 )
 from headcount.importance.attribution.leave_one_out import without_each_ffn, without_each_head
 from headcount.importance.documents import Example
-from headcount.importance.evaluation import EncodedTask, answers_of, encode_examples, encode_task
+from headcount.importance.evaluation import EncodedTask, answers_of, bos_record, encode_examples, encode_task
 from headcount.importance.likelihoods.encoding import EncodedRequest, Encoding
 from headcount.importance.likelihoods.log_likelihoods import LogLikelihood, log_likelihoods
 from headcount.importance.likelihoods.prefix_tree import build_tree
 from headcount.importance.likelihoods.tree_passes import document_trees
 from headcount.importance.tasks.task import Task
 from headcount.results import Accuracy, HeadScores, InputError, LayerScores
+from headcount.results.internal import checks
 from headcount.tracing import BatchSize, Model, Progress, provenance
 from headcount.tracing.internal import Prepared, run_batches
 
@@ -72,6 +73,8 @@ def accuracy(
         chance=encoded.chance,
         majority=encoded.majority,
         cut=encoded.cut,
+        merged=len(encoded.merged),
+        first_merged=min(encoded.merged, default=-1),
         provenance=encoded.provenance(model),
         **answers._asdict(),
     )
@@ -119,6 +122,7 @@ def head_importance(
     """
     if method not in ("gradient", "oracle"):
         raise InputError(f"method must be gradient or oracle, not {method!r}")
+    checks.check_one_of("encoding", encoding, get_args(Encoding))
     if not examples:
         raise InputError("head importance needs at least one example")
     requests = encode_examples(model, examples, encoding)
@@ -136,6 +140,8 @@ def head_importance(
         "loss_scale": scale,
         "n_examples": len(examples),
         "cut": sum(request.cut > 0 for request in requests),
+        "merged": sum(request.merged for request in requests),
+        **bos_record(model, requests),
     }
     return HeadScores(
         normalised_by_layer(estimate.values) if normalise else estimate.values,

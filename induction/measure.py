@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from headcount.induction.formulas.copying import check_definition
@@ -16,17 +17,19 @@ from headcount.induction.passes.copying import copying_pass, eigenvalue_copying
 from headcount.induction.passes.loss import repeat_loss_pass
 from headcount.induction.passes.patterns import patterns_pass
 from headcount.induction.passes.prefix_matching import prefix_matching_pass
-from headcount.induction.tokens import sequences
 from headcount.induction.tokens.sampling import (
     distinct_row,
-    fitting_sequences,
     model_token_pool,
     repeated_row,
     repeated_tokens,
+    spread_sequences,
 )
 from headcount.results import HeadScores, InductionScores, InputError, Patterns, RepeatLoss
 from headcount.results.internal import checks
 from headcount.tracing import BatchSize, Model, Progress, provenance
+
+LENGTH_GROUPS = 10
+"""Groups of sequences of similar length whose scores are kept apart."""
 
 LOSS_PERIOD = 50
 """Length of what is repeated where the loss is taken by repeat."""
@@ -62,14 +65,21 @@ def prefix_matching(
     Source: Bansal et al. 2023, Algorithm 1; Olsson et al. 2022.
     """
     ids = model.check_tokens(tokens)
-    body = ids[:, has_bos(ids.shape[1], period) :]
+    bos = has_bos(ids.shape[1], period)
+    if bos and (model.bos is None or bool((ids[:, 0] != model.bos).any())):
+        expected = "no token, since the model has no BOS," if model.bos is None else f"the BOS token, {model.bos},"
+        raise InputError(
+            f"{REPEATS} · {period} + 1 tokens: expected {expected} in front of each row, got "
+            f"{ids[:, 0].tolist()!r:.60}: pass {REPEATS} · {period} tokens, or BOS and these"
+        )
+    body = ids[:, bos:]
     if not torch.equal(body, body[:, :period].repeat(1, REPEATS)):
         warnings.warn(
             f"tokens do not repeat with period {period}: the scores are a control, not induction", stacklevel=2
         )
     rows = list(ids)
     scores = prefix_matching_pass(model, rows, [period] * len(rows), definition, batch_size)
-    settings = {"period": period, "n_tokens": len(rows[0]), "batch_size": batch_size}
+    settings = {"period": period, "n_tokens": len(rows[0]), **_bos_record(model, ids), "batch_size": batch_size}
     return _head_scores(model, scores, "prefix_matching", definition, settings)
 
 
@@ -104,10 +114,11 @@ def copying(
     Source: Bansal et al. 2023, Algorithm 2; Olsson et al. 2022 (`olsson`); Elhage et al. 2021 (`eigenvalue`).
     """
     check_definition(definition)
-    rows = list(model.check_tokens(tokens))
+    ids = model.check_tokens(tokens)
+    rows = list(ids)
     if len(rows[0]) < 2:
         raise InputError("copying needs 2 tokens or more in a sequence")
-    settings = {"n_tokens": len(rows[0]), "batch_size": batch_size}
+    settings = {"n_tokens": len(rows[0]), **_bos_record(model, ids), "batch_size": batch_size}
     if definition == "eigenvalue" and model.server is not None:
         raise InputError(
             f"eigenvalue copying reads the weights, which {model.name} has on a server: choose another definition"
@@ -132,8 +143,11 @@ def score_heads(
 ) -> InductionScores:
     """Score every head by prefix matching and copying on the paper's sequences.
 
-    Sequence s has period L = 25 + 2·s; prefix matching sees 4 repeats, copying 4·L distinct tokens. Lengths that do not
-    fit the context or need more tokens than there are to draw from are left out, with a warning, and recorded.
+    Prefix matching sees 4 repeats of L random tokens, copying 4·L distinct ones. Scores depend on L: it is spread over
+    25 to 223, the paper's range, however many sequences there are, or over what fits the context and the tokens to draw
+    from. A hundred sequences are the paper's, L = 25 + 2·s for s = 0 to 99; those of them that do not fit are left out,
+    with a warning, and recorded. The variance is over sequences, so that the standard error covers other random tokens
+    and other lengths of this range, not longer ones; `by_length` has the scores of short and long sequences apart.
 
     Args:
         model: The model.
@@ -151,27 +165,31 @@ def score_heads(
     """
     checks.check_count("n_sequences", n_sequences)
     pool = model_token_pool(model)
-    used, left_out = fitting_sequences(model, pool, n_sequences)
+    chosen = spread_sequences(model, pool, n_sequences)
+    periods = [sequence.period for sequence in chosen]
     settings = {
         "seed": seed,
         "n_sequences": n_sequences,
         "prefix_definition": prefix_definition,
-        "sequences": used,
-        "left_out": left_out,
+        "sequences": [sequence.number for sequence in chosen],
+        "periods": periods,
+        "n_tokens": [REPEATS * period + (model.bos is not None) for period in (periods[0], periods[-1])],
+        "left_out": list(range(len(chosen), n_sequences)),
+        "lengths": "spread",
         "token_source": pool.source,
+        "bos": model.bos,
+        "bos_in_front": model.bos is not None,
         "batch_size": batch_size,
     }
-    periods = [sequences.period(index) for index in used]
-    repeats = [repeated_row(model, pool, period, seed, index) for index, period in zip(used, periods, strict=True)]
+    repeats = [repeated_row(model, pool, period, seed, number) for number, period in chosen]
     prefixes = prefix_matching_pass(model, repeats, periods, prefix_definition, batch_size, progress)
-    distinct = [
-        distinct_row(model, pool, REPEATS * period, seed, index) for index, period in zip(used, periods, strict=True)
-    ]
+    distinct = [distinct_row(model, pool, REPEATS * period, seed, number) for number, period in chosen]
     copies = copying_pass(model, distinct, ["head-output", "published"], batch_size, progress)
+    lengths = [len(row) for row in repeats]  # the same as those of the distinct tokens
     return InductionScores(
-        _head_scores(model, prefixes, "prefix_matching", prefix_definition, settings),
-        _copying_scores(model, copies, "head-output", settings),
-        _copying_scores(model, copies, "published", settings),
+        _head_scores(model, prefixes, "prefix_matching", prefix_definition, settings, **_by_length(prefixes, lengths)),
+        _copying_scores(model, copies, "head-output", settings, lengths),
+        _copying_scores(model, copies, "published", settings, lengths),
     )
 
 
@@ -212,7 +230,12 @@ def repeat_loss(
         late_minus_early=float(statistics.late_minus_early),
         late_minus_early_stderr=float(statistics.late_minus_early_stderr),
         provenance=provenance(
-            model, seed=seed, n_sequences=n_sequences, period=period, token_source=model_token_pool(model).source
+            model,
+            seed=seed,
+            n_sequences=n_sequences,
+            period=period,
+            token_source=model_token_pool(model).source,
+            **_bos_record(model, rows),
         ),
     )
 
@@ -242,7 +265,17 @@ def record_patterns(
         raise InputError(f"expected one sequence of tokens [1, pos], got {list(ids.shape)}")
     weights = patterns_pass(model, ids)
     texts = [str(token) for token in ids[0].tolist()] if model.tokenizer is None else model.to_str_tokens(ids)
-    return Patterns(weights, tuple(texts), definition, provenance(model, tokens=ids[0].tolist(), **settings))
+    return Patterns(
+        weights,
+        tuple(texts),
+        definition,
+        provenance(model, tokens=ids[0].tolist(), **_bos_record(model, ids), **settings),
+    )
+
+
+def _bos_record(model: Model, ids: Int[Tensor, "batch pos"]) -> dict[str, Any]:
+    """Return the entries of a provenance on the BOS token: its number, and True if every sequence begins with it."""
+    return {"bos": model.bos, "bos_in_front": bool((ids[:, 0] == (-1 if model.bos is None else model.bos)).all())}
 
 
 def _head_scores(
@@ -259,6 +292,23 @@ def _head_scores(
     )
 
 
-def _copying_scores(model: Model, scores: dict[str, Tensor], definition: str, settings: dict[str, Any]) -> HeadScores:
+def _copying_scores(
+    model: Model,
+    scores: dict[str, Tensor],
+    definition: str,
+    settings: dict[str, Any],
+    lengths: Sequence[int] | None = None,
+) -> HeadScores:
     extras = {name: scores[name].mean(0) for name in ("self_attention", "bos_attention")}
-    return _head_scores(model, scores[definition], "copying", definition, settings, extras=extras)
+    by_length = {} if lengths is None else _by_length(scores[definition], lengths)
+    return _head_scores(model, scores[definition], "copying", definition, settings, extras=extras, **by_length)
+
+
+def _by_length(by_sequence: Float[Tensor, "sequence layer head"], lengths: Sequence[int]) -> dict[str, Tensor]:
+    """Return the mean scores of sequences of similar length, and the mean length of each group; the shortest first."""
+    groups = min(LENGTH_GROUPS, len(lengths))
+    numbers = torch.tensor(lengths, dtype=torch.float32)
+    return {
+        "by_length": torch.stack([part.mean(0) for part in by_sequence.tensor_split(groups)]),
+        "lengths": torch.stack([part.mean() for part in numbers.tensor_split(groups)]),
+    }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from headcount.induction.formulas.prefix_matching import REPEATS, pattern_entries
 from headcount.induction.measure import LOSS_PERIOD
-from headcount.induction.tokens import prompts, sampling, sequences
+from headcount.induction.tokens import prompts, sampling
 from headcount.tracing import Model
 from headcount.tracing.internal import Item, Items, Kind, ModelPass
 
@@ -22,9 +22,9 @@ def score_heads_work(
         copy: True if a second model with random weights is made for it.
     """
     with warnings.catch_warnings(action="ignore"):  # `score_heads` itself warns of what is left out
-        used, _ = sampling.fitting_sequences(model, sampling.model_token_pool(model), n_sequences)
+        chosen = sampling.spread_sequences(model, sampling.model_token_pool(model), n_sequences)
     bos = model.bos is not None
-    periods = [sequences.period(index) for index in used]
+    periods = [sequence.period for sequence in chosen]
     lengths = [REPEATS * period + bos for period in periods]
     pairs = [len(pattern_entries(period, bos, prefix_definition).query) for period in periods]
     return (

@@ -1,7 +1,8 @@
 """Figures, views of attention, and the report.
 
 `heads` draws a map of scores, `head` a card of one head, `ffn_importance` scores of layers, `loss_by_repeat` the
-in-context learning curve, `pruning_curve` and `pruning_grid` the accuracy as parts are removed. `compare`,
+in-context learning curve, `score_by_length` scores of short and long sequences, `pruning_curve` and `pruning_grid` the
+accuracy as parts are removed. `compare`,
 `rank_correlation`, `shots`, `by_layer`, `at_depths` and `capacity_retained` draw comparisons of scores. `attention`
 shows what heads attend to and `tokens` a value of each token, both with circuitsvis. `explorer` shows all heads of a
 run to choose from, and `report` writes a whole run into one HTML file that opens without a network.
@@ -20,6 +21,7 @@ from headcount.viz.figures.correlations import rank_correlation, shots
 from headcount.viz.figures.depth import at_depths, by_layer
 from headcount.viz.figures.head_card import head
 from headcount.viz.figures.layer_scores import ffn_importance
+from headcount.viz.figures.length_curve import score_by_length
 from headcount.viz.figures.loss_curve import loss_by_repeat
 from headcount.viz.figures.pruning import pruning_curve, pruning_grid
 from headcount.viz.figures.score_map import heads
@@ -41,6 +43,7 @@ __all__ = [
     "pruning_grid",
     "rank_correlation",
     "report",
+    "score_by_length",
     "shots",
     "tokens",
 ]

@@ -1,5 +1,6 @@
 """A whole HTML page, shown at the end of a notebook cell or saved to a file; it needs no network."""
 
+import os
 from dataclasses import dataclass
 from html import escape
 from os import PathLike
@@ -37,8 +38,13 @@ class EmbeddedPage:
         Raises:
             InputError: The file cannot be written.
         """
-        write_whole(Path(path), self.page.encode())
-        return Path(path)
+        path = Path(os.path.expanduser(path))
+        write_whole(path, self.page.encode())
+        return path
+
+    def write_html(self, path: str | PathLike[str]) -> None:
+        """Write the page to a file, under plotly's name for it; see `save`."""
+        self.save(path)
 
     def _repr_html_(self) -> str:
         return (

@@ -6,28 +6,15 @@ from math import isfinite, isnan, log10, nan
 from torch import Tensor
 
 from headcount.results import HeadScores, LayerScores
+from headcount.results.internal import MISSING as MISSING
+from headcount.results.internal import decimal as decimal
+from headcount.results.internal import shown_error as shown_error
+from headcount.results.internal import with_error as with_error
 
-MISSING = "n/a"
-STEP = 1e-3  # of the last decimal that is shown, unless scores are small
 SHARES = ("prefix_matching", "copying", "copying_published", "ffn_importance")  # of 1: three decimals are enough
 SMALL = 0.1  # if no score of a map reaches this, decimals would be mostly zeros
 
 Formatter = Callable[[float, float], str]
-
-
-def decimal(value: float, digits: int = 3) -> str:
-    """Return a value with a fixed number of decimals; `n/a` for NaN, which was not measured."""
-    if isnan(value):
-        return MISSING
-    # Adding zero turns a rounded "-0.000" into "0.000".
-    return f"{round(value, digits) + 0.0:.{digits}f}" if isfinite(value) else str(value)
-
-
-def with_error(value: float, stderr: float = nan, digits: int = 3) -> str:
-    """Return a value with its standard error, `0.921 ± 0.004`; an unknown error is left out."""
-    if isnan(stderr) or isnan(value):
-        return decimal(value, digits)
-    return f"{decimal(value, digits)} ± {decimal(stderr, digits)}"
 
 
 def interval(low: float, high: float, digits: int = 3) -> str:
@@ -50,20 +37,14 @@ def amount(count: float) -> str:
 
 
 def scientific(value: float, stderr: float = nan) -> str:
-    """Return a small value with its standard error, `3.12e-5 ± 0.41e-5`, to three digits of the larger of the two."""
+    """Return a small value with its standard error, `3.12e-5 ± 0.41e-5`: both with the exponent of the larger one."""
     largest = max((abs(part) for part in (value, stderr) if isfinite(part)), default=0.0)
     if not isfinite(value) or not largest:
         return with_error(value, stderr)
     exponent = int(f"{largest:.2e}".partition("e")[2])
-    parts = [f"{decimal(part / float(f'1e{exponent}'), 2)}e{exponent}" for part in (value, stderr) if not isnan(part)]
-    return " ± ".join(parts)
-
-
-def last_digit(value: float) -> float:
-    """Return the size of one step in the third digit of a small value: 1e-7 for 3.12e-5; 1 if it has no digits."""
-    if not isfinite(value) or not value:
-        return 1.0
-    return float(f"1e{int(f'{value:.2e}'.partition('e')[2]) - 2}")
+    scale = float(f"1e{exponent}")
+    parts = with_error(value / scale, stderr / scale, 2).split(" ± ")
+    return " ± ".join(part if part in ("0", "inf") else f"{part}e{exponent}" for part in parts)
 
 
 def formatter_of(measure: str, largest: float) -> Formatter:
@@ -84,7 +65,12 @@ def formatter(scores: HeadScores | LayerScores) -> Formatter:
 
 def score_texts(scores: HeadScores | LayerScores) -> list[str]:
     """Return every score with its standard error, in the order of the flattened values."""
-    return _texts(formatter(scores), scores.values, scores.stderr)
+    return _texts(formatter(scores), scores.values, shown_errors(scores))
+
+
+def shown_errors(scores: HeadScores | LayerScores) -> Tensor | None:
+    """Return the standard errors that are worth showing: none of fewer than three sequences or examples."""
+    return None if isnan(shown_error(1.0, scores.n)) else scores.stderr
 
 
 def value_texts(values: Tensor, stderr: Tensor | None = None) -> list[str]:

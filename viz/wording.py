@@ -96,8 +96,13 @@ def quantity(scores: HeadScores | LayerScores) -> str:
     return QUANTITIES.get(scores.measure) or title_of(scores.measure).lower()
 
 
+def length_range(scores: HeadScores | LayerScores) -> str:
+    """Return the range of the sequences' lengths, to stand after `n`: `, 101 to 893 tokens`; empty for layers."""
+    return scores.length_range if isinstance(scores, HeadScores) else ""
+
+
 def figure_title(scores: HeadScores | LayerScores) -> str:
     """Return the measure with its definition, task, model and n."""
     definition = f" ({scores.definition})" if scores.definition else ""
     sources = [str(scores.provenance[key]) for key in ("task", "model") if key in scores.provenance]
-    return ", ".join([f"{title_of(scores.measure)}{definition}", *sources, f"n = {scores.n}"])
+    return ", ".join([f"{title_of(scores.measure)}{definition}", *sources, f"n = {scores.n}{length_range(scores)}"])

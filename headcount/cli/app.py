@@ -29,6 +29,7 @@ for command in (
     *(installation.tasks, installation.fetch, installation.doctor),
 ):
     app.command(command)
+app.register_install_completion_command(help="Install completion of commands and options in this shell.")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,15 +40,16 @@ def main(arguments: list[str] | None = None) -> None:
         arguments = sys.argv[1:] if arguments is None else arguments
         _check_filled(arguments)
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where the shell has closed it, `>&-`
+            sys.stdout.flush()
     except CycloptsError as error:
         _refuse(f"{error} See headcount --help.")
     except KeyboardInterrupt:
         say("interrupted; finished results stay, and the same command goes on from there")
         sys.exit(130)
-    except BrokenPipeError:  # the reader of the output has closed it
+    except BrokenPipeError:  # the reader of the output, such as `head`, has all that it wants
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(141)  # 128 + SIGPIPE, as of a program that the signal ends
     except Exception as error:
         _end(error)
 
@@ -55,7 +57,10 @@ def main(arguments: list[str] | None = None) -> None:
 def _end(error: Exception) -> None:
     """End with one line for an error that is not a bug; raise all others again."""
     from headcount.results import InputError
-    from headcount.study import FailedError
+
+    if isinstance(error, InputError):
+        _refuse(str(error))
+    from headcount.study import FailedError  # only now: their imports take seconds
     from headcount.tracing import ServerError
 
     if isinstance(error, ServerError | FailedError):
@@ -63,9 +68,7 @@ def _end(error: Exception) -> None:
         sys.exit(1)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of standard output: files are InputErrors
         _refuse("no space left where the output goes; free some, or send it elsewhere")
-    if not isinstance(error, InputError):
-        raise error
-    _refuse(str(error))
+    raise error
 
 
 def _check_filled(arguments: Sequence[str]) -> None:

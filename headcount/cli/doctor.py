@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -14,6 +15,7 @@ from headcount import ROOMS
 PACKAGES = ("torch", "transformers", "nnsight", "transformer-lens", "plotly", "numpy")
 NAME = "headcount"
 HUB = "https://huggingface.co"
+SERVER_VARIABLES = ("NDIF_HOST", "NDIF_API_KEY", "NNSIGHT_CONFIG")
 
 
 class Finding(NamedTuple):
@@ -123,6 +125,10 @@ def _hub() -> Finding:
 
 
 def _server() -> Finding:
+    # nnsight knows the address, and its import takes seconds: only for a person who has set one up.
+    own = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    if not any(map(os.environ.get, SERVER_VARIABLES)) and not (Path(own) / "nnsight" / "config.yaml").is_file():
+        return Finding("server", True, "none is set up (NDIF_HOST, NDIF_API_KEY): models run here")
     from headcount.tracing import ServerError
     from headcount.tracing.internal import has_server_key, running_models, server_address
 

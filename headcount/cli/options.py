@@ -55,6 +55,8 @@ class TaskOptions:
         data: A folder with TASK.jsonl and TASK.train.jsonl, or `hub`; `headcount tasks` lists the sources of rows.
         profile: Prompts of today's evaluation harness, or of the one that the paper used.
         seed: Seed of the shots.
+        keep_bos: Keep the token that begins a text in front of contexts that are too long and cut; for models, such as
+            Gemma, that cannot do without it.
     """
 
     task: Names
@@ -63,6 +65,7 @@ class TaskOptions:
     data: str | None = None
     profile: Literal["harness", "paper"] = "harness"
     seed: Whole = 0
+    keep_bos: Flag = False
 
     def load(self, splits: tuple[str, ...] = ("scored", "train")) -> list["TaskSetup"]:
         """Load every task at every number of shots; errors in them are found before a model is loaded."""
@@ -73,7 +76,8 @@ class TaskOptions:
         for number in self.shots:
             check_at_least("--shots", number, 0)
         tasks, shots = dict.fromkeys(self.task), dict.fromkeys(self.shots)
-        return load_setups(tasks, shots, self.limit, self.data, self.profile, self.seed, splits)
+        options = (self.limit, self.data, self.profile, self.seed, splits)
+        return load_setups(tasks, shots, *options, keep_bos=self.keep_bos)
 
 
 @Parameter(name="*")

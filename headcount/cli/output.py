@@ -20,6 +20,8 @@ def measure_and_print(
     as_json: bool,
     then: Callable[["Run"], list["Unit"]] | None = None,
     elsewhere: Sequence["Unit"] = (),
+    *,
+    replace: bool = False,
 ) -> None:
     """Measure the units that the run does not have yet, then those that follow from its results, and print a summary.
 
@@ -29,11 +31,12 @@ def measure_and_print(
         as_json: True prints JSON.
         then: Returns the units that follow from the run's results.
         elsewhere: Units that other processes measure.
+        replace: True measures again what the run has with other settings.
     """
     from headcount.study import measure_units
 
-    measured = measure_units(units, run, elsewhere)
-    measured += measure_units(then(run), run) if then is not None else []
+    measured = measure_units(units, run, elsewhere, replace=replace)
+    measured += measure_units(then(run), run, replace=replace) if then is not None else []
     print_measured(measured, run, as_json)
 
 

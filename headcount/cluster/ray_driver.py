@@ -14,7 +14,15 @@ from headcount.cluster.resources import Resources
 from headcount.cluster.worker import Worker
 from headcount.progress import Progress, say
 from headcount.results import InputError, Run
-from headcount.study import FailedError, Schedule, StudyConfig, Unit, create_target_run
+from headcount.study import (
+    FailedError,
+    Schedule,
+    StudyConfig,
+    Unit,
+    check_settings,
+    create_target_run,
+    set_aside_outdated,
+)
 from headcount.target import Target
 
 TRIES = 3
@@ -48,6 +56,8 @@ def measure_on_ray(address: str, resources: Resources, config: StudyConfig, targ
             with Progress(None) as progress:
                 driver = Driver(ray, resources, (str(Path.cwd()), sys.argv, config, target), progress)
                 asyncio.run(driver.drive(slots))
+            if target.replace:
+                set_aside_outdated(driver.run)
             return driver.measured, driver.run
         finally:
             ray.shutdown()
@@ -109,6 +119,8 @@ class Driver:
         run = create_target_run(self.arguments[-1], model)
         units = await self._answer(worker.join.remote())
         if not hasattr(self, "schedule"):
+            if not self.arguments[-1].replace:
+                check_settings(units, run)
             self.run, self.schedule = run, Schedule(units, run)
             self.progress.expect(sum(unit.steps for unit in units))
 

@@ -5,6 +5,7 @@ which must be on storage that all machines share.
 """
 
 import os
+import platform
 import sys
 from dataclasses import replace
 from typing import Any
@@ -40,8 +41,7 @@ class Worker:
             os.chdir(self.folder)
         except OSError as error:
             raise InputError(
-                f"{self.folder} is missing on {os.uname().nodename}: start the study in a folder that all machines "
-                "share"
+                f"{self.folder} is missing on {platform.node()}: start the study in a folder that all machines share"
             ) from error
         self.tasks = load_tasks(self.config)
         self.model = load_target(self.target)
@@ -57,7 +57,7 @@ class Worker:
             run = open_run(self.target.out)
         except InputError as error:
             raise InputError(
-                f"the run {self.target.out} is missing on {os.uname().nodename}: --out must be on storage that all "
+                f"the run {self.target.out} is missing on {platform.node()}: --out must be on storage that all "
                 "machines share"
             ) from error
         units = study_units(self.model, run, self.config, self.tasks)

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import torch
 
 from headcount.planning.shape import Shape
@@ -144,7 +145,7 @@ def measure_this_machine(shape: Shape, dtype: torch.dtype, device: str | None = 
 
 
 def _memory_of_machine() -> float:
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return float(psutil.virtual_memory().total)
 
 
 def _product_rate(shape: Shape, dtype: torch.dtype, place: torch.device) -> float:

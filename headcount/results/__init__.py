@@ -13,27 +13,33 @@ directory that holds the results of one model by name; `ResultName` and `Setting
 `InputError` is the error for bad input, with a message that a person can act on.
 """
 
-from headcount.results.errors import InputError
-from headcount.results.kinds.accuracy import Accuracy
-from headcount.results.kinds.comparisons import (
-    Capacity,
-    Clusters,
-    Correlation,
-    CorrelationMatrix,
-    Merge,
-    Overlap,
-    Reliability,
-    ShotPair,
-)
-from headcount.results.kinds.head_profile import HeadProfile, Standing
-from headcount.results.kinds.induction_scores import InductionScores
-from headcount.results.kinds.patterns import Patterns
-from headcount.results.kinds.pruning import PruningCurve, PruningGrid
-from headcount.results.kinds.repeat_loss import RepeatLoss
-from headcount.results.kinds.scores import HeadScores, LayerScores
-from headcount.results.kinds.table import Table
-from headcount.results.names import ResultName, Setting
-from headcount.results.run import Result, Run, check_folder, create_run, open_run
+from typing import TYPE_CHECKING
+
+from headcount.lazy import lazy_names
+
+if TYPE_CHECKING:  # imported at their first use
+    from headcount.results.errors import InputError
+    from headcount.results.kinds.accuracy import Accuracy
+    from headcount.results.kinds.comparisons import (
+        Capacity,
+        Clusters,
+        Correlation,
+        CorrelationMatrix,
+        Merge,
+        Overlap,
+        Reliability,
+        ShotPair,
+    )
+    from headcount.results.kinds.every_kind import Result
+    from headcount.results.kinds.head_profile import HeadProfile, Standing
+    from headcount.results.kinds.induction_scores import InductionScores
+    from headcount.results.kinds.patterns import Patterns
+    from headcount.results.kinds.pruning import PruningCurve, PruningGrid
+    from headcount.results.kinds.repeat_loss import RepeatLoss
+    from headcount.results.kinds.scores import HeadScores, LayerScores
+    from headcount.results.kinds.table import Table
+    from headcount.results.names import ResultName, Setting
+    from headcount.results.run import Run, check_folder, create_run, open_run
 
 __all__ = [
     "Accuracy",
@@ -64,3 +70,5 @@ __all__ = [
     "create_run",
     "open_run",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)

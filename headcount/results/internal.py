@@ -1,28 +1,42 @@
 """The face of `results` for the other rooms: the storage of files, checks of fields, names. Not public."""
 
-from headcount.results.kinds.comparisons import CORRELATION_COLUMNS
-from headcount.results.kinds.patterns import levels
-from headcount.results.kinds.table import checked
-from headcount.results.names import MEANS, SCORES, shots_title
-from headcount.results.storage import checks
-from headcount.results.storage.atomic import write_folder_whole, write_whole
-from headcount.results.storage.field_types import is_whole
-from headcount.results.storage.files import Content, read_content, write_content
-from headcount.results.storage.json_text import unique_keys
+from typing import TYPE_CHECKING
+
+from headcount.lazy import lazy_names
+
+if TYPE_CHECKING:  # imported at their first use
+    from headcount.results.kinds.patterns import levels
+    from headcount.results.names import MEANS, SCORES, shots_title
+    from headcount.results.presentation.number_text import MISSING, decimal, error_text, shown_error, with_error
+    from headcount.results.presentation.order import highest_first
+    from headcount.results.presentation.records import CORRELATION_COLUMNS, checked
+    from headcount.results.storage import checks
+    from headcount.results.storage.atomic import write_folder_whole, write_whole
+    from headcount.results.storage.field_types import is_whole
+    from headcount.results.storage.files import Content, read_content, write_content
+    from headcount.results.storage.json_text import unique_keys
 
 __all__ = [
     "CORRELATION_COLUMNS",
     "MEANS",
+    "MISSING",
     "SCORES",
     "Content",
     "checked",
     "checks",
+    "decimal",
+    "error_text",
+    "highest_first",
     "is_whole",
     "levels",
     "read_content",
     "shots_title",
+    "shown_error",
     "unique_keys",
+    "with_error",
     "write_content",
     "write_folder_whole",
     "write_whole",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -7,29 +7,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from headcount.results import manifest
 from headcount.results.errors import DamagedError, InputError
-from headcount.results.kinds.accuracy import Accuracy
-from headcount.results.kinds.head_profile import HeadProfile
-from headcount.results.kinds.patterns import Patterns
-from headcount.results.kinds.pruning import PruningCurve, PruningGrid
-from headcount.results.kinds.repeat_loss import RepeatLoss
-from headcount.results.kinds.scores import HeadScores, LayerScores
-from headcount.results.kinds.table import Table
-from headcount.results.storage import checks, files
+from headcount.results.storage import files
 from headcount.results.storage.atomic import TEMPORARY, set_aside
 
-Result = HeadScores | LayerScores | HeadProfile | RepeatLoss | Accuracy | PruningCurve | PruningGrid | Table | Patterns
+if TYPE_CHECKING:  # torch, which they need, takes seconds to import
+    from headcount.results.kinds.every_kind import Result
 
 MANIFEST = manifest.MANIFEST
-KINDS: Mapping[str, type[Result]] = {kind.__name__: kind for kind in get_args(Result)}
-SUFFIXES = sorted({kind.suffix for kind in KINDS.values()})
+SUFFIXES = (".json", ".safetensors")
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
 
 
-class Run(Mapping[str, Result]):
+class Run(Mapping[str, "Result"]):
     """The results in a run directory by name, such as `"induction/prefix_matching"`.
 
     A result is read from disk each time that it is looked up: other processes may be adding to the same folder. The
@@ -51,13 +44,28 @@ class Run(Mapping[str, Result]):
         names = {path.relative_to(self.folder).as_posix().removesuffix(path.suffix) for path in paths}
         return tuple(sorted(filter(_is_name, names)))
 
-    def __getitem__(self, name: str) -> Result:
-        path = self._path(name)
-        content = files.read_content(path)
-        self._check_place(path, name, content)
+    def __getitem__(self, name: str) -> "Result":
+        from headcount.results.kinds.every_kind import KINDS
+
+        path, content = self._read(name)
         if content.kind not in KINDS:
             raise InputError(f"{path}: expected one of {', '.join(KINDS)}, got {content.kind}; check the path")
         return KINDS[content.kind].from_content(path, content)
+
+    def content(self, name: str) -> files.Content:
+        """Return a result's fields and arrays as its file has them, without its class, for tables that need no torch.
+
+        Raises:
+            KeyError: The run has no such result.
+            InputError: It is damaged, or belongs to another run.
+        """
+        return self._read(name, arrays=True)[1]
+
+    def _read(self, name: str, *, arrays: bool = False) -> tuple[Path, files.Content]:
+        path = self._path(name)
+        content = files.read_content(path, arrays=arrays)
+        self._check_place(path, name, content)
+        return path, content
 
     def __contains__(self, name: object) -> bool:
         return self._find(name) is not None  # the inherited one would read the file, and fail where it is damaged
@@ -71,7 +79,7 @@ class Run(Mapping[str, Result]):
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, {len(self)} results of {manifest.describe(self.manifest['model'])})"
 
-    def save(self, name: str, result: Result) -> Path:
+    def save(self, name: str, result: "Result") -> Path:
         """Write a result into the run, whole or not at all; one of the same name is replaced.
 
         Args:
@@ -90,17 +98,21 @@ class Run(Mapping[str, Result]):
         files.write_content(path, replace(result.to_content(), belongs=self._place(name)))
         return path
 
-    def set_aside(self, name: str) -> Path:
-        """Rename the file of a damaged result, so that the result counts as missing and can be measured again.
+    def set_aside(self, name: str, ending: str = ".damaged") -> Path:
+        """Rename the file of a damaged or outdated result: it counts as missing and can be measured again.
+
+        Args:
+            name: The result.
+            ending: The end that its file name gets.
 
         Returns:
-            The file's new path, which is the old one with `.damaged` after it.
+            The file's new path, which is the old one with the ending after it.
 
         Raises:
             KeyError: The run has no such result.
             InputError: The file cannot be renamed.
         """
-        return set_aside(self._path(name))
+        return set_aside(self._path(name), ending)
 
     def _has_written(self, name: str) -> bool:
         """Return True if a result states that it is of this run, or is too damaged to state anything."""
@@ -155,7 +167,8 @@ def open_run(folder: str | PathLike[str]) -> Run:
     Raises:
         InputError: It has no `manifest.json`, or one that is damaged, foreign or of a newer schema.
     """
-    return Run(Path(folder), manifest.read(Path(folder)))
+    path = Path(os.path.expanduser(folder))
+    return Run(path, manifest.read(path))
 
 
 def create_run(folder: str | PathLike[str], *, model: Mapping[str, Any], version: str = "") -> Run:
@@ -170,7 +183,9 @@ def create_run(folder: str | PathLike[str], *, model: Mapping[str, Any], version
     Raises:
         InputError: The folder is a file, cannot be written, holds something else, or another model's run.
     """
-    folder = Path(folder)
+    from headcount.results.storage import checks
+
+    folder = Path(os.path.expanduser(folder))
     described = checks.json_dict("model", model)
     check_folder(folder)
     if not os.path.isfile(folder / MANIFEST):
@@ -208,7 +223,7 @@ def check_folder(folder: str | PathLike[str]) -> None:
     Raises:
         InputError: The folder is a file, cannot be written, or holds something else.
     """
-    folder = Path(folder)
+    folder = Path(os.path.expanduser(folder))
     if "\0" in str(folder):
         raise InputError(f"{str(folder)!r}: expected the name of a folder")
     if not os.path.lexists(folder):

@@ -28,7 +28,8 @@ def aggregate(scores: Mapping[str, Kind] | Sequence[Kind], how: How = "mean") ->
     Returns:
         Scores with the unbiased variance over tasks (None for one task), and the number of tasks as `n`. Fold k is the
         aggregate of every task's fold k, so it resamples examples, not tasks; None unless all tasks have equally many.
-        A head that is NaN in any task is NaN. Provenance has what is common to all, and lists the tasks.
+        A head that is NaN in any task is NaN. `extras` has the mean drop of the gold log-probability, if every
+        task has it. Provenance has what is common to all, and lists the tasks.
 
     Raises:
         InputError: There are no scores, or their shapes or measures differ, or `how` is unknown.
@@ -48,6 +49,7 @@ def aggregate(scores: Mapping[str, Kind] | Sequence[Kind], how: How = "mean") ->
         variance=scaled.var(0) if len(tasks) > 1 else None,
         n=len(tasks),
         folds=_common_folds(tasks, how),
+        extras=_common_drops(tasks),
         measure=tasks[0].measure,
         definition=f"{how} over tasks: {definitions}",
         provenance=_provenance(by_task, how),
@@ -64,6 +66,12 @@ def _scaled(values: Tensor, how: How) -> Tensor:
     n = int(measured.sum())
     places[measured] = ranks.centred_ranks(flat[measured]) / max(n - 1, 1) + 0.5
     return torch.from_numpy(places).view(values.shape)
+
+
+def _common_drops(tasks: Sequence[Scores]) -> dict[str, Tensor]:
+    """Return the mean drop of the gold log-probability, which decides between equal scores, if every task has it."""
+    drops = [task.extras["log_p"] for task in tasks if "log_p" in task.extras]
+    return {"log_p": torch.stack(drops).double().mean(0)} if len(drops) == len(tasks) else {}
 
 
 def _common_folds(tasks: Sequence[Scores], how: How) -> Tensor | None:
@@ -96,4 +104,5 @@ def _provenance(scores: Mapping[str, Scores], how: How) -> dict[str, Any]:
         if all(key in provenance and provenance[key] == value for provenance in rest)
     }
     tasks = [{"name": name, "definition": of_task.definition, "n": of_task.n} for name, of_task in scores.items()]
-    return common | {"aggregate": how, "tasks": tasks}
+    ties = {"ties": "log_p"} if all("log_p" in of_task.extras for of_task in scores.values()) else {}
+    return common | ties | {"aggregate": how, "tasks": tasks}

@@ -1,18 +1,23 @@
 """A study: everything that is measured on one model, in units of work that can be interrupted and resumed."""
 
-from headcount.study.config import PRESETS, StudyConfig, TaskGroup, parse_config, read_config
-from headcount.study.model_and_run import create_target_run, load_target, manifest_entry, open_target, study_target
-from headcount.study.run_comparison import compare_runs
-from headcount.study.schedule import Schedule, measure_units
-from headcount.study.summaries import is_summarised, summarise
-from headcount.study.toml_files import parse_toml, read_toml_text
-from headcount.study.unit import FailedError, Unit, measure_unit
-from headcount.study.unit_order import StudyTask, check_distinct, load_tasks, study_units
-from headcount.study.units.analyses import analysis_units, derived_units
-from headcount.study.units.induction import induction_units
-from headcount.study.units.means import mean_units
-from headcount.study.units.pruning import pruning_units
-from headcount.study.units.tasks import accuracy_unit, ffn_unit, head_unit, load_setups
+from typing import TYPE_CHECKING
+
+from headcount.lazy import lazy_names
+
+if TYPE_CHECKING:  # imported at their first use
+    from headcount.study.config import PRESETS, StudyConfig, TaskGroup, parse_config, read_config
+    from headcount.study.model_and_run import create_target_run, load_target, manifest_entry, open_target, study_target
+    from headcount.study.run_comparison import compare_runs
+    from headcount.study.schedule import Schedule, measure_units
+    from headcount.study.summaries import is_summarised, summarise
+    from headcount.study.toml_files import parse_toml, read_toml_text
+    from headcount.study.unit import FailedError, Unit, check_settings, measure_unit, set_aside_outdated
+    from headcount.study.unit_order import StudyTask, check_distinct, load_tasks, study_units
+    from headcount.study.units.analyses import analysis_units, derived_units
+    from headcount.study.units.induction import induction_units
+    from headcount.study.units.means import mean_units
+    from headcount.study.units.pruning import pruning_units
+    from headcount.study.units.tasks import accuracy_unit, ffn_unit, head_unit, load_setups
 
 __all__ = [
     "PRESETS",
@@ -25,6 +30,7 @@ __all__ = [
     "accuracy_unit",
     "analysis_units",
     "check_distinct",
+    "check_settings",
     "compare_runs",
     "create_target_run",
     "derived_units",
@@ -45,7 +51,10 @@ __all__ = [
     "pruning_units",
     "read_config",
     "read_toml_text",
+    "set_aside_outdated",
     "study_target",
     "study_units",
     "summarise",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)

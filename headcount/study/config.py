@@ -76,6 +76,7 @@ class StudyConfig(_Strict):
         control: True also scores random weights.
         profile: Prompts of today's evaluation harness, or of the one that the paper used.
         data: A folder of task rows, or "hub".
+        keep_bos: True keeps BOS in front of contexts that are too long and cut.
         examples: The number of examples for gradients, at most.
         reduction: The reduction of gradients to one number.
         rank_split: "train" ranks feed-forward networks on rows apart from those that score the pruned model.
@@ -104,6 +105,7 @@ class StudyConfig(_Strict):
     control: bool = True
     profile: Literal["harness", "paper"] = "harness"
     data: Text | None = None
+    keep_bos: bool = False
     examples: Count = 100
     reduction: Literal["token", "example", "signed"] = "token"
     rank_split: RankSplit = None

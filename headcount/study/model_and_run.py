@@ -1,6 +1,6 @@
 """The model that a study measures is loaded, and its run directory created or reopened."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -13,8 +13,9 @@ from headcount.tracing import Model, identity, load_model
 
 def study_target(config: StudyConfig, target: Target) -> Target:
     """Return the target with the configuration's options where it has none of its own."""
-    options = {name: value or getattr(config, name) for name, value in asdict(target).items() if name != "out"}
-    return Target(out=target.out, **options)
+    own = ("out", "replace")
+    options = {name: value or getattr(config, name) for name, value in asdict(target).items() if name not in own}
+    return replace(target, **options)
 
 
 def open_target(target: Target) -> tuple[Model, Run]:

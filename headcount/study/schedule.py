@@ -4,7 +4,7 @@ from collections.abc import Hashable, Sequence
 
 from headcount.progress import Progress, say
 from headcount.results import Run
-from headcount.study.unit import Unit, measure_unit
+from headcount.study.unit import Unit, check_settings, measure_unit, set_aside_outdated
 
 
 class Schedule:
@@ -68,23 +68,33 @@ class Schedule:
         self._group_workers.pop(unit.group, None)  # the passes that the worker had run of the group are lost with it
 
 
-def measure_units(units: Sequence[Unit], run: Run, elsewhere: Sequence[Unit] = ()) -> list[str]:
+def measure_units(
+    units: Sequence[Unit], run: Run, elsewhere: Sequence[Unit] = (), *, replace: bool = False
+) -> list[str]:
     """Measure the units that the run does not have yet; each unit's results are on disk before the next one begins.
 
     Args:
         units: The units, each after those whose results it needs.
         run: The run that takes the results.
         elsewhere: Units that other processes measure: a unit that needs them is measured only if they are finished.
+        replace: True measures again what the run has with other settings, and sets aside what was derived from it.
 
     Returns:
         The names of the results measured now.
+
+    Raises:
+        InputError: The run has one of the results with other settings, and `replace` is False.
     """
+    if not replace:
+        check_settings(units, run)
     schedule = Schedule(units, run, elsewhere)
     measured: list[str] = []
     with Progress(sum(unit.steps for unit in units)) as progress:
         while (unit := schedule.take()) is not None:
             measured += measure_unit(unit, run, progress)
             schedule.settle(unit)
+    if replace:
+        set_aside_outdated(run)
     if schedule.left:
         say(
             f"{len(schedule.left)} units wait for results that other shares have yet to measure, first: "

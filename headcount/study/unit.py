@@ -1,7 +1,7 @@
 """A unit of work: results that appear in a run together, measured once, and again where their inputs changed."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +9,13 @@ from typing import Any
 from headcount.progress import Progress, say
 from headcount.results import InputError, Result, Run
 from headcount.tracing.internal import Work, no_work
+
+OF_THIS_VERSION = {
+    "ties": "ordered equal drops of accuracy by layer, not by the drop of log-probability",
+    "rankings": "ordered equal drops of accuracy by layer, not by the drop of log-probability",
+    "lengths": "took the shortest sequences, where this one spreads the lengths over the whole range",
+}
+"""Settings that results of earlier versions lack, and what those did."""
 
 
 class ImpossibleError(Exception):
@@ -60,6 +67,68 @@ class Unit:
         A damaged result is set aside, and counts as missing.
         """
         return all(_has(run, name, self.settings | inputs) for name in self.names)
+
+
+def check_settings(units: Iterable[Unit], run: Run) -> None:
+    """Refuse to measure results that the run has with other settings: they would be replaced.
+
+    Tables that are computed from results alone, without the model, are computed again at need.
+
+    Raises:
+        InputError: There is such a result.
+    """
+    for unit in (unit for unit in units if unit.runs_model):
+        for name in unit.names:
+            result = _read(run, name)
+            if result is not None and (other := _first_difference(result.provenance, unit.settings)) is not None:
+                raise InputError(
+                    f"{run.folder} has {name} {other}: choose another --out to keep both, or --replace to measure it "
+                    "again; what was derived from it is then set aside"
+                )
+
+
+def _first_difference(provenance: dict[str, Any], settings: dict[str, Any]) -> str | None:
+    """Return the first setting that a provenance has otherwise, in words."""
+    for key, value in settings.items():
+        if not _contains(provenance.get(key), value):
+            if key in OF_THIS_VERSION and not _mentions(provenance.get(key), value):
+                return f"from an earlier version, which {OF_THIS_VERSION[key]}"
+            return f"with {key} = {provenance.get(key)!r:.60}, and {value!r:.60} is requested"
+    return None
+
+
+def _mentions(provenance: Any, expected: Any) -> bool:
+    """Return True if a provenance has an entry, of whatever value, for every expected one."""
+    if isinstance(expected, dict):
+        return isinstance(provenance, dict) and all(_mentions(provenance.get(key), expected[key]) for key in expected)
+    return provenance is not None
+
+
+def set_aside_outdated(run: Run) -> None:
+    """Set aside every result that was derived from another which has been measured again since, and say so.
+
+    What was derived from those is set aside with them.
+    """
+    moved: set[str] = set()
+    digests: dict[str, str | None] = {}
+    while (outdated := _first_outdated(run, moved, digests)) is not None:
+        name, needed = outdated
+        aside = run.set_aside(name, ".outdated")
+        moved.add(name)
+        say(f"{name} was derived from another {needed}; saved as {aside.name}")
+
+
+def _first_outdated(run: Run, moved: set[str], digests: dict[str, str | None]) -> tuple[str, str] | None:
+    """Return a result that is outdated, and the result that it was derived from."""
+    for name in run.names:
+        result = _read(run, name)
+        inputs = None if result is None else result.provenance.get("inputs")
+        for needed, digest in inputs.items() if isinstance(inputs, dict) else ():
+            if needed not in digests:
+                digests[needed] = _digest(run, needed)
+            if needed in moved or digests[needed] not in (None, digest):
+                return name, needed
+    return None
 
 
 def measure_unit(unit: Unit, run: Run, progress: Progress) -> list[str]:

@@ -45,7 +45,13 @@ def load_tasks(config: StudyConfig) -> list[StudyTask]:
         StudyTask(setup, group)
         for group in config.tasks
         for setup in load_setups(
-            group.names, group.shots, group.limit, group.data or config.data, config.profile, config.seed
+            group.names,
+            group.shots,
+            group.limit,
+            group.data or config.data,
+            config.profile,
+            config.seed,
+            keep_bos=config.keep_bos,
         )
     ]
     check_distinct(tasks)

@@ -1,15 +1,20 @@
 """The face of `tracing` for the other rooms: it plans, runs and reduces forward passes. Not public."""
 
-from headcount.tracing.batches import TOKENS, Prepared, map_batches, pad, planned_batches, run_batches
-from headcount.tracing.hooks.hook import Patch, Recorder, RecordGradient, RecordValue, Zero, pass_through
-from headcount.tracing.hooks.passes import ForwardPass
-from headcount.tracing.hooks.run import to_device
-from headcount.tracing.remote.status import has_server_key, running_models, server_address
-from headcount.tracing.sources import default_model
-from headcount.tracing.sources.downloads import Wheel, cache_folder
-from headcount.tracing.token_pool import TokenPool, token_pool
-from headcount.tracing.weights import output_heads, unembed_embed, unembedding, value_heads
-from headcount.tracing.work import Item, Items, Kind, ModelPass, Work, no_work
+from typing import TYPE_CHECKING
+
+from headcount.lazy import lazy_names
+
+if TYPE_CHECKING:  # imported at their first use
+    from headcount.tracing.batches import TOKENS, Prepared, map_batches, pad, planned_batches, run_batches
+    from headcount.tracing.hooks.hook import Patch, Recorder, RecordGradient, RecordValue, Zero, pass_through
+    from headcount.tracing.hooks.passes import ForwardPass
+    from headcount.tracing.hooks.run import to_device
+    from headcount.tracing.remote.status import has_server_key, running_models, server_address
+    from headcount.tracing.sources import default_model
+    from headcount.tracing.sources.downloads import Wheel, cache_folder
+    from headcount.tracing.text.token_pool import TokenPool, token_pool
+    from headcount.tracing.weights import output_heads, unembed_embed, unembedding, value_heads
+    from headcount.tracing.work import Item, Items, Kind, ModelPass, Work, no_work
 
 __all__ = [
     "TOKENS",
@@ -45,3 +50,5 @@ __all__ = [
     "unembedding",
     "value_heads",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)

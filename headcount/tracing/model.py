@@ -1,8 +1,9 @@
 """A language model whose activations are read and changed under TransformerLens' hook names."""
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,11 +21,26 @@ from headcount.tracing.hooks.hook_map import HookName, build_hook_map
 from headcount.tracing.hooks.passes import ForwardPass
 from headcount.tracing.hooks.ports import find_envoy
 from headcount.tracing.hooks.protocol import RemoteExecutor, StreamingExecutor
+from headcount.tracing.present import Change, changed, present_hooks, present_removals
 from headcount.tracing.removed_parts import Removed, pruned_parts
-from headcount.tracing.tokens import check_unicode, is_text, token_ids
+from headcount.tracing.text.text_model import TextModel
+from headcount.tracing.text.texts import is_text
+from headcount.tracing.text.token_ids import (
+    check_no_padding,
+    next_token_loss,
+    padding_inputs,
+    read_mask,
+    split_encoding,
+)
+from headcount.tracing.wrapping import check_readable, wrap_for_nnsight
+
+Tokens = Int[Tensor, "batch pos"] | str | Any
+"""Tokens [batch, pos], a text, or a tokenizer's whole encoding."""
+
+ReturnType = Literal["logits", "loss"]
 
 
-class Model:
+class Model(TextModel):
     """A model, its tokenizer, its sizes and its hook map; `load_model` returns one.
 
     Attributes:
@@ -37,10 +53,10 @@ class Model:
         family: The paths of its modules.
         variant: Its differences from its family's common layout.
         hooks: Every hook name, and the place of its value.
-        removed: Parts that are removed at present; see `masked`.
         pruned: Parts that were taken out of the weights; see `hc.pruned`. `sizes` are the whole model's.
         server: The server that runs it, if one does; the weights are there, and here they have shapes only.
         stream: The runner that reads its blocks from disk, if the weights are there.
+        own_hooks: The number of torch's forward hooks on its modules when it was opened.
     """
 
     def __init__(
@@ -67,7 +83,7 @@ class Model:
             InputError: The architecture is not supported, there is no unembedding, or some weights are not in memory.
         """
         family_of(hf.config)
-        _check_readable(hf)
+        check_readable(hf)
         self.pruned = pruned_parts(hf)
         anatomy = anatomy or Anatomy.of(hf if self.pruned is None else empty_copy(hf))
         hf.eval()
@@ -77,11 +93,12 @@ class Model:
             self.hooks = self.hooks.without(lost_hooks(self.hooks, anatomy, self.pruned))
         # nnsight sets the padding side and token of its tokenizer; the caller's must not change.
         self.nnsight = wrap_for_nnsight(hf, copy.deepcopy(tokenizer)) if nnsight_model is None else nnsight_model
+        self.hooks.in_block = self._in_block
         self.hf, self.tokenizer, self.name, self.revision = hf, tokenizer, name, revision
         self.family, self.variant, self.sizes = anatomy.family, anatomy.variant, anatomy.sizes
-        self.removed: Removed | None = None
         self.server: RemoteExecutor | None = None
         self.stream: StreamingExecutor | None = None
+        self.own_hooks = execution.foreign_hooks(hf)
         self._envoys: dict[str, Any] = {}
         self._fingerprint: tuple[Any, str] | None = None
 
@@ -92,11 +109,27 @@ class Model:
             sizes += f", pruned of {int(self.pruned.heads.sum())} heads and {int(self.pruned.ffns.sum())} FFNs"
         return f"Model({self.name!r}: {sizes}, {self.dtype}, {self.device})"
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self.name} cannot be pickled or copied as it is, since it is bound to nnsight: send its name, and "
+            "load_model(name) there; copy.deepcopy makes a copy here"
+        )
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "Model":
+        if self.changed:
+            raise InputError(f"a copy of {self.name} would be whole and without hooks: copy it outside of the block")
         # An nnsight model cannot be copied: the copy gets a new one.
-        twin = Model(copy.deepcopy(self.hf, memo), self.tokenizer, name=self.name, revision=self.revision)
-        twin.removed = self.removed
-        return twin
+        return Model(copy.deepcopy(self.hf, memo), self.tokenizer, name=self.name, revision=self.revision)
+
+    @property
+    def removed(self) -> Removed | None:
+        """Parts that are removed at present, in this thread; see `masked`."""
+        return present_removals(self)
+
+    @property
+    def changed(self) -> bool:
+        """True if parts are removed at present, in this thread, or hooks are called in every run; see `hooks`."""
+        return self.removed is not None or bool(present_hooks(self))
 
     @property
     def device(self) -> torch.device:
@@ -120,13 +153,6 @@ class Model:
         """The number format of the weights."""
         dtype: torch.dtype = next(iter(self.hf.parameters())).dtype
         return dtype
-
-    @property
-    def bos(self) -> int | None:
-        """The token that begins a sequence, if the tokenizer (or, without one, the configuration) has one."""
-        source = self.hf.config if self.tokenizer is None else self.tokenizer
-        token = getattr(source, "bos_token_id", None)
-        return int(token) if isinstance(token, int) and 0 <= token < self.sizes.vocab else None
 
     def fingerprint(self) -> str:
         """Return a digest of the weights; it is taken again only when they changed (see `weights_state`)."""
@@ -155,83 +181,69 @@ class Model:
         self.server, self.nnsight = server, nnsight_model
         self._envoys.clear()
 
-    def __call__(self, tokens: Int[Tensor, "batch pos"] | str) -> Float[Tensor, "batch pos vocab"]:
-        """Return the logits, without the parts that are removed at present."""
-        return self.run_with_hooks(tokens)
-
-    def to_tokens(self, text: str | Sequence[str], prepend_bos: bool | None = None) -> Int[Tensor, "batch pos"]:
-        """Encode text as tokens.
-
-        Args:
-            text: One text, or several that have equally many tokens.
-            prepend_bos: True begins the sequence with the BOS token; None does what the tokenizer does by default.
-
-        Raises:
-            InputError: There is no tokenizer or no BOS token, the argument is no text or no valid Unicode, or the texts
-                differ in length.
-        """
-        tokenizer = self._need_tokenizer()
-        if not is_text(text):
-            raise InputError(f"expected a text, or a list of texts, got {text!r:.80}")
-        rows = [text] if isinstance(text, str) else list(text)
-        for row in rows:
-            check_unicode(row)
-        encoded = [tokenizer.encode(row, add_special_tokens=prepend_bos is None) for row in rows]
-        if prepend_bos:
-            if self.bos is None:
-                raise InputError(f"{self.name} has no BOS token: leave prepend_bos out")
-            encoded = [[self.bos, *row] for row in encoded]
-        if len({len(row) for row in encoded}) > 1 or not all(encoded):
-            raise InputError(
-                f"texts must have equally many tokens, at least one; these have {[len(r) for r in encoded]}"
-            )
-        return torch.tensor(encoded, device=self.device)
-
-    def to_str_tokens(self, tokens: str | Int[Tensor, " pos"] | Int[Tensor, "1 pos"]) -> list[str]:
-        """Return one sequence's tokens as text, token by token."""
-        ids = self._ids(self.to_tokens(tokens) if isinstance(tokens, str) else tokens)
-        if (ids.dim() == 2 and len(ids) != 1) or ids.dim() not in (1, 2):
-            raise InputError(f"expected one sequence of tokens, not a tensor of shape {list(ids.shape)}")
-        return [self._need_tokenizer().decode([token]) for token in ids.flatten().tolist()]
+    def __call__(
+        self, tokens: Tokens, *, attention_mask: Any = None, return_type: ReturnType = "logits"
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Return the logits, without the parts that are removed at present; see `run_with_hooks` for the arguments."""
+        return self.run_with_hooks(tokens, attention_mask=attention_mask, return_type=return_type)
 
     def run_with_hooks(
         self,
-        tokens: Int[Tensor, "batch pos"] | str,
+        tokens: Tokens,
         fwd_hooks: Sequence[tuple[HookName, Callable[..., Any]]] = (),
+        *,
+        attention_mask: Any = None,
+        return_type: ReturnType = "logits",
     ) -> Float[Tensor, "batch pos vocab"]:
         """Return the logits of a forward pass in which hooks read and replace values.
 
         Args:
-            tokens: Tokens, or a text.
+            tokens: Tokens, a text, or a tokenizer's whole encoding.
             fwd_hooks: (name, function) pairs; the name may be a predicate on names. `function(value, hook)` returns
                 None to leave the value, or a tensor of its shape to put in its place.
+            attention_mask: 1 for each token and 0 for padding before or after a row's tokens, whose logits are then
+                those of the row alone. What comes out at padding means nothing.
+            return_type: `"logits"`, or `"loss"`: the mean cross-entropy of each next token in nats, padding left out.
 
         Raises:
-            InputError: A name is unknown, tokens do not fit the model, or a hook returns another shape.
+            InputError: A name is unknown, tokens do not fit the model, a batch is padded and has no mask, or a hook
+                returns another shape.
         """
-        return self.run_passes([self.pass_with(tokens, fwd_hooks)])[0]
+        if return_type not in get_args(ReturnType):
+            raise InputError(f"return_type must be logits or loss, not {return_type!r}")
+        ids, mask = self._read(tokens, attention_mask)
+        inputs = padding_inputs(mask)
+        logits: Tensor = self.run_passes([execution.plan_pass(ids, self._all_hooks(fwd_hooks), inputs=inputs)])[0]
+        return logits if return_type == "logits" else next_token_loss(logits, ids, mask)
 
     def run_with_cache(
         self,
-        tokens: Int[Tensor, "batch pos"] | str,
+        tokens: Tokens,
         names: HookName | Iterable[HookName] | None = None,
         *,
         names_filter: HookName | Iterable[HookName] | None = None,
+        fwd_hooks: Sequence[tuple[HookName, Callable[..., Any]]] = (),
+        attention_mask: Any = None,
+        return_type: ReturnType = "logits",
     ) -> tuple[Float[Tensor, "batch pos vocab"], Cache]:
         """Return the logits, and activations by hook name; both are plain numbers, without gradients.
 
         Args:
-            tokens: Tokens, or a text.
+            tokens: Tokens, a text, or a tokenizer's whole encoding.
             names: One name, several, or a predicate on names; None caches everything.
             names_filter: The same, under TransformerLens' name for it.
+            fwd_hooks: Hooks as for `run_with_hooks`; the cache has the values that they leave.
+            attention_mask: As for `run_with_hooks`.
+            return_type: As for `run_with_hooks`.
 
         Raises:
-            InputError: A name is unknown, or tokens do not fit the model.
+            InputError: As `run_with_hooks`.
         """
         points = self.hooks.find(names if names is not None else names_filter)
         recorders = {point.name: RecordValue() for point in points}
         with torch.no_grad():
-            logits = self.run_with_hooks(tokens, list(recorders.items()))
+            hooks: list[tuple[HookName, Callable[..., Any]]] = [*fwd_hooks, *recorders.items()]
+            logits = self.run_with_hooks(tokens, hooks, attention_mask=attention_mask, return_type=return_type)
         activations = {name: recorder.records[0] for name, recorder in recorders.items()}
         return logits, Cache(activations, self.sizes.n_layers)
 
@@ -329,12 +341,34 @@ class Model:
             raise InputError(f"{length} tokens do not fit into {self.name}'s context of {self.sizes.context}")
         return ids.to(self.device)
 
-    def _ids(self, tokens: Any) -> Int[Tensor, "..."]:
-        return token_ids(tokens, self.sizes.vocab, self.name)
+    @contextmanager
+    def _in_block(self, fwd_hooks: Sequence[tuple[HookName, HookFunction]]) -> Iterator["Model"]:
+        """Call hooks in every run inside a block."""
+        self._placed(fwd_hooks)
+        with changed(Change(self, fwd_hooks=list(fwd_hooks))):
+            yield self
+
+    def _read(
+        self, tokens: Any, attention_mask: Any
+    ) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "batch pos"] | None]:
+        """Return tokens as `check_tokens` does, and the mask of those that are no padding; None if all are."""
+        given, attention_mask = split_encoding(tokens, attention_mask)
+        if given is not tokens and (row := self._ids(given)).dim() == 1:  # the encoding of one text
+            given, attention_mask = row[None], None if attention_mask is None else [attention_mask]
+        ids = self.check_tokens(given)
+        if attention_mask is None and not is_text(given):
+            source = self.hf.config if self.tokenizer is None else self.tokenizer
+            ends = getattr(source, "eos_token_id", None)
+            usual = {self.bos, *(ends if isinstance(ends, list | tuple) else [ends])}
+            # Without a tokenizer the tokens may be random ones, of which one may be that of padding by chance.
+            least = 1 if self.tokenizer is not None else 2
+            check_no_padding(ids, getattr(source, "pad_token_id", None), usual, least=least)
+        return ids, read_mask(attention_mask, ids)
 
     def _all_hooks(self, fwd_hooks: Sequence[tuple[HookName, HookFunction]]) -> list[PlacedHook]:
         """Put hooks after those that remove parts; the latter are left out inside of skipped modules."""
         placed = self._placed(fwd_hooks)
+        placed = [*self._placed(present_hooks(self)), *placed]
         skipped = tuple(f"{point.module}." for point, _ in placed if point.port == "skip")
         removals = [] if self.removed is None else removal_hooks(self.removed, self.hooks)
         return [hook for hook in removals if not hook[0].module.startswith(skipped)] + placed
@@ -344,32 +378,3 @@ class Model:
             if not isinstance(hook, tuple | list) or len(hook) != 2 or not callable(hook[1]):
                 raise InputError(f"fwd_hooks must be a list of pairs (hook name, function), in which {hook!r} is none")
         return [(point, function) for name, function in fwd_hooks for point in self.hooks.find([name])]
-
-    def _need_tokenizer(self) -> Any:
-        if self.tokenizer is None:
-            raise InputError(f"{self.name} was loaded without a tokenizer: pass tokens, or load_model(..., tokenizer=)")
-        return self.tokenizer
-
-
-def wrap_for_nnsight(hf: Any, tokenizer: Any) -> Any:
-    """Return an nnsight model of a transformers model; nnsight changes the tokenizer."""
-    import nnsight
-    from nnsight.modeling.transformers import TransformersModel
-
-    if tokenizer is None or next(hf.parameters()).is_meta:  # TransformersModel moves weights, and there are none
-        return nnsight.NNsight(hf)
-    # Without a device it moves a model to the first GPU; one that accelerate has placed stays, and takes no device.
-    device = {} if hasattr(hf, "hf_device_map") else {"device": hf.device}
-    return TransformersModel(hf, tokenizer=tokenizer, **device)
-
-
-def _check_readable(hf: Any) -> None:
-    """Refuse a model that does not predict tokens, or some of whose weights no hook can read."""
-    if hf.get_output_embeddings() is None:
-        raise InputError(f"{type(hf).__name__} has no unembedding: expected what AutoModelForCausalLM loads")
-    absent = [name for name, parameter in hf.named_parameters() if parameter.is_meta]
-    if absent and len(absent) < len(list(hf.parameters())):
-        raise InputError(
-            f"{len(absent)} weights are not in memory, first {absent[0]}: leave disk out of device_map, and cpu beside "
-            "GPUs"
-        )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headcount.tracing.model import Model
+from headcount.tracing.present import present_hooks
 
 _PACKAGES = ("headcount", "torch", "transformers", "nnsight")
 
@@ -34,6 +35,7 @@ def provenance(model: Model, **settings: Any) -> dict[str, Any]:
         "removed_heads": [] if removed is None else removed.heads.nonzero().tolist(),
         "removed_ffns": [] if removed is None else removed.ffns.nonzero().flatten().tolist(),
         "structurally_pruned": model.pruned is not None,
+        **({"hooks": [str(name) for name, _ in hooks]} if (hooks := present_hooks(model)) else {}),
         **settings,
         "versions": {package: _version(package) for package in _PACKAGES},
         "command": _command(),

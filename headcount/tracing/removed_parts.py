@@ -1,9 +1,11 @@
 """Heads and feed-forward networks that are removed from a model, as masks."""
 
-from collections.abc import Iterable
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -24,10 +26,13 @@ class Removed:
 
     @classmethod
     def of(cls, sizes: Sizes, heads: HeadSet | None = None, ffns: LayerSet | None = None) -> "Removed":
-        """Read the parts to remove: a mask, or the parts themselves ([(18, 6)] for head 6 of layer 18; [3, 5]).
+        """Read the parts to remove: a boolean mask, or the parts themselves ([(18, 6)] for head 6 of layer 18; [3, 5]).
+
+        Parts may be followed by a score, as in what `scores.top(3)` returns.
 
         Raises:
-            InputError: A mask has another shape than the model, or a part does not exist.
+            InputError: A mask has another shape than the model, a part does not exist, or numbers 0 and 1 could be a
+                mask as well as parts.
         """
         return cls(_mask("heads", heads, (sizes.n_layers, sizes.n_heads)), _mask("ffns", ffns, (sizes.n_layers,)))
 
@@ -47,25 +52,71 @@ def pruned_parts(hf: Any) -> Removed | None:
 
 
 def _mask(name: str, parts: Any, shape: tuple[int, ...]) -> Tensor:
-    """Return the mask of a set of parts."""
+    """Return the mask of a set of parts: booleans are a mask, whole numbers are the parts themselves."""
     mask = torch.zeros(shape, dtype=torch.bool, device="cpu")
     if parts is None:
         return mask
-    expected = f"{name} must be a boolean mask of shape {list(shape)} or the parts to remove"
-    try:
-        values = torch.as_tensor(parts if hasattr(parts, "dtype") else list(parts), device="cpu")
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{expected}, not {parts!r}") from error
-    if values.dtype == torch.bool:
-        if values.shape != mask.shape:
-            raise InputError(f"{expected}, not a mask of shape {list(values.shape)}")
-        return values.clone()
-    if values.numel() == 0:
-        return mask
-    if values.is_floating_point() or values.shape[1:] != (len(shape),)[: len(shape) - 1]:
-        raise InputError(f"{expected}, such as {[(0, 1)] if len(shape) == 2 else [0, 1]}, not {parts!r}")
-    for part in values.reshape(-1, len(shape)).tolist():
+    examples = [(0, 1)] if len(shape) == 2 else [0, 1]
+    expected = f"{name} must be a boolean mask of shape {list(shape)} or the parts to remove, such as {examples}"
+    if _is_boolean(parts):
+        return _boolean_mask(parts, mask, expected)
+    if _looks_like_mask(parts, shape):
+        plain = "pairs as tuples" if len(shape) > 1 else "a list that names each layer once"
+        raise InputError(
+            f"{expected}, not 0 and 1 in the shape of a mask, which could be either: pass booleans, or {plain}"
+        )
+    for part in _part_numbers(parts, len(shape), expected):
         if not all(0 <= index < size for index, size in zip(part, shape, strict=True)):
-            raise InputError(f"{name} to remove must lie within {list(shape)}, counted from 0, not {part}")
-        mask[tuple(part)] = True
+            raise InputError(f"{name} to remove must lie within {list(shape)}, counted from 0, not {list(part)}")
+        mask[part] = True
     return mask
+
+
+def _boolean_mask(parts: Any, like: Tensor, expected: str) -> Tensor:
+    try:
+        given = torch.tensor(np.array(parts.tolist() if hasattr(parts, "dtype") else parts, dtype=bool), device="cpu")
+    except ValueError as error:  # rows of several lengths
+        raise InputError(f"{expected}, not {parts!r:.200}") from error
+    if given.shape != like.shape:
+        raise InputError(f"{expected}, not a mask of shape {list(given.shape)}")
+    return given
+
+
+def _is_boolean(parts: Any) -> bool:
+    """Return True for booleans: an array or a tensor of them, or a list, nested or not."""
+    if hasattr(parts, "dtype"):
+        return str(parts.dtype) in ("torch.bool", "bool")
+    if not isinstance(parts, list | tuple):
+        return False
+    return bool(parts) and all(_is_boolean(part) or isinstance(part, bool) for part in parts)
+
+
+def _looks_like_mask(parts: Any, shape: tuple[int, ...]) -> bool:
+    """Return True for whole numbers 0 and 1 in a mask's shape that are no plain set of parts.
+
+    Pairs in tuples are parts, and so is a list that names each layer once; in a mask of 0 and 1 a number comes twice.
+    """
+    if isinstance(parts, list | tuple) and any(isinstance(part, tuple) for part in parts):
+        return False
+    try:
+        values = np.asarray(parts.tolist() if hasattr(parts, "dtype") else parts)
+    except (TypeError, ValueError):
+        return False
+    if values.shape != shape or values.dtype.kind not in "iu" or not np.isin(values, (0, 1)).all():
+        return False
+    return len(shape) > 1 or hasattr(parts, "dtype") or len(set(values.tolist())) < len(values)
+
+
+def _part_numbers(parts: Any, axes: int, expected: str) -> Iterator[tuple[int, ...]]:
+    """Yield the position of each part; the score that may follow it, as in what `scores.top` returns, is left out."""
+    try:
+        listed = parts.tolist() if hasattr(parts, "dtype") else list(parts)
+        for part in listed:
+            position = list(part) if isinstance(part, Sequence) else [part] if axes == 1 else list(part.tolist())
+            if len(position) == axes + 1 and isinstance(position[-1], float):
+                position.pop()
+            if len(position) != axes or any(isinstance(index, bool) for index in position):
+                raise TypeError(part)
+            yield tuple(operator.index(index) for index in position)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{expected}, not {parts!r:.200}") from error

@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from headcount.results import InputError
 
-Encoding = Literal["joint", "apart"]
+Encoding = Literal["joint", "joint-keep-bos", "apart"]
+"""The ways in which a context and its continuation become tokens; see `encode`."""
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,14 @@ class EncodedRequest:
         ids: Context and continuation.
         start: The index at which the continuation begins; at least 1.
         cut: The number of tokens of the context that were left out because it is too long.
+        merged: True if the tokenizer joins the end of the context with the beginning of the continuation, so that what
+            is scored is not the whole continuation.
     """
 
     ids: tuple[int, ...]
     start: int
     cut: int = 0
+    merged: bool = False
 
 
 def encode(
@@ -29,49 +33,70 @@ def encode(
     """Encode a context and its continuation, the context cut from the left to fit.
 
     Joint (today's lm-eval): spaces at the end of the context go to the continuation, the whole is encoded once, with
-    the special tokens that the tokenizer adds by default, and what follows the tokens of the context alone is the
-    continuation. Apart (lm-eval at the paper's time): the two are encoded one by one, without special tokens. An empty
-    context becomes the token that begins, or else ends, a text.
+    the special tokens that the tokenizer puts in front by default, and what follows the tokens of the context alone is
+    the continuation. A token that the tokenizer appends, such as EOS, is left out: with it behind both, the choices
+    would tie. Joint-keep-bos: the same, and a context that is cut keeps its BOS in front, which some models (Gemma)
+    cannot do without. Apart (lm-eval at the paper's time): the two are encoded one by one, without special tokens. An
+    empty context becomes the token that begins, or else ends, a text.
 
     Args:
         tokenizer: The model's tokenizer.
         context: The text in front.
         continuation: The text that is predicted.
         longest: Tokens that the model reads at most; the last one of a request is not read.
-        encoding: Joint or apart.
+        encoding: Joint, joint-keep-bos or apart.
 
     Raises:
         InputError: The continuation has no tokens, or does not fit on its own.
     """
-    if encoding == "joint":
-        head, tail = _encode_jointly(tokenizer, context, continuation)
-    else:
+    merged = False
+    if encoding == "apart":
         head, tail = _encode_bare(tokenizer, context) or [first_token(tokenizer)], _encode_bare(tokenizer, continuation)
+    else:
+        head, tail, merged = _encode_jointly(tokenizer, context, continuation)
     if not tail:
         raise InputError(f"the continuation {continuation!r} has no tokens of its own after {context[-40:]!r}")
     if len(tail) > longest:
         raise InputError(f"a continuation of {len(tail)} tokens does not fit into a context of {longest}")
-    ids = (head + tail)[-(longest + 1) :]
-    return EncodedRequest(tuple(ids), len(ids) - len(tail), len(head) + len(tail) - len(ids))
+    ids = head + tail
+    cut = max(0, len(ids) - (longest + 1))
+    kept = head[:1] if cut and encoding == "joint-keep-bos" and head[:1] == [tokenizer.bos_token_id] else []
+    ids = kept + ids[cut + len(kept) :]
+    return EncodedRequest(tuple(ids), len(ids) - len(tail), cut, merged)
 
 
-def _encode_jointly(tokenizer: Any, context: str, continuation: str) -> tuple[list[int], list[int]]:
+def _encode_jointly(tokenizer: Any, context: str, continuation: str) -> tuple[list[int], list[int], bool]:
+    """Return the tokens of the context, those of the continuation, and True if the two share a token."""
     if not context:
         tail = _encode_bare(tokenizer, continuation)
         first = first_token(tokenizer)
-        return ([first], tail) if tail[:1] != [first] else (tail[:1], tail[1:])
+        head, tail = ([first], tail) if tail[:1] != [first] else (tail[:1], tail[1:])
+        return head, tail, False
     stripped = context.rstrip()
     continuation, context = context[len(stripped) :] + continuation, stripped
     head = encode_with_special_tokens(tokenizer, context)
-    return head, encode_with_special_tokens(tokenizer, context + continuation)[len(head) :]
+    whole = encode_with_special_tokens(tokenizer, context + continuation)
+    return head, whole[len(head) :], whole[: len(head)] != head
 
 
 def encode_with_special_tokens(tokenizer: Any, text: str) -> list[int]:
-    """Encode a text with the tokenizer's default special tokens, but no second begin-of-text token."""
-    first = tokenizer.decode(first_token(tokenizer))
+    """Encode a text with the tokenizer's special tokens in front: no second begin-of-text token, none behind."""
+    token = _begin_or_end(tokenizer)
+    first = "" if token is None else tokenizer.decode(token)
     special = {"add_special_tokens": False} if first and text.startswith(first) else {}
     ids: list[int] = tokenizer.encode(text, **special)
+    if not special and ids and ids[-1] in tokenizer.all_special_ids:
+        return ids[: len(ids) - _appended(ids, _encode_bare(tokenizer, text))]
     return ids
+
+
+def _appended(ids: list[int], bare: list[int]) -> int:
+    """Return the number of tokens that stand behind those of the text itself."""
+    for behind in range(len(ids) - len(bare) + 1):
+        end = len(ids) - behind
+        if ids[end - len(bare) : end] == bare:
+            return behind
+    return 0
 
 
 def _encode_bare(tokenizer: Any, text: str) -> list[int]:
@@ -85,7 +110,12 @@ def first_token(tokenizer: Any) -> int:
     Raises:
         InputError: The tokenizer has neither.
     """
-    token = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    token = _begin_or_end(tokenizer)
     if token is None:
         raise InputError("an empty context needs a tokenizer with a begin- or end-of-text token")
-    return int(token)
+    return token
+
+
+def _begin_or_end(tokenizer: Any) -> int | None:
+    token = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return None if token is None else int(token)

@@ -32,6 +32,11 @@ def chosen(log_p: Sequence[float]) -> float:
     return math.nan if math.isnan(highest(log_p)) else max(range(len(log_p)), key=log_p.__getitem__)
 
 
+def is_tied(log_p: Sequence[float]) -> bool:
+    """Return True if several choices are exactly as likely, and none is likelier."""
+    return len(log_p) > 1 and sum(value == max(log_p) for value in log_p) > 1
+
+
 def highest(log_p: Sequence[float]) -> float:
     """Return the highest of some log-likelihoods; NaN if one of them is NaN."""
     return math.nan if any(map(math.isnan, log_p)) else max(log_p)

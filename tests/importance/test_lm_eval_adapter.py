@@ -6,6 +6,7 @@ from functools import cache
 import lm_eval
 import pytest
 from lm_eval.api.instance import Instance
+from lm_eval.api.model import CachingLM
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
@@ -13,7 +14,7 @@ from headcount.importance import accuracy, lm_eval_task, load_task
 from headcount.importance.lm_eval_adapter import HarnessModel
 from headcount.importance.rows.definitions import paper_tasks
 from headcount.results import InputError
-from headcount.tracing import load_model
+from headcount.tracing import load_model, masked, pruned, save_pruned
 
 LIMIT = 3
 
@@ -94,3 +95,51 @@ def test_whole_texts_longer_than_the_context_score_as_in_lm_evals_own_model(mode
 def test_it_writes_no_texts(model):
     with pytest.raises(InputError, match="scores texts and writes none"):
         HarnessModel(model).generate_until([])
+
+
+def test_a_pruned_folder_is_evaluated_in_one_line(model, real_rows, tmp_path):
+    small = pruned(model, heads=[(0, 1), (1, 3)])
+    save_pruned(small, tmp_path / "small")
+    _, answers = evaluate(HarnessModel(load_model(tmp_path / "small")), "copa", real_rows, 0)
+    _, expected = evaluate(HFLM(pretrained=small.hf, tokenizer=model.tokenizer, max_length=512), "copa", real_rows, 0)
+    assert len(answers) == len(expected) > 0
+    for ours, theirs in zip(answers, expected, strict=True):
+        assert [log_p for log_p, _ in ours] == pytest.approx([log_p for log_p, _ in theirs], abs=1e-3)
+
+
+def test_lm_evals_cache_is_refused_while_parts_are_removed(model, tmp_path):
+    harness, requests = HarnessModel(model), [Instance("loglikelihood", {}, ("a b", " c"), 0, metadata=("t", 0, 1))]
+    cached = CachingLM(harness, str(tmp_path / "cache.db"))
+    whole = cached.loglikelihood(requests)
+    assert cached.loglikelihood(requests) == whole == harness.loglikelihood(requests)
+    with masked(model, heads=[(0, 0), (0, 1), (0, 2), (0, 3)]):
+        with pytest.raises(InputError, match="use_cache= serves answers by request alone"):
+            cached.loglikelihood(requests)
+        with pytest.raises(InputError, match="use_cache="):
+            CachingLM(HarnessModel(model), str(tmp_path / "cache.db"))
+        assert HarnessModel(model).loglikelihood(requests) != whole
+    hooks = [("blocks.0.hook_mlp_out", lambda value, hook: 0 * value)]
+    with model.hooks(fwd_hooks=hooks), pytest.raises(InputError, match="use_cache="):
+        cached.loglikelihood(requests)
+    with pytest.raises(InputError, match="use_cache="):
+        CachingLM(HarnessModel(pruned(model, heads=[(0, 0)])), str(tmp_path / "cache.db"))
+
+
+def test_a_plain_model_is_refused_with_the_way_to_go(model):
+    with pytest.raises(InputError, match=r"HarnessModel\(load_model\(model, tokenizer=tokenizer\)\)"):
+        HarnessModel(model.hf)
+
+
+def test_chat_templates_are_those_of_lm_evals_own_model(model, hf_lm):
+    harness, template = HarnessModel(model), "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}"
+    with pytest.raises(InputError, match="has no chat template"):
+        harness.chat_template(True)
+    model.tokenizer.chat_template = template
+    try:
+        talk = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
+        assert harness.chat_template(True) == template
+        assert harness.chat_template(False) is None
+        for prompted in (True, False):
+            assert harness.apply_chat_template(talk, prompted) == hf_lm.apply_chat_template(talk, prompted)
+    finally:
+        model.tokenizer.chat_template = None

@@ -1,5 +1,6 @@
 """Scores of whole models: equal to the plain loops, whatever the batch, the implementation and the order."""
 
+import numpy as np
 import pytest
 import torch
 from reference import copying as reference_copying
@@ -7,7 +8,7 @@ from reference import prefix as reference_prefix
 from reference.models import BOS, BUILDERS, VOCAB, bpe_tokenizer, opt
 
 from headcount import induction
-from headcount.induction.tokens.sampling import distinct_row, model_token_pool, repeated_row
+from headcount.induction.tokens.sampling import distinct_row, model_token_pool, repeated_row, spread_sequences
 from headcount.results import InputError
 from headcount.tracing import load_model, masked, randomised
 
@@ -110,13 +111,15 @@ def test_permuting_heads_permutes_scores():
 def test_sequences_of_different_lengths_score_as_they_do_alone():
     model = load_model(opt(), tokenizer=bpe_tokenizer())
     together = induction.score_heads(model, 3, seed=4)
-    periods, pool = [25, 27, 29], model_token_pool(model)
-    rows = [repeated_row(model, pool, period, 4, s) for s, period in enumerate(periods)]
+    pool = model_token_pool(model)
+    chosen = spread_sequences(model, pool, 3)
+    periods = [period for _, period in chosen]
+    rows = [repeated_row(model, pool, period, 4, number) for number, period in chosen]
     values = [
         induction.prefix_matching(model, row[None], period).values for row, period in zip(rows, periods, strict=True)
     ]
     assert torch.allclose(together.prefix_matching.values, torch.stack(values).mean(0), atol=1e-6)
-    rows = [distinct_row(model, pool, 4 * period, 4, s) for s, period in enumerate(periods)]
+    rows = [distinct_row(model, pool, 4 * period, 4, number) for number, period in chosen]
     for definition, scores in (("head-output", together.copying), ("published", together.copying_published)):
         values = [induction.copying(model, row[None], definition).values for row in rows]
         assert torch.allclose(scores.values, torch.stack(values).mean(0), atol=1e-5)
@@ -131,6 +134,29 @@ def test_lengths_that_do_not_fit_are_left_out_with_a_warning_and_recorded():
         scores = induction.score_heads(model, 100)
     assert scores.prefix_matching.n == fitting
     assert scores.prefix_matching.provenance["left_out"] == list(range(fitting, 100))
+
+
+def test_the_range_of_lengths_does_not_depend_on_the_number_of_sequences():
+    model = load_model("tiny-opt")
+    ranges = set()
+    for n in (2, 3, 7):
+        scores = induction.score_heads(model, n)
+        for part in (scores.prefix_matching, scores.copying, scores.copying_published):
+            shortest, longest = part.provenance["n_tokens"]
+            ranges.add((shortest, longest))
+            assert part.length_range == f", {shortest} to {longest} tokens"
+            assert part.lengths.tolist() == [4 * period + 1 for period in part.provenance["periods"]]
+            assert torch.allclose(part.by_length.mean(0), part.values, atol=1e-6)
+    ((shortest, longest),) = ranges
+    assert shortest == 101 < longest
+
+
+def test_a_sequence_has_the_same_tokens_among_few_as_among_many():
+    model = load_model("tiny-opt")
+    few, many = (induction.score_heads(model, n).copying for n in (3, 5))
+    places = [many.provenance["sequences"].index(number) for number in few.provenance["sequences"]]
+    assert places == [0, 2, 4]
+    assert torch.allclose(few.by_length, many.by_length[places], atol=1e-6)
 
 
 def test_a_removed_head_changes_the_prefix_matching_of_later_layers_only():
@@ -218,3 +244,27 @@ def test_a_period_that_does_not_fit_the_context_is_refused():
 def test_without_a_tokenizer_there_is_nothing_to_draw_from():
     with pytest.raises(InputError, match="without a tokenizer"):
         induction.score_heads(load_model(opt()), 1)
+
+
+def test_bos_is_recorded_and_required_where_there_is_a_token_in_front():
+    model = load_model(opt(), tokenizer=bpe_tokenizer())
+    with_bos, without = repeated(True), repeated(False)
+    for tokens, in_front in ((with_bos, True), (without, False)):
+        record = induction.prefix_matching(model, tokens, PERIOD).provenance
+        assert (record["bos"], record["bos_in_front"]) == (BOS, in_front)
+    other = with_bos.clone()
+    other[1, 0] = BOS + 1
+    with pytest.raises(InputError, match=rf"4 · {PERIOD} \+ 1 tokens: expected the BOS token, {BOS}, in front"):
+        induction.prefix_matching(model, other, PERIOD)
+    scores = induction.score_heads(model, 1)
+    assert all(part.provenance["bos_in_front"] for part in (scores.prefix_matching, scores.copying))
+    bare = load_model(opt(), tokenizer=bpe_tokenizer(bos=False))
+    record = induction.score_heads(bare, 1).copying.provenance
+    assert (record["bos"], record["bos_in_front"]) == (None, False)
+
+
+@pytest.mark.parametrize("count", [np.int64(2), torch.tensor(2)])
+def test_counts_of_other_libraries_are_named_with_the_way_to_go(count):
+    model = load_model(opt(), tokenizer=bpe_tokenizer())
+    with pytest.raises(InputError, match=r"n_sequences: expected a whole number .*Python's own: int\("):
+        induction.score_heads(model, count)

@@ -1,7 +1,16 @@
+import itertools
+
 import pytest
 import torch
 
-from headcount.induction.tokens.sequences import Purpose, distinct_sequence, draw_tokens, period, repeat_sequence
+from headcount.induction.tokens.sequences import (
+    Purpose,
+    distinct_sequence,
+    draw_tokens,
+    period,
+    repeat_sequence,
+    spread,
+)
 from headcount.results import InputError
 
 POOL = torch.arange(1_000, 2_000)
@@ -10,6 +19,30 @@ BOS = 2
 
 def test_the_papers_hundred_periods() -> None:
     assert [period(index) for index in (0, 1, 99)] == [25, 27, 223]
+
+
+def test_a_hundred_sequences_are_the_papers() -> None:
+    assert spread(100, 223) == [(number, 25 + 2 * number) for number in range(100)]
+    assert spread(100, 100) == [(number, 25 + 2 * number) for number in range(38)]
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 20, 50, 99, 100, 101, 250, 1_000])
+def test_the_periods_are_spread_evenly_over_one_range_for_every_number(n: int) -> None:
+    numbers, periods = zip(*spread(n, 10_000), strict=True)
+    assert len(set(numbers)) == n
+    assert (periods[0], periods[-1]) == (25, 223)
+    assert sum(periods) / n == pytest.approx(124, abs=0.6)
+    steps = [after - before for before, after in itertools.pairwise(periods)]
+    assert max(steps) - min(steps) <= 2
+
+
+def test_one_sequence_has_the_middle_period_and_none_fits_a_short_context() -> None:
+    assert spread(1, 10_000) == [(49, 123)]
+    assert spread(5, 24) == []
+
+
+def test_fewer_sequences_than_fitting_periods_reach_the_longest_that_fits() -> None:
+    assert [period for _, period in spread(3, 80)] == [25, 53, 79]
 
 
 def test_a_repeat_sequence_is_bos_and_four_times_the_same_distinct_tokens() -> None:

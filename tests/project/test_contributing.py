@@ -33,7 +33,7 @@ EDITS = [
     (MODELS, "in (opt,", "in (arcee, opt,"),
     (RAW_HOOKS, "LAYOUTS = {", '{code}LAYOUTS = {"arcee": ARCEE, '),
     (TASKS, "WORD_LISTS = (", 'WORD_LISTS = ("colour", '),
-    (MEASURE, "\nfrom headcount.induction.tokens import", "\n{new_import}\nfrom headcount.induction.tokens import"),
+    (MEASURE, "\nfrom headcount.induction.tokens.", "\n{new_import}\nfrom headcount.induction.tokens."),
     (FACE, "import copying, prefix_matching,", "import copying, prefix_matching, previous_token,"),
     (FACE, '    "record_patterns",', '    "previous_token",\n    "record_patterns",'),
     (UNITS, "\nfrom typing import Any", "\nfrom dataclasses import replace\nfrom typing import Any"),

@@ -181,5 +181,29 @@ def test_notebook_table_shows_the_highest_heads_and_escapes_names() -> None:
     assert "&lt;img onerror=x&gt; (&lt;/script&gt;), n = 4: the highest 5 of 20" in html
     assert "<img" not in html
     assert html.count("<tr>") == 6
-    assert "<td>L3H4</td><td>19.0000</td><td>2.1794</td>" in html
+    assert "<td>L3H4</td><td>19.0000</td><td>2.2</td>" in html
     assert "standard error" not in HeadScores(values)._repr_html_()
+
+
+def test_equal_scores_are_ordered_by_the_drop_of_log_probability() -> None:
+    scores = LayerScores([0.1, 0.0, 0.0, 0.1, 0.0], extras={"log_p": [0.5, 0.3, -0.2, 0.9, 0.3]})
+    assert scores.ranking().tolist() == [2, 1, 4, 0, 3]
+    assert [layer for layer, _ in scores.top(5)] == [3, 0, 1, 4, 2]
+    assert LayerScores([0.0, torch.nan, 0.0], extras={"log_p": [1.0, 5.0, 0.0]}).ranking().tolist() == [2, 0, 1]
+    assert LayerScores([0.1, 0.0, 0.0]).ranking().tolist() == [1, 2, 0]
+
+
+def test_the_range_of_lengths_stands_beside_n() -> None:
+    one = HeadScores([[0.5]], n=20, measure="copying", provenance={"n_tokens": [101, 893]})
+    assert "copying, n = 20, 101 to 893 tokens" in repr(one)
+    assert HeadScores([[0.5]], provenance={"n_tokens": 101}).length_range == ""
+    assert HeadScores([[0.5]], provenance={"n_tokens": ["a", 3]}).length_range == ""
+
+
+def test_scores_by_length_need_their_lengths() -> None:
+    scores = HeadScores([[0.5, 0.25]], by_length=[[[0.6, 0.2]], [[0.4, 0.3]]], lengths=[101, 893])
+    assert scores.by_length.shape == (2, 1, 2)
+    with pytest.raises(InputError, match="expected by_length and lengths together"):
+        HeadScores([[0.5]], by_length=[[[0.5]]])
+    with pytest.raises(InputError, match=r"lengths: expected shape \[length=2\]"):
+        HeadScores([[0.5]], by_length=[[[0.5]], [[0.5]]], lengths=[1.0])

@@ -109,7 +109,9 @@ def test_a_study_of_such_a_model_ends_and_everything_says_what_is_missing(tmp_pa
     assert found["induction/prefix_matching"].values.isnan().sum() == 5
     status, out, err = run(capsys, "show", tmp_path / "run")
     assert (status, err) == (0, "")
-    assert "induction/prefix_matching: successor, n = 2, n/a for 5" in out
+    assert "induction/prefix_matching: successor, n = 2, 101 to 117 tokens, n/a for 5" in out
+    assert "nan" not in out
+    out = run(capsys, "show", tmp_path / "run", "--section", "importance")[1]
     assert "importance/heads/key_value.0shot: gradient, token, n = 4, n/a for 12" in out
     assert "nan" not in out
     values = json.loads(run(capsys, "show", tmp_path / "run", "--json")[1])["results"]

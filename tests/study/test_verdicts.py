@@ -118,3 +118,23 @@ def test_tasks_that_the_model_cannot_do_are_not_compared_in_their_reliance():
     assert "wic" not in evidence
     del found.results["accuracy/copa.0shot"]
     assert rankings.tasks_differ(found)[0] == "undecided"
+
+
+def test_no_heads_in_copying_settle_nothing_about_both():
+    few = findings(induction__prefix_matching=HeadScores([[0.9, 0.1]]), induction__copying=HeadScores([[0.3, 0.2]]))
+    verdict, evidence = rankings.few_do_both(few)
+    assert verdict == "undecided"
+    assert "0 of 2 heads score above 0.5 in both, 1 in prefix matching, 0 in copying" in evidence
+
+
+@pytest.mark.parametrize(("null_high", "verdict"), [(0.2, "holds"), (0.95, "undecided")])
+def test_tasks_differ_only_beyond_what_layers_alone_give(null_high, verdict):
+    row = {"score": "prefix_matching", "null_low": 0.0, "null_high": null_high}
+    rows = [
+        {"task": "piqa", "rho": 0.1, "low": 0.0, "high": 0.2, **row},
+        {"task": "wic", "rho": 0.9, "low": 0.8, "high": 0.95, **row},
+    ]
+    found = StudyResults({"analyses/agreement.0shot": Table.of(rows, "agreement")}, {0: ["piqa", "wic"]}, [])
+    for task in ("piqa", "wic"):
+        found.results[f"accuracy/{task}.0shot"] = answered(80)
+    assert rankings.tasks_differ(found)[0] == verdict

@@ -1,9 +1,12 @@
 """Pages as a person sees them: their words, and the hover text at the mouse."""
 
+import gzip
 import re
+from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
 
+import numpy as np
 from playwright.sync_api import Page
 
 
@@ -13,6 +16,24 @@ def text_of(source: str | Path) -> str:
     page = re.sub(r"<(script|style).*?</\1>", " ", source, flags=re.DOTALL)
     page = re.sub(r"<[^>]*>", "", page.replace("</t", " </t"))  # cells stand apart, words in bold do not
     return re.sub(r"\s+", " ", unescape(page))
+
+
+def unpacked(text: str) -> bytes:
+    """The bytes of a packed element: two of 91 signs for every 13 bits, then gzip."""
+    signs = [" ", "\t", *(sign for sign in map(chr, range(33, 127)) if sign not in "&<>\"'")]
+    places = {sign: place for place, sign in enumerate(signs)}
+    pairs = [91 * places[first] + places[second] for first, second in zip(text[::2], text[1::2], strict=False)]
+    bits = np.array([[number >> (12 - bit) & 1 for bit in range(13)] for number in pairs], np.uint8).ravel()
+    data = np.packbits(bits[: len(bits) // 8 * 8]).tobytes()
+    return gzip.decompress(data[:-1] if len(text) % 2 else data)
+
+
+def stored_numbers(source: str, place: Sequence[int]) -> np.ndarray:
+    """The numbers of one map in a page's block of numbers, given the place of the first and their count."""
+    block = unpacked(re.search(r'id="numbers">(.*?)</script>', source)[1])
+    planes = np.frombuffer(block, np.uint8).reshape(4, -1)
+    first, count = place
+    return np.ascontiguousarray(planes.T).view("<f4").ravel()[first : first + count]
 
 
 def click_cell(page: Page, plot: str, layer: int, head: int) -> None:

@@ -29,7 +29,7 @@ def model() -> Model:
         (torch.ones(1, 257, dtype=torch.long), "257 tokens do not fit"),
         ([[1, 2], [3]], "tokens must be a tensor of whole numbers"),
         ([["a", 3]], "tokens must be a tensor of whole numbers"),
-        ({"input_ids": [[1]]}, "tokens must be a tensor of whole numbers"),
+        ({"input_ids": [["a"]]}, "tokens must be a tensor of whole numbers"),
         (None, "tokens must be a tensor of whole numbers"),
         (["a", "b a b a"], "equally many tokens"),
         ("ab" * 400, "do not fit"),

@@ -365,6 +365,12 @@ class TestFiles:
         assert n_parameters(again) == n_parameters(small)
         assert [path.suffix for path in (tmp_path / "small").iterdir() if path.suffix in (".bin", ".pt")] == []
 
+    def test_transformers_refuses_the_folder(self, model: Model, tmp_path: Path) -> None:
+        """It would give random weights to every part whose size has changed."""
+        save_pruned(pruned(model, *random_masks(1, model)), tmp_path / "small")
+        with pytest.raises(OSError, match=r"no file named (pytorch_)?model\."):
+            AutoModelForCausalLM.from_pretrained(tmp_path / "small")
+
     def test_a_cap_on_scores_is_kept_by_a_whole_model_too(self, tmp_path: Path) -> None:
         hf = gemma2()
         hf.save_pretrained(tmp_path)

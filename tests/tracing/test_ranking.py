@@ -10,7 +10,7 @@ from tokenizers.models import BPE, Unigram
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from headcount.results import InputError
-from headcount.tracing.token_pool import token_pool
+from headcount.tracing.text.token_pool import token_pool
 
 MERGES = list(product("abcdefgh", repeat=2))  # 64 of them
 PAIRS = [left + right for left, right in MERGES]

@@ -259,3 +259,57 @@ def test_text_that_is_no_unicode() -> None:
     for use in (model.to_tokens, model.to_str_tokens, model):
         with pytest.raises(InputError, match=r"expected a text of valid Unicode, got .* in 'so \\ud800'$"):
             use("so \ud800")
+
+
+class TestQuantisedWeights:
+    """Weights whose scales would be lost: each is refused, in memory and streamed."""
+
+    @staticmethod
+    def quantise(folder: Path, dtype: torch.dtype) -> None:
+        def edit(weights: dict[str, Tensor]) -> None:
+            scale = weights[QUERY].abs().max() / 100
+            weights[QUERY] = (weights[QUERY] / scale).to(dtype)
+            weights[QUERY.replace("weight", "weight_scale")] = scale[None].clone()
+
+        change(folder, edit)
+
+    @pytest.mark.parametrize("method", ["modelopt", "nothing-known", None])
+    @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int8])
+    def test_a_method_that_is_not_applied(self, folder: Path, method: str | None, dtype: torch.dtype) -> None:
+        self.quantise(folder, dtype)
+        configure(folder, quantization_config={"quant_method": method, "quant_algo": "FP8"})
+        refused(folder, f"quantised by '{method}', which the installed transformers does not apply")
+        refused(folder, "are quantised, which cannot be streamed", stream=True)
+
+    @both_ways
+    @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int8])
+    def test_scales_beside_weights_without_a_method(self, folder: Path, options: dict, dtype: torch.dtype) -> None:
+        self.quantise(folder, dtype)
+        refused(folder, "no place for 1 tensors of .*weight_scale", **options)
+
+    def test_a_known_method_that_leaves_tensors_without_a_place(self, folder: Path) -> None:
+        change(folder, lambda weights: weights.update({QUERY.replace("weight", "weight_scale_2"): torch.ones(1)}))
+        configure(
+            folder, quantization_config={"quant_method": "fp8", "dequantize": True, "modules_to_not_convert": ["model"]}
+        )
+        refused(folder, "weight_scale_2|cannot read the weights")
+
+
+@both_ways
+def test_an_adapter_beside_the_weights(folder: Path, options: dict) -> None:
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    refused(folder, "has an adapter, adapter_config.json: merge it into the weights", **options)
+
+
+def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
+    BUILDERS["llama"]().save_pretrained(tmp_path / "model")
+    refused(tmp_path / "model", r"holds no tokenizer: put its files there, or pass load_model\(..., tokenizer=\)")
+    bpe_tokenizer().save_pretrained(tmp_path / "words")
+    model = load_model(tmp_path / "model", tokenizer=str(tmp_path / "words"))
+    assert model.to_tokens("ba").shape == (1, 2)
+
+
+def test_a_name_that_no_model_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused("nosuch-model-anywhere", "no model 'nosuch-model-anywhere': there is no such folder here, and the Hub")  # type: ignore[arg-type]
+    refused("smollm-135m", "did you mean smollm2-135m?")  # type: ignore[arg-type]

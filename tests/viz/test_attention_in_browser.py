@@ -15,9 +15,9 @@ from support.synthetic_runs import WORDS, add_attention, make_run
 from headcount import viz
 from headcount.results import HeadScores, InputError, Patterns, Run, create_run
 from headcount.viz.contents import read_contents
-from headcount.viz.figures.theme import DARK, LIGHT
 from headcount.viz.html_report.attention import heads_by_rank
 from headcount.viz.ranks import ranks
+from headcount.viz.style.theme import DARK, LIGHT
 
 N_LAYERS, N_HEADS = 16, 9
 TOKENS = ["</script>", "<img src=x onerror=window.hit=1>", "\n", "🙂", "שלום", "&lt;", "{{ 7*7 }}", " the"]
@@ -209,12 +209,12 @@ def test_only_the_opened_layer_is_decoded(opened: Opened, report: Path, context)
         "window.DecompressionStream = function (kind) { window.streams += 1; return new Stream(kind); };"
     )
     page = opened(report)
-    assert page.evaluate("streams") == 5, "data, plotly, circuitsvis, what attention there is, one layer"
+    assert page.evaluate("streams") == 6, "data, numbers, plotly, circuitsvis, what attention there is, one layer"
     page.goto(f"{report.as_uri()}#h=L7H1")
     heading(page, "L7H1")
     page.goto(f"{report.as_uri()}#h=L7H2")
     heading(page, "L7H2")
-    assert page.evaluate("streams") == 6
+    assert page.evaluate("streams") == 7
 
 
 def downloaded(page: Page, name: str) -> Path:
@@ -232,7 +232,9 @@ def test_downloads_parse_back_to_the_scores(opened: Opened, report: Path, run: R
     assert torch.equal(values, scores.values)
     scores_json = json.loads(downloaded(page, "JSON").read_text(encoding="utf-8"))
     assert torch.equal(torch.tensor(scores_json["copying"]["values"]), scores.values)
-    torch.testing.assert_close(torch.tensor(scores_json["copying"]["stderr"]), scores.stderr, atol=5.1e-4, rtol=0)
+    assert torch.equal(torch.tensor(scores_json["copying"]["stderr"]), scores.stderr)  # in full, not as shown
+    errors = torch.tensor([float(row["copying stderr"]) for row in rows]).view(N_LAYERS, N_HEADS)
+    assert torch.equal(errors, scores.stderr)
     assert (scores_json["copying"]["title"], scores_json["copying"]["n"]) == ("Copying", 100)
 
 

@@ -8,6 +8,7 @@ import torch
 from playwright.sync_api import BrowserContext, Page
 
 from headcount import viz
+from headcount.results import Patterns
 
 HOSTILE = ["</script>", "<img src=x onerror=top.hit=1>", "\n", "🙂", "שלום", "&lt;", "\u2028"]
 VALUES = [1.0, -2.0, 0.0, 0.5, -0.25, 0.125, 1.5]
@@ -33,7 +34,7 @@ def test_tokens_appear_literally(opened: Callable[[Path], Page], tmp_path: Path)
 
 
 def test_a_layer_is_drawn_when_it_is_chosen(opened: Callable[[Path], Page], tmp_path: Path) -> None:
-    page = opened(viz.attention(attention(3, 2), HOSTILE).save(tmp_path / "view.html"))
+    page = opened(viz.attention(Patterns.of(attention(3, 2), HOSTILE)).save(tmp_path / "view.html"))
     page.locator("h3", has_text="L0H0 Zoomed").wait_for()
     assert page.locator("canvas").count() == 3
     page.get_by_label("Layer").select_option("2")
@@ -47,7 +48,7 @@ def test_a_head_is_drawn_from_a_file_and_in_a_notebooks_frame(
 ) -> None:
     requests = []
     context.on("request", lambda request: requests.append(request.url))
-    view = viz.attention(attention(3, 2), HOSTILE, layer=1, head=1)
+    view = viz.attention(Patterns.of(attention(3, 2), HOSTILE), layer=1, head=1)
     path = view.save(tmp_path / "view.html")
     if as_frame:
         path.write_text(f"<!doctype html><html data-ready><meta charset=utf-8>{view._repr_html_()}")

@@ -1,13 +1,12 @@
 """Views of attention and tokens: what they take, what they refuse, and that they need nothing from outside."""
 
-import base64
-import gzip
 import json
 import re
 
 import numpy as np
 import pytest
 import torch
+from support.pages import unpacked
 
 from headcount import viz
 from headcount.results import InputError, Patterns
@@ -28,15 +27,15 @@ def data(view: EmbeddedPage) -> dict:
 def weights(view: EmbeddedPage, index: int = 0) -> np.ndarray:
     """The triangles of a layer, one row a head."""
     part = re.search(rf'id="layer-{index}">(.*?)</script>', view.page)[1]
-    raw = np.frombuffer(gzip.decompress(base64.b64decode(part)), np.uint8)
+    raw = np.frombuffer(unpacked(part), np.uint8)
     return raw.reshape(len(data(view)["heads"]), -1) / 255
 
 
 @pytest.mark.parametrize("take", [torch.Tensor.float, torch.Tensor.bfloat16, torch.Tensor.half, torch.Tensor.numpy])
 def test_weights_of_any_kind_are_in_the_view(take) -> None:
-    given = take(attention(3, 2))
+    given = take(attention(1, 2))
     view = viz.attention(given, TOKENS, layer=1, head=1)
-    expected = torch.as_tensor(given)[1, 1].float()[*torch.tril_indices(4, 4)]
+    expected = torch.as_tensor(given)[0, 1].float()[*torch.tril_indices(4, 4)]
     np.testing.assert_allclose(weights(view)[0], expected, atol=0.5 / 255 + 1e-6)
     assert (data(view)["layers"], data(view)["heads"]) == ([1], [1])
 
@@ -49,13 +48,32 @@ def test_weights_of_any_kind_are_in_the_view(take) -> None:
         ((2,), {}, [None], [0, 1]),
         ((2,), {"layer": 7, "head": 1}, [7], [1]),
         ((1, 2), {"layer": 7}, [7], [0, 1]),
-        ((3, 2), {}, [0, 1, 2], [0, 1]),
-        ((3, 2), {"head": 1}, [0, 1, 2], [1]),
     ],
 )
 def test_heads_are_named_by_what_is_known_of_them(heads, choice, layers, names) -> None:
     shown = data(viz.attention(attention(*heads), TOKENS, **choice))
     assert (shown["layers"], shown["heads"]) == (layers, names)
+
+
+@pytest.mark.parametrize(("choice", "names"), [({}, [0, 1]), ({"head": 1}, [1])])
+def test_patterns_of_all_layers_are_named(choice, names) -> None:
+    shown = data(viz.attention(Patterns.of(attention(3, 2), TOKENS), **choice))
+    assert (shown["layers"], shown["heads"]) == ([0, 1, 2], names)
+
+
+def test_a_batch_is_not_taken_for_layers() -> None:
+    batch = attention(3, 2)
+    with pytest.raises(InputError, match=r"could be a batch or layers: pass one sequence, weights\[0\]"):
+        viz.attention(batch, TOKENS, layer=1)
+    np.testing.assert_array_equal(weights(viz.attention(batch[:1], TOKENS)), weights(viz.attention(batch[0], TOKENS)))
+
+
+def test_every_view_has_both_names_for_writing(tmp_path) -> None:
+    for view in (viz.attention(attention(2), TOKENS), viz.heads([[0.5, 0.25]])):
+        view.save(tmp_path / "saved.html")
+        view.write_html(tmp_path / "written.html")
+        assert (tmp_path / "saved.html").stat().st_size > 10_000
+        assert (tmp_path / "written.html").stat().st_size > 10_000
 
 
 def test_patterns_bring_their_tokens() -> None:
@@ -75,8 +93,8 @@ def test_patterns_bring_their_tokens() -> None:
         (attention() * 2, TOKENS, {}, "numbers from 0 to 1, got"),
         (attention() * torch.nan, TOKENS, {}, "numbers from 0 to 1, got nan"),
         (attention().T, TOKENS, {}, "attention to keys after their query"),
-        (attention(3, 2), TOKENS, {"layer": 3}, "layer: expected a number from 0 to 2, got 3"),
-        (attention(3, 2), TOKENS, {"head": -1}, "head: expected a number from 0 to 1, got -1"),
+        (Patterns.of(attention(3, 2), TOKENS), None, {"layer": 3}, "layer: expected a number from 0 to 2, got 3"),
+        (Patterns.of(attention(3, 2), TOKENS), None, {"head": -1}, "head: expected a number from 0 to 1, got -1"),
         ("attention", TOKENS, {}, "patterns: expected real numbers"),
     ],
 )

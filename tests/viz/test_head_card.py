@@ -13,8 +13,8 @@ from playwright.sync_api import BrowserContext, Page
 
 from headcount import viz
 from headcount.results import HeadProfile, HeadScores, InputError, Standing
-from headcount.viz.figures.literal_text import literal, token
-from headcount.viz.figures.theme import THEMES
+from headcount.viz.style.literal_text import literal, token
+from headcount.viz.style.theme import THEMES
 
 HOSTILE = [
     "</script>",
@@ -73,7 +73,7 @@ def test_the_title_is_the_heads_name_and_its_ranks_are_in_words() -> None:
     assert title.text == "L18H6"
     assert title.subtitle.text.split("<br>") == [
         "layer 18, head 6 of &lt;b&gt;evil&lt;/b&gt;",
-        "Prefix matching 0.921 ± 0.004: the highest of 270 heads",
+        "Prefix matching 0.9210 ± 0.0040: the highest of 270 heads",
         "Copying 0.100: rank 40 of 270 heads",
         "Head importance 3.12e-5: rank 2 of 270 heads",
         "Mine: not measured",

@@ -1,7 +1,5 @@
 """The report as a file: its text for a run, complete or not, and what it refuses."""
 
-import base64
-import gzip
 import json
 import re
 from collections.abc import Callable
@@ -9,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.pages import text_of
+from support.pages import stored_numbers, text_of, unpacked
 
 from headcount import viz
 from headcount.results import HeadScores, InputError, LayerScores, RepeatLoss, Run, create_run
@@ -39,8 +37,8 @@ def test_the_summary_says_what_was_found(page: Path) -> None:
     assert "The strongest copying head is L1H0: 0.938 ± 0.024" in text
     assert "1 of 270 heads score above 0.5 in prefix matching (L2H1), 1 in copying, 0 in both." in text
     assert "the highest prefix matching score is 0.031 (L0H0)" in text
-    assert "goes from 10.500 ± 0.200 nats per token the first time to 1.000 ± 0.100 the last time" in text
-    assert "Late minus early it is -9.500 ± 0.125: the model learns from its context." in text
+    assert "goes from 10.50 ± 0.20 nats per token the first time to 1.00 ± 0.10 the last time" in text
+    assert "Late minus early it is -9.50 ± 0.12: the model learns from its context." in text
     assert "What these scores do not show" in text
     assert COMMAND not in text
 
@@ -136,14 +134,15 @@ def test_the_page_carries_one_bundle_and_a_policy(page: Path) -> None:
 
 
 def test_the_figures_inside_hold_the_scores(small_run: Run, page: Path) -> None:
-    packed = re.search(r'id="data">(.*?)</script>', page.read_text())[1]
-    data = json.loads(gzip.decompress(base64.b64decode(packed)))
+    source = page.read_text()
+    packed = re.search(r'id="data">(.*?)</script>', source)[1]
+    data = json.loads(unpacked(packed))
     assert list(data["figures"]) == ["prefix_matching", "copying", "copying_published", "repeat_loss"]
     assert list(data["templates"]) == ["light", "dark"]
     heat = data["figures"]["prefix_matching"]["data"][0]
-    planes = torch.frombuffer(bytearray(base64.b64decode(heat["meta"]["values"])), dtype=torch.uint8).view(4, -1)
-    stored = planes.T.contiguous().view(torch.float32).view(30, 9)
-    torch.testing.assert_close(stored, small_run["induction/prefix_matching"].values)
+    scores = small_run["induction/prefix_matching"]
+    for name, expected in (("values", scores.values), ("errors", scores.stderr)):
+        assert (stored_numbers(source, heat["meta"][name]).reshape(30, 9) == expected.numpy()).all()
     assert (heat["zmin"], heat["zmax"]) == (0, 1)
     copying, published = (data["figures"][name]["data"][0] for name in ("copying", "copying_published"))
     assert (copying["zmax"], published["zmax"]) == (0.9375, 0.25)

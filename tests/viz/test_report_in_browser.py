@@ -10,8 +10,8 @@ from support.pages import hover
 
 from headcount import viz
 from headcount.results import Run
-from headcount.viz.figures.theme import DARK, LIGHT
 from headcount.viz.html_report.sections import score_maps
+from headcount.viz.style.theme import DARK, LIGHT
 
 
 @pytest.fixture(scope="module")

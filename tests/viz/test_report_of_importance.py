@@ -1,7 +1,5 @@
 """The report's sections on what tasks need, as a file: sentences, tables, figures and size."""
 
-import base64
-import gzip
 import json
 import re
 import time
@@ -10,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.pages import text_of
+from support.pages import stored_numbers, text_of, unpacked
 from support.synthetic_runs import HOSTILE, accuracy, add_importance
 
 from headcount import viz
@@ -51,8 +49,8 @@ def test_the_summary_names_the_most_important_heads(source: str) -> None:
 
 def test_tasks_stand_with_their_verdicts(source: str) -> None:
     text = text_of(source)
-    assert "piqa 0 0.640 ± 0.034 0.500 n/a 200 0 above chance" in text
-    assert "wic 5 0.505 ± 0.035 0.500 n/a 200 0 no verdict: not above chance" in text
+    assert "piqa 0 0.640 ± 0.034 0.500 n/a 200 0 0 0 above chance" in text
+    assert "wic 5 0.505 ± 0.035 0.500 n/a 200 0 0 0 no verdict: not above chance" in text
 
 
 def test_important_heads_stand_beside_their_scores_as_induction_heads(needs_run: Run, source: str) -> None:
@@ -66,7 +64,7 @@ def test_important_heads_stand_beside_their_scores_as_induction_heads(needs_run:
     assert [row[0] for row in rows] == [str(rank) for rank in range(1, 11)]
     assert [row[1] for row in rows] == [scores.label(layer, head) for layer, head, _ in scores.top(10)]
     assert rows[0][:3] == ["1", "L3H1", "1.50e-3 ± 0.15e-3"]
-    assert rows[0][3].startswith(f"{prefix.values[3, 1]:.3f} ± ")
+    assert rows[0][3].startswith(f"{prefix.values[3, 1]:.4f} ± ")
     assert rows[0][4] == str(1 + int((prefix.values > prefix.values[3, 1]).sum()))
     assert " ".join(rows[9]) in part(source, "heads/piqa.0shot")
 
@@ -110,14 +108,12 @@ def test_what_is_at_chance_says_so_where_its_importance_stands(source: str) -> N
 
 
 def test_the_figures_inside_hold_scores_and_errors_but_no_texts(needs_run: Run, source: str) -> None:
-    data = json.loads(gzip.decompress(base64.b64decode(re.search(r'id="data">(.*?)</script>', source)[1])))
+    data = json.loads(unpacked(re.search(r'id="data">(.*?)</script>', source)[1]))
     heat = data["figures"]["heads/piqa.0shot"]["data"][0]
     scores = needs_run["importance/heads/piqa.0shot"]
-    planes = np.frombuffer(base64.b64decode(heat["meta"].pop("values")), np.uint8)
-    stored = np.ascontiguousarray(planes.reshape(4, -1).T).view("<f4").reshape(30, 9)
-    np.testing.assert_array_equal(stored, scores.values)
-    errors = heat["meta"].pop("errors")
-    assert (len(errors), errors[3 * 9 + 1]) == (270, 15), "0.15e-3 beside 1.50e-3"
+    np.testing.assert_array_equal(stored_numbers(source, heat["meta"].pop("values")).reshape(30, 9), scores.values)
+    errors = stored_numbers(source, heat["meta"].pop("errors")).reshape(30, 9)
+    np.testing.assert_array_equal(errors, scores.stderr)
     meta = {"title": "Head importance", "n": 100, "layers": 30, "small": True, "share": False, "extras": {}}
     assert heat["meta"] == meta
     assert "hovertext" not in heat
@@ -172,7 +168,7 @@ def test_a_single_document_and_scores_without_errors_are_shown(empty: Run, tmp_p
     empty.save("importance/heads/b.0shot", HeadScores([[nan, nan]], measure="head_importance"))
     empty.save("importance/ffns/a.0shot", LayerScores([nan], provenance={"accuracy": "a lot"}))
     source = viz.report(empty, tmp_path / "report.html").read_text()
-    assert "a 0 1.000 0.500 n/a 1 1 no verdict: not above chance" in text_of(source)
+    assert "a 0 1.000 0.500 n/a 1 1 0 0 no verdict: not above chance" in text_of(source)
     assert "1 L0H1 2.00e-4 " in part(source, "heads/a.0shot")
     assert part(source, "ffns/a.0shot").endswith(" 0 n/a ")
     assert "whole model" not in source
@@ -186,7 +182,7 @@ def test_names_are_never_markup(needs_run: Run, empty: Run, tmp_path: Path) -> N
         "importance/ffns/mean.0shot", LayerScores([1], measure=HOSTILE, extras={HOSTILE: [1]}, provenance=provenance)
     )
     source = viz.report(empty, tmp_path / "report.html").read_text()
-    assert source.count("<script") == 3
+    assert source.count("<script") == 4
     assert "<img" not in source
 
 

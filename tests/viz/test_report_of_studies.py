@@ -1,7 +1,6 @@
 """The report of a whole study: its sections and tables, choices, and hostile names."""
 
 import base64
-import gzip
 import json
 import re
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import pytest
 import torch
 from playwright.sync_api import BrowserContext, Page, expect
 from support.headcount_runs import run as commanded
-from support.pages import text_of
+from support.pages import text_of, unpacked
 from support.synthetic_runs import HOSTILE, add_attention, add_importance, make_run
 from support.synthetic_studies import add_study
 
@@ -129,7 +128,7 @@ def test_text_in_place_of_numbers_is_refused_by_name(run: Run, tmp_path: Path, c
     other.save(name, Table.of([record | {"retained": "much"} for record in other[name].records()]))
     with pytest.raises(InputError, match=f"{name}: expected numbers in column retained"):
         viz.report(other, tmp_path / "report.html")
-    status, _, err = commanded(capsys, "show", other.folder)
+    status, _, err = commanded(capsys, "show", other.folder, "--section", "analyses")
     assert (status, err.count("\n")) == (2, 1)
     assert "expected numbers in column retained, got 'much'" in err
 
@@ -203,9 +202,9 @@ def test_a_study_of_the_largest_model_stays_small(tmp_path: Path) -> None:
     source = page.read_text()
     assert source.count('id="plotly"') == source.count('id="circuits"') == 1
     about = re.search(r'id="patterns">(.*?)</script>', source)[1]
-    levels = base64.b64decode(json.loads(gzip.decompress(base64.b64decode(about)))["levels"])
+    levels = base64.b64decode(json.loads(unpacked(about))["levels"])
     assert levels.count(stored_patterns.WHOLE) >= stored_patterns.ALWAYS
-    assert levels.count(stored_patterns.STRONGEST) > 50
+    assert levels.count(stored_patterns.STRONGEST) > 0
 
 
 def _answers(*right: int, chance: float = 0.25) -> PruningCurve:

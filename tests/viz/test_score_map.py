@@ -48,7 +48,7 @@ def test_hover_says_everything_about_a_head() -> None:
     assert figure.data[0].hovertext[1][0].split("<br>") == [
         "<b>L1H0</b>: layer 1, head 0",
         "Prefix matching",
-        "0.750 ± 0.250 (n = 4)",
+        "0.75 ± 0.25 (n = 4)",
         "rank 1 of 6",
         "Most on itself: 0.750",
         "My own: 0.750",

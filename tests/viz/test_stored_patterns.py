@@ -1,12 +1,12 @@
 """The attention weights that a page stores: as much as fits, the most important heads first."""
 
 import base64
-import gzip
 import json
 import re
 
 import numpy as np
 import pytest
+from support.pages import unpacked
 from support.synthetic_runs import attention
 
 from headcount.results import Patterns
@@ -23,8 +23,8 @@ def prompts(length: int = LENGTH) -> list[stored_patterns.Prompt]:
 
 def read(text: str) -> tuple[dict, np.ndarray, dict[str, bytes]]:
     """Return the description, the levels of all heads, and each layer's bytes."""
-    elements = re.findall(r'<script type="application/gzip" id="([\w-]+)">([\w+/=]*)</script>\n', text)
-    data = {name: gzip.decompress(base64.b64decode(packed)) for name, packed in elements}
+    elements = re.findall(r'<script type="application/gzip" id="([\w-]+)">([^<]*)</script>\n', text)
+    data = {name: unpacked(packed) for name, packed in elements}
     about = json.loads(data.pop("patterns"))
     return about, np.frombuffer(base64.b64decode(about["levels"]), np.uint8), data
 

@@ -31,8 +31,8 @@ from headcount.viz import (
     report,
     shots,
 )
-from headcount.viz.figures.theme import NEUTRAL, SERIES, THEMES
 from headcount.viz.html_report.page import study_sections
+from headcount.viz.style.theme import NEUTRAL, SERIES, THEMES
 
 N = 50
 

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from headcount.viz.figures.theme import NEUTRAL, SERIES, THEMES, css_colours, template
+from headcount.viz.style.theme import NEUTRAL, SERIES, THEMES, css_colours, template
 
 
 def luminance(colour: str) -> float:

@@ -12,7 +12,7 @@ from headcount.results.internal import checks
 from headcount.viz.embedded_page import EmbeddedPage
 from headcount.viz.rendering import circuitsvis_bundle, packed, render, script_json
 
-SHAPES = "[query, key], [head, query, key] or [layer, head, query, key]"
+SHAPES = "[query, key], [head, query, key] or [1, head, query, key]"
 HEIGHT = 880
 THUMBNAIL = 64  # pixels of a small pattern in the list of heads
 ACROSS = 12  # small patterns side by side in a wide frame
@@ -26,18 +26,18 @@ def attention(
     """Show what heads attend to on one prompt.
 
     Args:
-        patterns: `Patterns`, or weights [query, key], [head, query, key] or [layer, head, query, key] as a tensor or
-            array of any floating dtype; `cache["pattern", 3]`, whose first axis is a batch of one, is taken too.
+        patterns: `Patterns`, of all layers; or weights of one layer, [query, key], [head, query, key] or a batch of
+            one, as in `cache["pattern", 3]`, in a tensor or array of any floating dtype.
         tokens: The prompt, token by token, as text; `Patterns` have theirs.
-        layer: The layer to show; all of them, one at a time, if left out. Without an axis of layers, its number.
+        layer: The layer to show; all of them, one at a time, if left out. Of weights of one layer, its number.
         head: The head to show; all of the layer if left out. Without an axis of heads, its number.
 
     Returns:
         A view for notebooks that can be saved. Queries down, keys across; hovering shows the weight.
 
     Raises:
-        InputError: The number of axes or a length does not fit, a weight is no number from 0 to 1 or above the
-            diagonal, or there is no such layer or head.
+        InputError: The number of axes or a length does not fit, the first of four axes is not a batch of one, a weight
+            is no number from 0 to 1 or above the diagonal, or there is no such layer or head.
     """
     shown, first_layer, first_head = _with_numbers(patterns, tokens, layer, head)
     n_layers, n_heads = shown.shape
@@ -112,9 +112,13 @@ def _with_numbers(
     weights = checks.plain_tensor("patterns", patterns)
     if weights.ndim not in (2, 3, 4):
         raise InputError(f"patterns: expected weights {SHAPES}, got shape {list(weights.shape)}")
-    no_layers = weights.ndim < 4 or len(weights) == 1
-    of_layers = Patterns.of(weights.reshape(*[1] * (4 - weights.ndim), *weights.shape), tokens)
-    return of_layers, layer if no_layers else 0, head if weights.ndim == 2 else 0
+    if weights.ndim == 4 and len(weights) != 1:
+        raise InputError(
+            f"patterns: the first of four axes, {len(weights)} long, could be a batch or layers: pass one sequence, "
+            "weights[0], or the layers as Patterns.of(weights, tokens)"
+        )
+    one_layer = Patterns.of(weights.reshape(*[1] * (4 - weights.ndim), *weights.shape), tokens)
+    return one_layer, layer, head if weights.ndim == 2 else 0
 
 
 def _select(patterns: Patterns, axis: str, index: int) -> Patterns:

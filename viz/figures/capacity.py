@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import plotly.graph_objects as go
-
 from headcount.results import Capacity, InputError, Table
-from headcount.viz.figures import theme as themes
-from headcount.viz.figures.literal_text import literal
+from headcount.viz.style import theme as themes
+from headcount.viz.style.figure import Figure
+from headcount.viz.style.literal_text import literal
 
 WIDTH, HEIGHT = 560, 320
 COLUMNS = ("removed", "retained", "low", "high", "null_mean", "null_low", "null_high")
@@ -18,7 +17,7 @@ def capacity_retained(
     *,
     title: str | None = None,
     theme: str = "light",
-) -> go.Figure:
+) -> Figure:
     """Draw the share of a score, such as prefix matching, that is left as the least important heads are removed.
 
     Args:
@@ -59,7 +58,7 @@ def capacity_retained(
         "xaxis": {"title": {"text": "heads removed"}, "showgrid": False},
         "yaxis": {"title": {"text": "score left, %"}, "range": [0, 103]},
     }
-    return go.Figure(traces, layout)
+    return Figure(traces, layout)
 
 
 def _columns(capacity: Any) -> dict[str, list[float]]:

@@ -7,16 +7,17 @@ import plotly.graph_objects as go
 
 from headcount.results import HeadScores, InputError
 from headcount.viz import number_format, wording
-from headcount.viz.figures import theme as themes
-from headcount.viz.figures.literal_text import literal
 from headcount.viz.ranks import ranks as ranks_of
+from headcount.viz.style import theme as themes
+from headcount.viz.style.figure import Figure
+from headcount.viz.style.literal_text import literal
 
 SIDE = 460
 
 
 def compare(
     a: HeadScores, b: HeadScores, *, ranks: bool = False, title: str | None = None, theme: str = "light"
-) -> go.Figure:
+) -> Figure:
     """Draw one score of every head over another.
 
     Args:
@@ -37,7 +38,7 @@ def compare(
     x, y = (_ranks(scores, heads) if ranks else scores.values.flatten().tolist() for scores in (a, b))
     measured = [index for index, pair in enumerate(zip(x, y, strict=True)) if all(map(isfinite, pair))]
     texts = _hover_texts(a, b)
-    figure = go.Figure(
+    figure = Figure(
         go.Scatter(
             x=[x[index] for index in measured], y=[y[index] for index in measured], mode="markers", name="",
             marker={"size": 7, "color": [heads[index][0] for index in measured], "colorscale": themes.SEQUENTIAL,

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from headcount.results import CorrelationMatrix, InputError, Table
 from headcount.results.internal import CORRELATION_COLUMNS
 from headcount.viz import number_format
-from headcount.viz.figures import theme as themes
-from headcount.viz.figures.literal_text import literal
+from headcount.viz.style import theme as themes
+from headcount.viz.style.figure import Figure
+from headcount.viz.style.literal_text import literal
 
 CELL_MIN, CELL_MAX, SIDE = 24, 64, 560
 INTERVAL = ("rho", "low", "high")
@@ -28,7 +29,7 @@ def rank_correlation(
     order: Sequence[str] | None = None,
     title: str | None = None,
     theme: str = "light",
-) -> go.Figure:
+) -> Figure:
     """Draw the rank correlation of every two tasks as a map.
 
     Args:
@@ -55,7 +56,7 @@ def rank_correlation(
     return _map(names, cells, heading, themes.theme_of(theme))
 
 
-def shots(table: Table, *, title: str | None = None, theme: str = "light") -> go.Figure:
+def shots(table: Table, *, title: str | None = None, theme: str = "light") -> Figure:
     """Draw each task's rank correlation between two numbers of shots, with intervals, and the mean over tasks.
 
     Args:
@@ -68,7 +69,7 @@ def shots(table: Table, *, title: str | None = None, theme: str = "light") -> go
     """
     rows = _with_columns(table.records(), ("task", "shots_a", "shots_b", *INTERVAL))
     text, top = themes.title_layout("Rank correlation across shots" if title is None else title, SIDE)
-    figure = go.Figure()
+    figure = Figure()
     pairs = list(dict.fromkeys((row["shots_a"], row["shots_b"]) for row in rows))
     for index, (a, b) in enumerate(pairs):
         of_pair = [row for row in rows if (row["shots_a"], row["shots_b"]) == (a, b)]
@@ -88,7 +89,7 @@ def shots(table: Table, *, title: str | None = None, theme: str = "light") -> go
     )
 
 
-def _add_pair(figure: go.Figure, name: str, rows: Sequence[Row], colour: str) -> None:
+def _add_pair(figure: Figure, name: str, rows: Sequence[Row], colour: str) -> None:
     """Add the tasks at two numbers of shots: a point and an interval for each, and the line of their mean."""
     rho, low, high = (np.array([row[key] for row in rows], dtype=float) for key in INTERVAL)
     figure.add_scatter(
@@ -125,13 +126,13 @@ def _with_columns(rows: Sequence[Any], columns: Sequence[str]) -> list[Row]:
     return list(rows)
 
 
-def _map(names: list[str], cells: list[list[Row | None]], heading: str, theme: themes.Theme) -> go.Figure:
+def _map(names: list[str], cells: list[list[Row | None]], heading: str, theme: themes.Theme) -> Figure:
     side = max(CELL_MIN, min(CELL_MAX, SIDE // max(len(names), 1)))
     margin = {"l": 24 + _name_width(names), "r": 90, "b": 24 + _slanted_height(names)}
     width = len(names) * side + margin["l"] + margin["r"]
     text, top = themes.title_layout(heading, width)
     axis = {"type": "category", "showgrid": False}
-    return go.Figure(_heatmap(names, cells)).update_layout(
+    return Figure(_heatmap(names, cells)).update_layout(
         template=themes.template(theme),
         title=text,
         width=width,

@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from headcount.results import HeadScores, InputError, LayerScores, Table
 from headcount.viz import number_format
-from headcount.viz.figures import theme as themes
-from headcount.viz.figures.literal_text import literal
+from headcount.viz.style import theme as themes
+from headcount.viz.style.figure import Figure
+from headcount.viz.style.literal_text import literal
 
 WIDTH, HEIGHT = 560, 320
 COLUMNS = ("layer", "share")
 
 
-def by_layer(tables: Table | Mapping[str, Table], *, title: str | None = None, theme: str = "light") -> go.Figure:
+def by_layer(tables: Table | Mapping[str, Table], *, title: str | None = None, theme: str = "light") -> Figure:
     """Draw the share of a score that each layer holds.
 
     Args:
@@ -33,7 +33,7 @@ def by_layer(tables: Table | Mapping[str, Table], *, title: str | None = None, t
     named = dict(tables) if isinstance(tables, Mapping) else {"": tables}
     if not named:
         raise InputError("tables: expected at least one, got none")
-    figure, n_layers = go.Figure(), 1
+    figure, n_layers = Figure(), 1
     for index, (name, table) in enumerate(named.items()):
         layers, shares = _shares(table)
         n_layers = max(n_layers, *(layer + 1 for layer in layers))
@@ -47,7 +47,7 @@ def by_layer(tables: Table | Mapping[str, Table], *, title: str | None = None, t
 
 def at_depths(
     scores: Mapping[str, HeadScores | LayerScores], *, title: str | None = None, theme: str = "light"
-) -> go.Figure:
+) -> Figure:
     """Draw the share of each layer in several models by relative depth, so that their numbers of layers may differ.
 
     Args:
@@ -64,7 +64,7 @@ def at_depths(
     """
     if not scores:
         raise InputError("scores: expected at least one, got none")
-    figure = go.Figure()
+    figure = Figure()
     for index, (name, of_model) in enumerate(scores.items()):
         depths, shares = _by_depth(of_model)
         texts = [
@@ -80,7 +80,7 @@ def at_depths(
 
 
 def _add_line(
-    figure: go.Figure, name: str, x: list[Any], y: list[float], texts: list[str], colour: int, symbol: int
+    figure: Figure, name: str, x: list[Any], y: list[float], texts: list[str], colour: int, symbol: int
 ) -> None:
     """Add a line with markers; colour and symbol are numbers in the theme's series."""
     figure.add_scatter(
@@ -92,7 +92,7 @@ def _add_line(
 
 
 def _add_layout(
-    figure: go.Figure, heading: str, theme: str, even: float, x_axis: dict[str, Any], y_title: str, legend: int
+    figure: Figure, heading: str, theme: str, even: float, x_axis: dict[str, Any], y_title: str, legend: int
 ) -> None:
     """Add the dashed line of an even share, and the layout with a legend of so many pixels below."""
     figure.add_hline(y=even, line={"dash": "dash", "width": 1})

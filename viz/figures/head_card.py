@@ -8,16 +8,17 @@ import plotly.graph_objects as go
 
 from headcount.results import HeadProfile, InputError, Standing
 from headcount.viz import number_format, wording
-from headcount.viz.figures import theme as themes
 from headcount.viz.figures.head_card_layout import EDGE, ROW, SHORT, Frame, axes, headings
-from headcount.viz.figures.literal_text import literal, token
+from headcount.viz.style import theme as themes
+from headcount.viz.style.figure import Figure
+from headcount.viz.style.literal_text import literal, token
 
 LONG = 80  # characters of a token on hover
 LISTED = 3  # tokens raised, and tokens lowered
 HOVERED = 128  # for at most so many tokens each cell names its two tokens; for more, the texts would make it large
 
 
-def head(profile: HeadProfile | Any, *, theme: str = "light") -> go.Figure:
+def head(profile: HeadProfile | Any, *, theme: str = "light") -> Figure:
     """Draw one head as a card that can be read at a glance.
 
     Args:
@@ -47,7 +48,7 @@ def head(profile: HeadProfile | Any, *, theme: str = "light") -> go.Figure:
         "pad": {"l": 12, "t": 14},
         "subtitle": {"text": "<br>".join(lines), "font": {"size": 13, "color": colours.muted}},
     }
-    return go.Figure(traces).update_layout(
+    return Figure(traces).update_layout(
         template=themes.template(colours),
         title=title,
         width=frame.width,
@@ -79,7 +80,9 @@ def _standing_text(measure: str, standing: Standing) -> str:
     title = literal(wording.title_of(measure))
     if standing.rank is None:
         return f"{title}: not measured"
-    text = number_format.formatter_of(measure, abs(standing.value))(standing.value, standing.stderr)
+    text = number_format.formatter_of(measure, abs(standing.value))(
+        standing.value, number_format.shown_error(standing.stderr, standing.n)
+    )
     place = "the highest" if standing.rank == 1 else f"rank {standing.rank}"
     return f"{title} {text}: {place} of {standing.among} heads"
 

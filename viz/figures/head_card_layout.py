@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from headcount.results import HeadProfile
-from headcount.viz.figures.literal_text import token
+from headcount.viz.style.literal_text import token
 
 CELL, EXTENT_MIN, EXTENT_MAX = 16, 340, 640  # of the attention map, in pixels
 LABEL = 13  # the smallest height of one token's label on an axis

@@ -3,18 +3,18 @@
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from headcount.results import InputError, LayerScores
 from headcount.viz import number_format, wording
-from headcount.viz.figures import theme as themes
-from headcount.viz.figures.literal_text import literal
 from headcount.viz.ranks import ranks
+from headcount.viz.style import theme as themes
+from headcount.viz.style.figure import Figure
+from headcount.viz.style.literal_text import literal
 
 SPACING, WIDTH_MIN, WIDTH_MAX = 14, 340, 680  # pixels a layer, unless the figure would become too narrow or too wide
 
 
-def ffn_importance(scores: LayerScores, *, title: str | None = None, theme: str = "light") -> go.Figure:
+def ffn_importance(scores: LayerScores, *, title: str | None = None, theme: str = "light") -> Figure:
     """Draw the importance of each layer's feed-forward network, with bars of one standard error where it is known.
 
     Args:
@@ -31,7 +31,7 @@ def ffn_importance(scores: LayerScores, *, title: str | None = None, theme: str 
     """
     if not isinstance(scores, LayerScores):
         raise InputError(f"scores: expected LayerScores, got {type(scores).__name__}; viz.heads draws scores of heads")
-    colours, values, stderr = themes.theme_of(theme), scores.values.numpy(), scores.stderr
+    colours, values, stderr = themes.theme_of(theme), scores.values.numpy(), number_format.shown_errors(scores)
     points = {
         "type": "scatter",
         "x": np.arange(len(values)),
@@ -47,7 +47,7 @@ def ffn_importance(scores: LayerScores, *, title: str | None = None, theme: str 
     crosses = themes.crosses(missing, np.zeros(len(missing)), colours)
     heading = wording.figure_title(scores) if title is None else title
     layout = _layout(len(values), heading, wording.quantity(scores))
-    return go.Figure([points, *crosses], {"template": themes.template(colours), **layout})
+    return Figure([points, *crosses], {"template": themes.template(colours), **layout})
 
 
 def _hover_texts(scores: LayerScores) -> list[str]:

@@ -3,10 +3,11 @@
 import plotly.graph_objects as go
 
 from headcount.results import RepeatLoss
-from headcount.viz.figures import theme as themes
+from headcount.viz.style import theme as themes
+from headcount.viz.style.figure import Figure
 
 
-def loss_by_repeat(result: RepeatLoss, *, theme: str = "light") -> go.Figure:
+def loss_by_repeat(result: RepeatLoss, *, theme: str = "light") -> Figure:
     """Draw the loss on each repeat of a sequence: it falls where the model learns from its context.
 
     Args:
@@ -20,11 +21,11 @@ def loss_by_repeat(result: RepeatLoss, *, theme: str = "light") -> go.Figure:
         InputError: The theme is unknown.
     """
     frame = result.to_frame()
-    figure = go.Figure(
+    figure = Figure(
         go.Scatter(
             x=frame["repeat"],
             y=frame["loss"],
-            error_y={"array": frame["stderr"], "visible": result.stderr is not None},
+            error_y={"array": frame["stderr"], "visible": result.n > 2},
             mode="lines+markers",
             marker={"size": 8},
             hovertemplate="repeat %{x}<br>%{y:.3f} nats per token<extra></extra>",

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from headcount.results import InputError, PruningCurve, PruningGrid
 from headcount.viz import number_format
-from headcount.viz.figures import theme as themes
-from headcount.viz.figures.literal_text import literal
+from headcount.viz.style import theme as themes
+from headcount.viz.style.figure import Figure
+from headcount.viz.style.literal_text import literal
 
 Value = Literal["accuracy", "drop", "log_p"]
 WIDTH, HEIGHT = 560, 380
@@ -37,7 +37,7 @@ def pruning_curve(
     value: Value = "accuracy",
     title: str | None = None,
     theme: str = "light",
-) -> go.Figure:
+) -> Figure:
     """Draw accuracy over the share of parts that are removed, with a band for its uncertainty.
 
     Args:
@@ -76,10 +76,10 @@ def pruning_curve(
         "yaxis": {"title": {"text": TITLES[value]}, "zeroline": value != "accuracy"},
     }
     # All at once: each later addition makes plotly go through the whole figure again.
-    return go.Figure(traces, layout | (_guess_lines(first) if value == "accuracy" else {}))
+    return Figure(traces, layout | (_guess_lines(first) if value == "accuracy" else {}))
 
 
-def pruning_grid(grid: PruningGrid, *, title: str | None = None, theme: str = "light") -> go.Figure:
+def pruning_grid(grid: PruningGrid, *, title: str | None = None, theme: str = "light") -> Figure:
     """Draw accuracy as heads (across) and feed-forward networks (upwards) are removed together.
 
     Args:
@@ -108,7 +108,7 @@ def pruning_grid(grid: PruningGrid, *, title: str | None = None, theme: str = "l
         "xaxis": {"title": {"text": "heads removed, %"}, "type": "category", "showgrid": False},
         "yaxis": {"title": {"text": "FFNs removed, %"}, "type": "category", "showgrid": False},
     }
-    return go.Figure(_heatmap(grid), layout)
+    return Figure(_heatmap(grid), layout)
 
 
 def _check(named: Mapping[str, Any], value: str) -> None:
@@ -162,7 +162,9 @@ def _traces(name: str, curve: PruningCurve, line: Line, index: int) -> tuple[dic
 def _hover_texts(curve: PruningCurve, name: str, line: Line) -> list[str]:
     texts = []
     for step, percent in enumerate(curve.percents):
-        value = number_format.with_error(float(line.values[step]), float(line.spread[step]))
+        n = len(curve.seeds) if len(curve.seeds) > 1 else curve.n
+        error = number_format.shown_error(float(line.spread[step]), n)
+        value = number_format.with_error(float(line.values[step]), error)
         lines = [
             f"{literal(name)}" if name else "",
             f"{percent:g} % removed: {curve.removed[step]} {PARTS[curve.component]}",
@@ -215,7 +217,9 @@ def _grid_hover_texts(grid: PruningGrid) -> list[list[str]]:
 
 def _grid_hover_text(grid: PruningGrid, row: int, column: int) -> str:
     value, drop = (
-        number_format.with_error(float(values[row, column]), float(errors[row, column]))
+        number_format.with_error(
+            float(values[row, column]), number_format.shown_error(float(errors[row, column]), grid.n)
+        )
         for values, errors in ((grid.value, grid.stderr), (grid.drop, grid.drop_stderr))
     )
     return (

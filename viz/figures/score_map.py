@@ -1,19 +1,18 @@
 """The score map: one cell for each head, layers upwards, heads across."""
 
-import base64
-from math import isfinite, isinf, isnan
+from math import isinf, isnan
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float
 from torch import Tensor
 
 from headcount.results import HeadScores, InputError
 from headcount.viz import number_format, wording
-from headcount.viz.figures import theme as themes
-from headcount.viz.figures.literal_text import literal
 from headcount.viz.ranks import ranks
+from headcount.viz.style import theme as themes
+from headcount.viz.style.figure import Figure
+from headcount.viz.style.literal_text import literal
 
 EXTENT = 680  # the longer side of a map's cells, in pixels, unless they would become too small or too large
 CELL_MIN, CELL_MAX = 6, 40
@@ -34,7 +33,7 @@ def heads(
     title: str | None = None,
     theme: str = "light",
     limits: tuple[float, float] | None = None,
-) -> go.Figure:
+) -> Figure:
     """Draw the scores of all heads as a map; hovering shows everything known about a head.
 
     Args:
@@ -56,16 +55,17 @@ def heads(
     heading = wording.figure_title(scores) if title is None else title
     cells, *crosses = _traces(scores, themes.theme_of(theme), limits)
     layout = {"template": themes.template(themes.theme_of(theme)), **_layout(scores.shape, heading)}
-    return go.Figure([cells | {"z": _finite(scores), "hovertext": _hover_texts(scores)}, *crosses], layout)
+    return Figure([cells | {"z": _finite(scores), "hovertext": _hover_texts(scores)}, *crosses], layout)
 
 
 def heads_for_page(scores: HeadScores, *, limits: tuple[float, float] | None = None) -> dict[str, Any]:
     """Draw the same map for a page that writes the hover texts itself, because they would make it large.
 
     Returns:
-        The figure as plotly's JSON, without colours for text and background. The `meta` of its heatmap holds the data,
-        which the page unpacks: the measure's title, `n`, the number of layers, the values, True if they are small, True
-        if they are shares of 1, the standard errors in steps of the last digit shown, and the extras.
+        The figure as plotly's JSON, without colours for text and background. The `meta` of its heatmap holds the data
+        that the page's scripts read: the measure's title, `n`, the number of layers, the values, True if they are
+        small, True if they are shares of 1, the standard errors (None if unknown), and the extras. Values and errors
+        are arrays, which `page_figures.NumberStore` takes out.
     """
     small = number_format.formatter(scores) is number_format.scientific
     meta = {
@@ -74,30 +74,12 @@ def heads_for_page(scores: HeadScores, *, limits: tuple[float, float] | None = N
         "layers": scores.shape[0],
         "small": small,
         "share": scores.measure in number_format.SHARES,
-        "values": _packed(_finite(scores)),
-        "errors": [] if scores.stderr is None else _in_steps(scores.values, scores.stderr, small),
+        "values": _finite(scores),
+        "errors": None if scores.stderr is None else scores.stderr.numpy(),
         "extras": {literal(wording.title_of(name)): _in_thousandths(extra) for name, extra in scores.extras.items()},
     }
     cells, *crosses = _traces(scores, themes.LIGHT, limits)
     return {"data": [cells | {"meta": meta}, *crosses], "layout": _layout(scores.shape, "")}
-
-
-def _packed(values: Float[np.ndarray, "layer head"]) -> str:
-    """Return float32 in base64: the first byte of every number, then the second, and so on, which compresses better."""
-    planes = np.ascontiguousarray(values, "<f4").view(np.uint8).reshape(-1, 4).T
-    return base64.b64encode(planes.tobytes()).decode("ascii")
-
-
-def _in_steps(values: Tensor, stderr: Tensor, small: bool) -> list[float | None]:
-    """Return standard errors in steps of the last digit shown of their values, a few characters each; None for NaN."""
-    steps = [number_format.last_digit(value) if small else number_format.STEP for value in values.flatten().tolist()]
-    return [_count_steps(error, step) for error, step in zip(stderr.flatten().tolist(), steps, strict=True)]
-
-
-def _count_steps(error: float, step: float) -> float | None:
-    if isnan(error):
-        return None
-    return round(error / step) if isfinite(error) and step < 1 else error
 
 
 def _in_thousandths(extra: Tensor) -> list[float | None]:

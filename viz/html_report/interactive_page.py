@@ -9,10 +9,10 @@ from headcount.results import InputError
 from headcount.viz import number_format, wording
 from headcount.viz.attention_views.stored_patterns import prompts_of
 from headcount.viz.contents import Contents
-from headcount.viz.figures.theme import THEMES, css_colours
 from headcount.viz.html_report.attention import insert_attention
-from headcount.viz.html_report.page_figures import Figure, figure_data, map_titles
+from headcount.viz.html_report.page_figures import Figure, NumberStore, figure_data, map_titles, without_numbers
 from headcount.viz.rendering import circuitsvis_bundle, packed, render
+from headcount.viz.style.theme import THEMES, css_colours
 
 MAX_MB = 5.0
 
@@ -42,7 +42,8 @@ def interactive_page(
     Returns:
         The page, with all scripts and data inside.
     """
-    titles = map_titles(contents)
+    titles, numbers = map_titles(contents), NumberStore()
+    data = figure_data(without_numbers(figures, numbers), titles)
     page = render(
         template,
         contents=contents,
@@ -52,7 +53,8 @@ def interactive_page(
         wording=wording,
         number_format=number_format,
         colours={name: css_colours(theme) for name, theme in THEMES.items()},
-        data=packed(figure_data(figures, titles)),
+        data=packed(data),
+        numbers=packed(numbers.bytes()),
         plotly=packed(get_plotlyjs()) if figures else "",
         circuitsvis=circuitsvis_bundle() if contents.attention else "",
         **values,

@@ -1,5 +1,6 @@
 """The report: a run as one HTML file that opens anywhere without a network. `_groups` lists its sections in order."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -56,10 +57,12 @@ def _groups(contents: Contents, comparison: RunComparison | None) -> list[Sectio
     has_claims = bool(claims.claim_rows(contents.results))
     studied = study_sections(contents.results)
     depth = None if comparison is None else comparison.depth
+    by_length = score_maps.lengths(contents.maps)
     return [
         SectionGroup("summary", {"summary": "Summary"}),
         *([SectionGroup("claims", {"claims": "Claims"})] if has_claims else []),
         SectionGroup("score_maps", {"maps": "Score maps", "heads": "Top heads"}),
+        *([SectionGroup.of_views(by_length)] if by_length.views else []),
         SectionGroup("attention", {"attention": "What a head attends to"}),
         SectionGroup("learning", {"learning": "In-context learning"}),
         SectionGroup("control", {"control": "Control"}),
@@ -120,7 +123,7 @@ def report(
     check_size(max_mb)
     run, contents = _read(run)
     comparison = None if against is None else second_run.comparison_of(run, contents, *_read(against), agreement)
-    path = Path(output)
+    path = Path(os.path.expanduser(output))
     if path.suffix in (".json", ".safetensors"):
         raise InputError(f"{path}: a report is an HTML file, and a run's own files end like this; choose another name")
     write_whole(path, _page(run, contents, comparison, max_mb).encode())

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.io.json import to_json_plotly
 
@@ -12,8 +13,8 @@ from headcount.viz.contents import Contents
 from headcount.viz.figures.layer_scores import ffn_importance
 from headcount.viz.figures.loss_curve import loss_by_repeat
 from headcount.viz.figures.score_map import heads_for_page
-from headcount.viz.figures.theme import THEMES, template
 from headcount.viz.html_report.views import Section
+from headcount.viz.style.theme import THEMES, template
 
 Figure = dict[str, Any]  # as plotly reads it
 LIMITS = {"prefix_matching": (0.0, 1.0)}  # a share of attention, in every definition
@@ -76,6 +77,43 @@ def plain(figure: go.Figure) -> Figure:
     figure_json: Figure = figure.to_plotly_json()
     del figure_json["layout"]["template"]
     return figure_json
+
+
+class NumberStore:
+    """The float32 numbers of all maps of a page, in one block of bytes.
+
+    The first byte of every number comes first, then the second bytes, and so on: signs and exponents, which are alike,
+    lie together, and the block compresses to about four fifths.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: list[np.ndarray[Any, Any]] = []
+        self._count = 0
+
+    def add(self, array: np.ndarray[Any, Any]) -> list[int]:
+        """Add an array; return the place of its first number, and the number of them."""
+        place = [self._count, array.size]
+        self._arrays.append(np.ascontiguousarray(array, "<f4").ravel())
+        self._count += array.size
+        return place
+
+    def bytes(self) -> bytes:
+        """Return the block."""
+        numbers = np.concatenate(self._arrays) if self._arrays else np.zeros(0, "<f4")
+        return numbers.view(np.uint8).reshape(-1, 4).T.tobytes()
+
+
+def without_numbers(figures: Mapping[str, Figure], store: NumberStore) -> dict[str, Figure]:
+    """Return figures whose maps name the places of their numbers in a store, which takes them."""
+
+    def moved(trace: dict[str, Any]) -> dict[str, Any]:
+        meta = trace.get("meta")
+        if not isinstance(meta, dict):
+            return trace
+        arrays = {name: store.add(value) for name, value in meta.items() if isinstance(value, np.ndarray)}
+        return {**trace, "meta": meta | arrays}
+
+    return {name: {**figure, "data": [moved(trace) for trace in figure["data"]]} for name, figure in figures.items()}
 
 
 def figure_data(figures: Mapping[str, Figure], titles: Mapping[str, str]) -> str:

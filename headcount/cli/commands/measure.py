@@ -29,7 +29,7 @@ def induction(
     check_at_least("--sequences", sequences, 1)
     check_seed("--seed", seed)
     model, run = open_target(target)
-    measure_and_print(induction_units(model, sequences, seed, control=control), run, as_json)
+    measure_and_print(induction_units(model, sequences, seed, control=control), run, as_json, replace=target.replace)
 
 
 def importance(
@@ -62,7 +62,9 @@ def importance(
     units = [
         unit for setup in setups for unit in (accuracy_unit(model, setup), head_unit(model, setup, method, reduction))
     ]
-    measure_and_print(units, run, as_json, then=lambda run: derived_units(run, model.sizes.n_layers))
+    measure_and_print(
+        units, run, as_json, then=lambda run: derived_units(run, model.sizes.n_layers), replace=target.replace
+    )
 
 
 def ffn(
@@ -86,7 +88,7 @@ def ffn(
     setups = tasks.load(("scored", "train") if rank_split else ("scored",))
     model, run = open_target(target)
     units = [unit for setup in setups for unit in (accuracy_unit(model, setup), ffn_unit(model, setup, rank_split))]
-    measure_and_print(units, run, as_json, then=mean_units)
+    measure_and_print(units, run, as_json, then=mean_units, replace=target.replace)
 
 
 def prune(
@@ -120,4 +122,6 @@ def prune(
     check_folder(target.out)
     setups = tasks.load()
     model, run = open_target(target)
-    measure_and_print(pruning_units(model, run, setups, component, strategy, percents, seeds), run, as_json)
+    measure_and_print(
+        pruning_units(model, run, setups, component, strategy, percents, seeds), run, as_json, replace=target.replace
+    )

@@ -7,23 +7,30 @@ from headcount.cli.options import Json, Whole
 from headcount.cli.output import print_json
 
 
-def show(folder: Path, /, *, top: Whole = 10, as_json: Json = False) -> None:
-    """Show a run's results as tables.
+def show(
+    folder: Path, name: str | None = None, /, *, section: str | None = None, top: Whole = 10, as_json: Json = False
+) -> None:
+    """Show a run's results as tables: a summary, one result, or a section.
 
     Args:
         folder: Run directory.
-        top: The number of heads to list of each map.
-        as_json: Print them as JSON.
+        name: One result, such as `importance/heads/piqa.5shot`.
+        section: All results of a section: induction, control, accuracy, importance, pruning or analyses.
+        top: The number of heads, or rows, to list of each result.
+        as_json: Print them as JSON, all of them or those chosen.
     """
-    from headcount.cli.run_tables import print_run, run_values
+    from headcount.cli.run_tables import chosen_names, print_results, print_run, run_values
     from headcount.results import open_run
 
     check_at_least("--top", top, 1)
     run = open_run(folder)
+    names = chosen_names(run, name, section)
     if as_json:
-        print_json(run_values(run, top))
-    else:
+        print_json(run_values(run, names, top))
+    elif name is None and section is None:
         print_run(run, top)
+    else:
+        print_results(run, names, top)
 
 
 def compare(folder: Path, /, *more_runs: Path, top: float = 0.3, as_json: Json = False) -> None:

@@ -57,7 +57,7 @@ def study(
     here, elsewhere = divide_units(units, relative_seconds(model, units), share) if share else (units, [])
     if dry_run:
         return _print_dry_run(here, run, model, as_json)
-    return measure_and_print(here, run, as_json, elsewhere=elsewhere)
+    return measure_and_print(here, run, as_json, elsewhere=elsewhere, replace=target.replace)
 
 
 def plan(

@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
+from headcount.results.presentation.number_text import shown_error, with_error
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
 
@@ -39,6 +40,10 @@ class Accuracy(Stored):
         gold_log_p: Log-probability of each document's right continuation (the likeliest one if several are), in nats.
         margin: That less the log-probability of the best wrong one; NaN where there is none.
         cut: The number of documents whose context was too long and was cut from the left.
+        ties: The number of documents in which several choices are exactly as likely; the first of them counts.
+        merged: The number of documents in which the tokenizer joins the end of a context with the beginning of its
+            continuation, so that only a part of the continuation is scored.
+        first_merged: The row of the first of these, counted from 0; -1 if there is none.
         provenance: Everything that is needed to measure it again, as JSON can hold it.
 
     Raises:
@@ -55,6 +60,9 @@ class Accuracy(Stored):
     gold_log_p: Float[Tensor, " document"]
     margin: Float[Tensor, " document"]
     cut: int = 0
+    ties: int = 0
+    merged: int = 0
+    first_merged: int = -1
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,6 +73,13 @@ class Accuracy(Stored):
         self._adopt("gold_log_p", ["document"], [None])
         for name in ("choice", "margin"):
             self._adopt(name, ["document"], list(self.gold_log_p.shape))
+
+    @property
+    def remarks(self) -> list[str]:
+        """Remarks on documents that were cut, that tie, or that are scored in part."""
+        merged = f"{self.merged} scored in part (first row {self.first_merged}, joined with its context)"
+        counts = ((self.cut, f"{self.cut} cut"), (self.ties, f"{self.ties} exact ties"), (self.merged, merged))
+        return [text for count, text in counts if count]
 
     @property
     def beats_guessing(self) -> bool:
@@ -79,5 +94,5 @@ class Accuracy(Stored):
     def __repr__(self) -> str:
         setting = [str(self.provenance[name]) for name in ("task",) if name in self.provenance]
         setting += [f"{self.provenance['shots']} shots"] if "shots" in self.provenance else []
-        value = f"{self.value:.3f} ± {self.stderr:.3f}, n = {self.n}, chance {self.chance:.3f}"
-        return f"Accuracy({', '.join([*setting, value])})"
+        value = f"{with_error(self.value, shown_error(self.stderr, self.n))}, n = {self.n}, chance {self.chance:.3f}"
+        return f"Accuracy({', '.join([*setting, value, *self.remarks])})"

@@ -55,10 +55,6 @@ class Correlation(Comparison):
     within: str | None = None
 
 
-CORRELATION_COLUMNS = ("rho", "low", "high", "null_low", "null_high")
-"""The columns that every table of correlations has: the correlation, its interval, and what layers alone give."""
-
-
 @dataclass(frozen=True)
 class CorrelationMatrix(Comparison):
     """`Correlation` of every pair of names; each table is a row and a column a name, symmetric.

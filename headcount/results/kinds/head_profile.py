@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headcount.results.errors import InputError
-from headcount.results.kinds.notebook_table import html_table
 from headcount.results.kinds.scores import HeadScores
+from headcount.results.presentation.notebook_table import html_table
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
 

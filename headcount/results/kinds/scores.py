@@ -10,7 +10,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from headcount.results.errors import InputError
-from headcount.results.kinds.notebook_table import html_table
+from headcount.results.presentation.notebook_table import html_table
+from headcount.results.presentation.number_text import error_text
+from headcount.results.presentation.order import highest_first
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
 
@@ -61,7 +63,7 @@ class Scores(Stored):
 
         Returns:
             Tuples of the position along each axis and the value, such as `(layer, head, value)`, the highest value
-            first and ties in the order of their positions.
+            first; ties the higher drop of log-probability first, as in `ranking`, then in the order of positions.
 
         Raises:
             InputError: `k` is negative.
@@ -69,8 +71,7 @@ class Scores(Stored):
         if k < 0:
             raise InputError(f"top: expected a count of at least 0, got {k}")
         flat = self.values.flatten().numpy()
-        order = np.argsort(-flat, kind="stable")  # NaN sorts last
-        best = order[: min(k, int((~np.isnan(flat)).sum()))]
+        best = highest_first(flat, self._ties())[:k]
         positions = np.stack(np.unravel_index(best, self.shape), axis=1).tolist()
         return [(*position, value) for position, value in zip(positions, flat[best].tolist(), strict=True)]
 
@@ -78,10 +79,16 @@ class Scores(Stored):
         """Return the order of all entries, the lowest score first.
 
         Returns:
-            Int64 indices into the flattened `values`; ties in the order of their positions, entries of NaN at the end,
-            so that heads that were not measured are the last to be pruned.
+            Int64 indices into the flattened `values`; entries of NaN at the end, so that heads that were not measured
+            are the last to be pruned. Ties, frequent where a drop of accuracy is counted in documents, go by the drop
+            of the gold log-probability where it was measured (`extras["log_p"]`), then by their positions.
         """
-        return torch.from_numpy(np.argsort(self.values.flatten().numpy(), kind="stable"))
+        return torch.from_numpy(np.lexsort((self._ties(), self.values.flatten().numpy())))
+
+    def _ties(self) -> Float[np.ndarray, " entry"]:
+        """Return the numbers that order entries of equal scores."""
+        drops = self.extras.get("log_p")
+        return np.zeros(self.values.numel(), dtype=np.float32) if drops is None else drops.flatten().numpy()
 
     def label(self, *position: int) -> str:
         """Return the usual short name of an entry: `L18H6` for layer 18, head 6."""
@@ -115,12 +122,12 @@ class Scores(Stored):
         return f"{type(self).__name__}({self._heading()}, {sizes}{best})"
 
     def _repr_html_(self) -> str:
-        stderr = self.stderr
+        stderr = self.stderr if self.n > 2 else None
         columns = [self.axes[-1], "value"] if stderr is None else [self.axes[-1], "value", "standard error"]
         rows = []
         for *position, value in self.top(SHOWN):
             cells = [self.label(*position), f"{value:.4f}"]
-            rows.append(cells if stderr is None else [*cells, f"{stderr[tuple(position)].item():.4f}"])
+            rows.append(cells if stderr is None else [*cells, error_text(stderr[tuple(position)].item())])
         return html_table(f"{self._heading()}: the highest {len(rows)} of {self.values.numel()}", columns, rows)
 
     def _heading(self) -> str:
@@ -145,6 +152,8 @@ class HeadScores(Scores):
         definition: The one of its definitions that was used, such as `"successor"`.
         extras: Other numbers per head, measured on the way, such as `"self_attention"`.
         provenance: Everything that is needed to measure it again, as JSON can hold it.
+        by_length: Mean scores of sequences of similar length, the shortest first, where lengths differ by design.
+        lengths: The mean number of tokens of each such group.
 
     Raises:
         InputError: A field is not what its annotation says, shapes do not fit each other, a number is beyond float32,
@@ -161,6 +170,29 @@ class HeadScores(Scores):
     definition: str = ""
     extras: dict[str, Float[Tensor, "layer head"]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    by_length: Float[Tensor, "length layer head"] | None = None
+    lengths: Float[Tensor, " length"] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        groups = None if self.by_length is None else len(self.by_length)
+        self._adopt("by_length", ["length", *self.axes], [None, *self.shape], optional=True)
+        self._adopt("lengths", ["length"], [groups], optional=True)
+        if (self.by_length is None) != (self.lengths is None):
+            raise InputError("expected by_length and lengths together, got one without the other: pass both or neither")
+
+    def _heading(self) -> str:
+        """Return measure, definition, count and lengths: `prefix_matching (successor), n = 100, 101 to 893 tokens`."""
+        return f"{super()._heading()}{self.length_range}"
+
+    @property
+    def length_range(self) -> str:
+        """The range of the sequences' lengths, to stand after `n`: `, 101 to 893 tokens`; empty where none is known."""
+        match self.provenance.get("n_tokens"):
+            case [int(shortest), int(longest)] if shortest < longest:
+                return f", {shortest} to {longest} tokens"
+            case _:
+                return ""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

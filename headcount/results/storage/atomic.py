@@ -67,17 +67,21 @@ def write_folder_whole(folder: Path, marker: str, fill: Callable[[Path, Path], N
             filled.rename(folder)
 
 
-def set_aside(path: Path) -> Path:
+def set_aside(path: Path, ending: str = ".damaged") -> Path:
     """Rename a file, so that another can take its place and nothing is lost.
 
+    Args:
+        path: The file.
+        ending: The end that its name gets.
+
     Returns:
-        The new path: the old one with `.damaged` after it.
+        The new path: the old one with the ending after it.
 
     Raises:
         InputError: The file cannot be renamed.
     """
     try:
-        return path.replace(path.with_name(f"{path.name}.damaged"))
+        return path.replace(path.with_name(f"{path.name}{ending}"))
     except OSError as error:
         raise InputError(f"cannot rename {path}: {error.strerror}; make its folder writable") from error
 
@@ -106,7 +110,9 @@ def _replace(path: Path, data: bytes) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in a folder survive a power cut."""
+    """Make a rename in a folder survive a power cut; Windows opens no folders, and has no need of it."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

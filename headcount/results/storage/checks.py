@@ -100,7 +100,7 @@ def check_count(name: str, count: Any) -> None:
         InputError: `count` is anything else.
     """
     if not is_whole(count) or count < 1:
-        raise InputError(f"{name}: expected a whole number of at least 1, got {shown(count)}")
+        raise InputError(f"{name}: expected a whole number of at least 1, got {shown(count)}{int_advice(count)}")
 
 
 def check_seed(seed: Any) -> None:
@@ -110,7 +110,14 @@ def check_seed(seed: Any) -> None:
         InputError: `seed` is anything else.
     """
     if not is_whole(seed) or seed < 0:
-        raise InputError(f"expected a seed of 0 or more, got {shown(seed)}: pass a whole number below 2^63")
+        raise InputError(
+            f"expected a seed of 0 or more, got {shown(seed)}: pass a whole number below 2^63{int_advice(seed)}"
+        )
+
+
+def int_advice(value: Any) -> str:
+    """Return advice, to end a message with, for a whole number of NumPy's or torch's; files cannot hold those."""
+    return f", and Python's own: int({value!r:.40})" if hasattr(value, "__index__") and hasattr(value, "item") else ""
 
 
 def check_one_of(name: str, value: Any, allowed: Sequence[str]) -> None:

@@ -6,6 +6,8 @@ safetensors file with the header in its metadata. The checksum covers fields, te
 to, so a file whose bytes have changed is noticed even where it still parses.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 from collections.abc import Mapping
@@ -14,9 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
 
 from headcount.results.errors import InputError, damaged
 from headcount.results.storage.atomic import write_whole
@@ -33,14 +32,14 @@ class Content:
     Attributes:
         kind: The class that it belongs to, such as `"HeadScores"`.
         fields: Everything that is not a tensor, as JSON holds it.
-        tensors: Tensors by name, float32 or uint8, of any shapes.
+        tensors: Tensors by name, float32 or uint8, of any shapes; arrays where they were read for tables alone.
         belongs: The name of the result and its run, as `headcount.results.run` writes them; empty for a file that
             stands alone.
     """
 
     kind: str
     fields: dict[str, Any]
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    tensors: dict[str, Any] = field(default_factory=dict)
     belongs: dict[str, Any] = field(default_factory=dict)
 
     def header(self) -> str:
@@ -55,7 +54,8 @@ class Content:
             digest.update(f"\nbelongs {canonical(self.belongs)}".encode())
         for name, tensor in sorted(self.tensors.items()):
             digest.update(f"\n{name} {list(tensor.shape)}\n".encode())
-            digest.update(tensor.numpy().tobytes())
+            array = tensor.numpy() if hasattr(tensor, "numpy") else tensor
+            digest.update(array.tobytes())
         return digest.hexdigest()
 
 
@@ -69,20 +69,23 @@ def write_content(path: Path, content: Content) -> None:
         write_whole(path, (content.header() + "\n").encode())
         return
     # safetensors orders several metadata entries anew in every process: a single one keeps the bytes the same.
+    import safetensors.torch
+
     write_whole(path, safetensors.torch.save(content.tensors, metadata={FORMAT: content.header()}))
 
 
-def read_content(path: Path) -> Content:
+def read_content(path: Path, *, arrays: bool = False) -> Content:
     """Read a file that `write_content` has written.
 
     Args:
         path: A file of either form; its content decides which, not its name.
+        arrays: True to read tensors as NumPy's arrays, without torch, which takes seconds to import.
 
     Raises:
         InputError: The file is missing, empty, damaged, foreign or of a newer schema; the message names it.
     """
     check_file(path)
-    header, tensors = (read_json(path), {}) if _is_json(path) else _read_safetensors(path)
+    header, tensors = (read_json(path), {}) if _is_json(path) else _read_safetensors(path, arrays)
     check_header(path, header)
     try:
         content = Content(str(header["kind"]), dict(header["fields"]), tensors, dict(header.get("belongs", {})))
@@ -140,12 +143,16 @@ def _is_json(path: Path) -> bool:
     return start.startswith(b"{") and b"\0" not in start
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read_safetensors(path: Path, arrays: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         # By way of numpy: for torch, safetensors 0.8 keeps two integers of every tensor that it reads for ever.
         with safetensors.safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(FORMAT)
-            tensors = {name: torch.from_numpy(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 - no dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
     except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
         raise damaged(path, f"it is not a whole safetensors file ({error})") from error
+    if not arrays and tensors:
+        import torch
+
+        tensors = {name: torch.from_numpy(array) for name, array in tensors.items()}
     return parse_json(path, text) if text is not None else {}, tensors

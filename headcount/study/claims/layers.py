@@ -1,10 +1,12 @@
 """Evaluations of claims about the layers in which importance and induction heads are."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 from statistics import fmean
 from typing import Any
 
 from headcount.results import ResultName
+from headcount.results.internal import shown_error, with_error
 from headcount.study.claims.results import StudyResults
 from headcount.study.claims.verdict import Evaluation, above, spread_of_mean, undecided
 
@@ -19,13 +21,14 @@ def concentrated(measure: str, low: float, high: float) -> Callable[[StudyResult
         shares, expected = [share for share, _ in pairs], pairs[0][1]
         if expected == 0:
             return undecided("the model has no layer there")
-        # There is one map of induction scores, whose errors over sequences are small.
-        share, error = fmean(shares), spread_of_mean(shares) if len(shares) > 1 else 0.0
+        share, error = fmean(shares), spread_of_mean(shares)
+        percent = with_error(100 * share, shown_error(100 * error, len(shares)), 0)
         evidence = (
-            f"{100 * share:.0f} ± {100 * error:.0f} % of what is above 0 lies in these layers, which are "
+            f"{percent} % of what is above 0 lies in these layers, which are "
             f"{100 * expected:.0f} % of all (mean over {len(shares)} maps)"
         )
-        return Evaluation(above(share, error, expected), evidence)
+        # There is one map of induction scores, whose errors over sequences are small.
+        return Evaluation(above(share, 0.0 if isnan(error) else error, expected), evidence)
 
     return evaluate
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from headcount.results import PruningCurve, PruningGrid, ResultName
+from headcount.results.internal import with_error
 from headcount.study.claims.results import StudyResults
 from headcount.study.claims.verdict import (
     TOLERANCE,
@@ -34,7 +35,7 @@ def removable(component: str, percent: float) -> Callable[[StudyResults], Evalua
         drop = fmean(float(curves[setting].drop[step]) for setting, step in steps.items())
         error = error_of_mean(float(curves[setting].drop_stderr[step]) for setting, step in steps.items())
         evidence = (
-            f"accuracy falls by {drop:.3f} ± {error:.3f} in the mean over {len(steps)} settings ({listed(steps)})"
+            f"accuracy falls by {with_error(drop, error)} in the mean over {len(steps)} settings ({listed(steps)})"
         )
         return Evaluation(at_most(drop, error, TOLERANCE), evidence)
 
@@ -57,7 +58,7 @@ def better_than_random(component: str) -> Callable[[StudyResults], Evaluation]:
         # The same documents are behind every percent: their errors do not shrink by averaging over percents.
         gain, error = fmean(gains), fmean(errors) / len(settings) ** 0.5
         evidence = (
-            f"accuracy is higher by {gain:.3f} ± {error:.3f} than after random removal, in the mean over "
+            f"accuracy is higher by {with_error(gain, error)} than after random removal, in the mean over "
             f"{len(settings)} settings ({listed(settings)}) and their percents"
         )
         return Evaluation(above(gain, error, 0.0), evidence)
@@ -79,7 +80,7 @@ def combined(study: StudyResults) -> Evaluation:
     drop = fmean(float(grids[setting].drop[place]) for setting, place in places.items())
     error = error_of_mean(float(grids[setting].drop_stderr[place]) for setting, place in places.items())
     evidence = (
-        f"with 20 % of FFNs and 70 % of heads gone, accuracy falls by {drop:.3f} ± {error:.3f} in the mean over "
+        f"with 20 % of FFNs and 70 % of heads gone, accuracy falls by {with_error(drop, error)} in the mean over "
         f"{listed(places)}"
     )
     return Evaluation(at_most(drop, error, TOLERANCE), evidence)
@@ -116,7 +117,7 @@ def unseen(study: StudyResults) -> Evaluation:
         return undecided("no unseen task that the model can do was pruned by both rankings at the same steps")
     loss, error = fmean(losses), error_of_mean(errors)
     evidence = (
-        f"by the mean ranking accuracy is lower by {loss:.3f} ± {error:.3f} than by the task's own, in the mean over "
+        f"by the mean ranking accuracy is lower by {with_error(loss, error)} than by the task's own, in the mean over "
         "steps"
     )
     return Evaluation(at_most(loss, error, TOLERANCE), evidence)

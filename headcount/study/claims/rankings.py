@@ -1,11 +1,12 @@
 """Evaluations of claims about rankings of heads: across tasks, across shots, and of induction heads."""
 
 from collections.abc import Mapping, Sequence
-from math import isnan
+from math import isnan, nan
 from statistics import fmean
 from typing import Any
 
 from headcount.results import HeadScores, ResultName, Setting
+from headcount.results.internal import with_error
 from headcount.study.claims.results import StudyResults
 from headcount.study.claims.verdict import (
     FEW,
@@ -62,6 +63,8 @@ def few_do_both(study: StudyResults) -> Evaluation:
         f"{both} of {total} heads score above 0.5 in both, {int(matches.sum())} in prefix matching, "
         f"{int(copies.sum())} in copying"
     )
+    if not matches.any() or not copies.any():
+        return Evaluation("undecided", f"{evidence}: without heads in either, none in both says nothing")
     return Evaluation("holds" if both / total <= FEW else "does not hold", evidence)
 
 
@@ -105,7 +108,7 @@ def more_with_shots(study: StudyResults) -> Evaluation:
     error = (spread_of_mean(retained[True]) ** 2 + spread_of_mean(retained[False]) ** 2) ** 0.5
     evidence = (
         f"in the mean over all removals {zero:.1f} % of prefix matching remains by 0-shot rankings, {few:.1f} % by "
-        f"few-shot rankings (difference {few - zero:.1f} ± {'unknown' if isnan(error) else f'{error:.1f}'})"
+        f"few-shot rankings (difference {with_error(few - zero, error, 1)})"
     )
     return Evaluation(above(few - zero, error, 0.0), evidence)
 
@@ -122,10 +125,13 @@ def tasks_differ(study: StudyResults) -> Evaluation:
     if len(rows) < 2:
         return undecided("needs two tasks that the model can do, with intervals")
     lowest, highest = min(rows, key=lambda row: row["rho"]), max(rows, key=lambda row: row["rho"])
-    verdict: Verdict = "holds" if highest["low"] > lowest["high"] else "undecided"
+    # Where both agree only as far as the layers alone would make them, their difference is none in reliance on heads.
+    beyond = any(not row.get("null_low", nan) <= row["rho"] <= row.get("null_high", nan) for row in (lowest, highest))
+    verdict: Verdict = "holds" if highest["low"] > lowest["high"] and beyond else "undecided"
     evidence = (
         f"importance agrees with prefix matching least on {lowest['task']} (rho {lowest['rho']:.2f}, 95 % "
         f"{lowest['low']:.2f} to {lowest['high']:.2f}) and most on {highest['task']} ({highest['rho']:.2f}, "
         f"{highest['low']:.2f} to {highest['high']:.2f})"
+        f"{'' if beyond else '; both lie inside what the layers alone would give'}"
     )
     return Evaluation(verdict, evidence)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from headcount import induction
-from headcount.induction.internal import patterns_work, prompts, repeat_loss_work, score_heads_work
+from headcount.induction.internal import N_PERIODS, patterns_work, prompts, repeat_loss_work, score_heads_work
 from headcount.progress import Progress
 from headcount.results import HeadScores, InputError, Patterns, RepeatLoss, ResultName
 from headcount.results.internal import SCORES
@@ -107,7 +107,9 @@ def attention_unit(model: Model, prompt: str, seed: int) -> Unit:
 
 
 def _settings(n_sequences: int, seed: int, prefix_definition: str) -> dict[str, Any]:
-    return {"seed": seed, "n_sequences": n_sequences, "prefix_definition": prefix_definition}
+    # A hundred sequences are the paper's in every version; fewer were its shortest ones before.
+    lengths = {"lengths": "spread"} if n_sequences != N_PERIODS else {}
+    return {"seed": seed, "n_sequences": n_sequences, "prefix_definition": prefix_definition, **lengths}
 
 
 def _scores(

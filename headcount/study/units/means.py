@@ -28,7 +28,9 @@ def mean_unit(run: Run, part: str, shots: int, tasks: Sequence[str]) -> Unit:
         return tuple(compare.aggregate(scores, mean) for mean in MEANS)  # type: ignore[arg-type]
 
     names = tuple(str(ResultName.importance(part, Setting(mean, shots))) for mean in MEANS)
-    return Unit(f"means over tasks, {shots} shots", names, {}, 0, measure, tuple(needs.values()))
+    # Means of earlier versions lack what orders equal ones; they are taken again.
+    settings = {"ties": "log_p"} if part == "ffns" else {}
+    return Unit(f"means over tasks, {shots} shots", names, settings, 0, measure, tuple(needs.values()))
 
 
 def scores_of(run: Run, name: str) -> HeadScores | LayerScores:

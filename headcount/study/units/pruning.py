@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from math import isnan
-from typing import Literal
+from typing import Any, Literal
 
 from headcount.importance.internal import (
     Component,
@@ -28,6 +28,13 @@ from headcount.tracing.internal import Work
 
 Scores = HeadScores | LayerScores
 Ranking = Literal["own", "mean", "most", "least"]
+
+
+TIES = {"ties": "log_p"}
+"""The provenance of curves of FFNs whose equal drops of accuracy were ordered by the drop of log-probability.
+
+Earlier versions ordered them by layer: at the ceiling of accuracy, that decided which networks went first.
+"""
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,9 @@ class PruningUnits:
         return Unit(
             f"grid, {setup.name}",
             (str(ResultName.grid(setup.setting)),),
-            setup.identity | {"head_percents": [0.0, *head_percents], "ffn_percents": [0.0, *ffn_percents]},
+            setup.identity
+            | {"head_percents": [0.0, *head_percents], "ffn_percents": [0.0, *ffn_percents]}
+            | {"rankings": {"ffns": TIES}},
             (len(head_percents) + 1) * (len(ffn_percents) + 1) * setup.documents,
             measure,
             needs,
@@ -150,7 +159,12 @@ class PruningUnits:
             answers, scores = self._answers(setup, progress), None if order is None else order()
             return (pruning_curve(answers, scores, component, percents, options.strategy, seeds),)
 
-        settings = {"strategy": options.strategy, "percents": [0.0, *percents], "seeds": list(seeds)}
+        settings: dict[str, Any] = {
+            "strategy": options.strategy,
+            "percents": [0.0, *percents],
+            "seeds": list(seeds),
+            **(TIES if component == "ffns" and options.strategy != "random" else {}),
+        }
         return Unit(
             f"{component} removed ({ranking}), {setup.name}",
             (str(ResultName.curve(component, setup.setting, ranking)),),

@@ -30,6 +30,8 @@ def load_setups(
     profile: Profile,
     seed: int,
     splits: Sequence[str] = ("scored", "train"),
+    *,
+    keep_bos: bool = False,
 ) -> list[TaskSetup]:
     """Load every task at every number of shots; errors in them are found here, before a model is loaded.
 
@@ -41,6 +43,7 @@ def load_setups(
         profile: The form of their prompts.
         seed: Seed of the shots.
         splits: The rows that are needed: "scored" for documents, "train" for examples.
+        keep_bos: True keeps BOS in front of contexts that are cut.
 
     Raises:
         InputError: A task is unknown, or its rows are missing or too few.
@@ -48,7 +51,7 @@ def load_setups(
     if data is not None and data != HUB:  # a wrong folder is refused even for word lists, which need no rows
         check_rows_folder(Path(data))
     names = list(names)
-    tasks = {name: importance.load_task(name, profile, data) for name in dict.fromkeys(names)}
+    tasks = {name: importance.load_task(name, profile, data, keep_bos=keep_bos) for name in dict.fromkeys(names)}
     setups = [TaskSetup(tasks[name], count, limit, seed) for name, count in product(names, shots)]
     for setup, split in product({setup.name: setup for setup in setups}.values(), splits):
         setup.task.examples(setup.shots, 1, split, seed)
@@ -62,7 +65,11 @@ def accuracy_unit(model: Model, setup: TaskSetup) -> Unit:
         accuracy = importance.accuracy(
             model, setup.task, setup.shots, setup.limit, seed=setup.seed, progress=progress.advance
         )
-        _say_cut(setup, accuracy.cut, len(accuracy.gold_log_p), "documents")
+        n = len(accuracy.gold_log_p)
+        _say_cut(setup, accuracy.cut, n, "documents")
+        _say_merged(setup, accuracy.merged, n, f"documents (first: row {accuracy.first_merged})")
+        if accuracy.ties:
+            say(f"{setup.name}: in {accuracy.ties} of {n} documents several choices tie exactly; the first one counts")
         return (accuracy,)
 
     return Unit(
@@ -88,6 +95,7 @@ def head_unit(model: Model, setup: TaskSetup, method: str, reduction: str) -> Un
             model, examples, method, reduction, encoding=task.encoding, progress=progress.advance
         )
         _say_cut(setup, scores.provenance["cut"], scores.n, "examples")
+        _say_merged(setup, scores.provenance["merged"], scores.n, "examples")
         return (replace(scores, provenance=scores.provenance | setup.provenance),)
 
     return Unit(
@@ -125,6 +133,14 @@ def ffn_unit(model: Model, setup: TaskSetup, rank_split: RankSplit = None) -> Un
         work=lambda: ffn_importance_work(model, setup, rank_split),
         group=setup.name,
     )
+
+
+def _say_merged(setup: TaskSetup, merged: int, n: int, items: str) -> None:
+    if merged:
+        say(
+            f"{setup.name}: of {merged} of {n} {items} only a part of the continuation is scored: the tokenizer joins "
+            "its beginning with the end of the context"
+        )
 
 
 def _say_cut(setup: TaskSetup, cut: int, n: int, items: str) -> None:

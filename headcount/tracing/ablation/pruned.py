@@ -8,8 +8,9 @@ from headcount.tracing.ablation.fill import fill
 from headcount.tracing.ablation.zero_ablation import with_present_removals
 from headcount.tracing.architectures.anatomy import Anatomy, empty_copy
 from headcount.tracing.devices import place_as
-from headcount.tracing.model import Model, wrap_for_nnsight
+from headcount.tracing.model import Model
 from headcount.tracing.removed_parts import HeadSet, LayerSet
+from headcount.tracing.wrapping import wrap_for_nnsight
 
 
 def pruned(model: Model, heads: HeadSet | None = None, ffns: LayerSet | None = None) -> Model:
@@ -26,8 +27,8 @@ def pruned(model: Model, heads: HeadSet | None = None, ffns: LayerSet | None = N
 
     Args:
         model: The model; parts that are removed at present (`masked`) go as well.
-        heads: Mask [layer, head], True where removed, or pairs [(layer, head), ...].
-        ffns: Mask [layer], True where removed, or layers.
+        heads: Boolean mask [layer, head], True where removed; or pairs [(layer, head), ...], as from `scores.top(3)`.
+        ffns: Boolean mask [layer], True where removed; or layers.
 
     Returns:
         The smaller model, ready to run.

@@ -1,7 +1,8 @@
 """Structurally pruned models as folders.
 
 `config.json` is that of the whole model; `headcount.json` lists the pruned heads and feed-forward networks; safetensors
-files, one a block, hold the weights that are left; the tokenizer lies beside them.
+files, one a block, hold the weights that are left; the tokenizer lies beside them. None of the files has a name that
+transformers looks for: opened there, the blocks that lost parts would get random weights without an error.
 """
 
 import os
@@ -23,6 +24,9 @@ from headcount.tracing.model import Model
 from headcount.tracing.removed_parts import Removed
 
 NOTE = "headcount.json"
+OUTSIDE_BLOCKS = "outside-blocks"
+"""The name, without its ending, of the file of weights outside of the blocks."""
+
 _KIND = "PrunedModel"
 
 
@@ -50,6 +54,9 @@ def is_pruned_folder(source: str | Path) -> bool:
 
 def save_pruned(model: Model, folder: str | Path) -> None:
     """Save a structurally pruned model, so that `load_model(folder)` opens it again.
+
+    Other libraries cannot open the folder, since its layers differ in size: transformers says that there is no file of
+    weights. To evaluate it with lm-eval: `lm_eval.simple_evaluate(HarnessModel(load_model(folder)), tasks=[...])`.
 
     Args:
         model: A model that `pruned` returned.
@@ -88,7 +95,7 @@ def read_pruned(folder: Path, hf: Any, dtype: torch.dtype | None) -> Note:
     note = _read_note(folder / NOTE)
     anatomy = Anatomy.of(hf)
     try:
-        take_out(hf, anatomy, Removed.of(anatomy.sizes, note.heads, note.ffns))
+        take_out(hf, anatomy, Removed.of(anatomy.sizes, [tuple(head) for head in note.heads], note.ffns))
         fill(hf, dict(_tensors(folder, dtype, {name for name, _ in hf.named_parameters()})))
     except (InputError, OSError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -121,7 +128,7 @@ def _by_file(model: Model) -> dict[str, dict[str, Tensor]]:
     tensors: dict[str, dict[str, Tensor]] = {}
     for name, tensor in [*model.hf.named_parameters(), *model.hf.named_buffers()]:
         block = name.removeprefix(root).partition(".")[0] if name.startswith(root) else ""
-        file = f"block-{int(block):03}" if block else "model"
+        file = f"block-{int(block):03}" if block else OUTSIDE_BLOCKS
         tensors.setdefault(file, {})[name] = tensor.detach().contiguous()
     return tensors
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from headcount.results import InputError
 from headcount.tracing.model import Model
+from headcount.tracing.present import Change, changed
 from headcount.tracing.removed_parts import HeadSet, LayerSet, Removed
 
 
@@ -14,30 +15,30 @@ def with_present_removals(model: Model, heads: HeadSet | None, ffns: LayerSet | 
     Raises:
         InputError: A mask's shape is not the model's, or a part does not exist; or the model is structurally pruned.
     """
+    removed, present = _removals(model, heads, ffns), model.removed
+    return removed if present is None else present | removed
+
+
+def _removals(model: Model, heads: HeadSet | None, ffns: LayerSet | None) -> Removed:
     if model.pruned is not None:
         raise InputError(f"{model.name} is structurally pruned already: remove all parts at once from the whole model")
-    removed = Removed.of(model.sizes, heads, ffns)
-    return removed if model.removed is None else model.removed | removed
+    return Removed.of(model.sizes, heads, ffns)
 
 
 @contextmanager
 def masked(model: Model, heads: HeadSet | None = None, ffns: LayerSet | None = None) -> Iterator[Model]:
-    """Run a model without some parts: every call of `model` inside the block is without them.
+    """Run a model without some parts: every call of `model` inside the block, in this thread, is without them.
 
     A removed head's output before W_O is zero (W_O's bias stays); a removed feed-forward network adds zero to the
     residual stream. Blocks nest: an inner one removes its parts as well.
 
     Args:
-        model: The model; it is as before when the block ends.
-        heads: Mask [layer, head], True where removed, or pairs [(layer, head), ...].
-        ffns: Mask [layer], True where removed, or layers.
+        model: The model; it does not change, and other threads run it whole.
+        heads: Boolean mask [layer, head], True where removed; or pairs [(layer, head), ...], as from `scores.top(3)`.
+        ffns: Boolean mask [layer], True where removed; or layers.
 
     Raises:
         InputError: A mask's shape is not the model's, or a part does not exist; or the model is structurally pruned.
     """
-    before = model.removed
-    model.removed = with_present_removals(model, heads, ffns)
-    try:
+    with changed(Change(model, _removals(model, heads, ffns))):
         yield model
-    finally:
-        model.removed = before

@@ -23,6 +23,12 @@ _HARMLESS = (
 """Tensors of older checkpoints that models now compute themselves: frequencies, positions, causal masks."""
 
 
+def unplaced_tensors(names: Iterable[str], unused: Iterable[str] = ()) -> list[str]:
+    """Return the names that are none of tensors which models do without; `unused` are patterns of further ones."""
+    harmless = re.compile("|".join((*_HARMLESS, *unused)))
+    return sorted(name for name in names if not harmless.search(name))
+
+
 class Checkpoint:
     """A model's weights in files.
 
@@ -102,8 +108,7 @@ class Checkpoint:
             raise InputError(
                 f"the weights of {self.source} are incomplete: {len(missing)} tensors are missing, first {missing[0]}"
             )
-        harmless = re.compile("|".join((*_HARMLESS, *unused)))
-        if extra := sorted(name for name in {*self._tensors} - {*parameters, *tied} if not harmless.search(name)):
+        if extra := unplaced_tensors({*self._tensors} - {*parameters, *tied}, unused):
             raise InputError(
                 f"the model has no place for {len(extra)} tensors of {self.source}, first {extra[0]}: expected weights "
                 "that go with its config.json"

@@ -89,6 +89,10 @@ class AttentionCall:
         soft_cap, window = options.pop("softcap", None), options.pop("sliding_window", None)
         dropout, causal = options.pop("dropout", 0.0), options.pop("is_causal", getattr(module, "is_causal", True))
         dense = mask is None or (isinstance(mask, Tensor) and mask.dim() == 4)
+        if type(mask).__name__ == "BlockMask":
+            raise InputError(
+                "flex attention is not supported: load the model with attn_implementation='sdpa', or 'eager'"
+            )
         if options or args[5:] or dropout or not causal or not dense:
             form = "" if dense else f", mask {list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__}"
             unsupported = sorted(options) or [f"dropout={dropout}, is_causal={causal}{form}"]
@@ -120,9 +124,16 @@ class AttentionCall:
         return self._mask(self._cap(self.query @ key.mT * self.scale), slice(None))
 
     def pattern(self, scores: Tensor | None = None) -> Float[Tensor, "batch head query key"]:
-        """Return the attention pattern; computed in float32, returned in the model's dtype."""
+        """Return the attention pattern; computed in float32, returned in the model's dtype.
+
+        A query that may attend to nothing, as that of padding before a text, attends to nothing where the mask is
+        boolean. Where it is a number to add, as in eager attention, it attends to all keys alike, as in transformers.
+        """
         scores = self.scores() if scores is None else scores
-        return scores.softmax(-1, dtype=torch.float32).to(self.query.dtype)
+        pattern = scores.softmax(-1, dtype=torch.float32)
+        if self.mask is not None and self.mask.dtype == torch.bool:
+            pattern = pattern.masked_fill(~self.mask.any(-1, keepdim=True), 0.0)
+        return pattern.to(self.query.dtype)
 
     def apply(self, pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, "batch head query d_head"]:
         """Return the heads' outputs under a pattern."""

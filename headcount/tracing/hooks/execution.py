@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -29,10 +29,12 @@ class RunnableModel(TracedModel, Protocol):
     Attributes:
         server: The server that runs it, if one does.
         stream: The runner that reads its blocks from disk, if the weights are there.
+        own_hooks: The number of torch's forward hooks on its modules when it was opened.
     """
 
     server: RemoteExecutor | None
     stream: StreamingExecutor | None
+    own_hooks: int
 
 
 def plan_pass(
@@ -59,10 +61,59 @@ def execute(
     """
     if model.server is not None:
         return model.server.run(model, passes)
-    with _exclusive(model):
+    _check_state(model, passes)
+    with _exclusive(model), _without_autocast():
         if model.stream is not None:
             return model.stream.run(model, passes, progress)
         return run_passes(model, passes)
+
+
+def _check_state(model: RunnableModel, passes: Sequence[ForwardPass]) -> None:
+    """Refuse passes that would give wrong numbers in the state that torch or the model's modules are in.
+
+    Raises:
+        InputError: Gradients are needed in `torch.inference_mode`, or a module got a hook after the model was opened.
+    """
+    if any(forward.gradient_recorders() for forward in passes) and (
+        torch.is_inference_mode_enabled() or next(iter(model.hf.parameters())).is_inference()
+    ):
+        raise InputError(
+            f"{model.name} cannot give gradients in torch.inference_mode: open it and measure outside of it, or use "
+            "torch.no_grad(), which gradients switch off where they need to"
+        )
+    if (count := foreign_hooks(model.hf)) > model.own_hooks:
+        hooked = [name or "the model itself" for name, module in model.hf.named_modules() if _hooks_of(module)]
+        raise InputError(
+            f"a module of {model.name} got a forward hook after the model was opened, perhaps {hooked[-1]}: the values "
+            f"shown need not be those that flow ({count} hooks, {model.own_hooks} then). Remove it, open the model "
+            "again with the hook in place, or use fwd_hooks="
+        )
+
+
+_WATCHING = ("transformers.", "nnsight.", "accelerate.")
+"""Libraries whose own hooks record values or move them between devices."""
+
+
+def foreign_hooks(hf: nn.Module) -> int:
+    """Return the number of torch's forward hooks on all modules."""
+    return sum(_hooks_of(module) for module in hf.modules())
+
+
+def _hooks_of(module: nn.Module) -> int:
+    if not module._forward_hooks and not module._forward_pre_hooks:
+        return 0
+    functions = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    return sum(not str(getattr(function, "__module__", "")).startswith(_WATCHING) for function in functions)
+
+
+@contextmanager
+def _without_autocast() -> Iterator[None]:
+    """Compute in the number format of the weights, which provenance records, whatever surrounds the call."""
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 @contextmanager

@@ -6,10 +6,11 @@ TransformerLens; see the table in `docs/hooks.md`.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
 from headcount.results import InputError
 from headcount.tracing.architectures.anatomy import Variant
@@ -60,13 +61,30 @@ HookName = str | Callable[[str], bool]
 class HookMap(dict[str, HookPoint]):
     """Hook points by name, in execution order.
 
+    `with model.hooks(fwd_hooks=[...])` calls hooks in every run inside the block, as in TransformerLens.
+
     Attributes:
         lost: Names of hooks of pruned parts, and for each the error message that says why it is not there.
+        in_block: Returns the block of `model.hooks(...)`; None for a map of no model.
     """
 
     def __init__(self, points: Iterable[tuple[str, HookPoint]] = (), lost: Mapping[str, str] | None = None) -> None:
         super().__init__(points)
         self.lost = dict(lost or {})
+        self.in_block: Callable[[Sequence[Any]], AbstractContextManager[Any]] | None = None
+
+    def __call__(self, fwd_hooks: "Sequence[tuple[HookName, Any]]" = ()) -> AbstractContextManager[Any]:
+        """Return a block in which hooks are called in every run of the model, in this thread.
+
+        Args:
+            fwd_hooks: (name, function) pairs, as for `run_with_hooks`; they are called before those of a run itself.
+
+        Raises:
+            InputError: A name is unknown, or this is the map of no model.
+        """
+        if self.in_block is None:
+            raise InputError("this hook map belongs to no model: with model.hooks(fwd_hooks=[...])")
+        return self.in_block(fwd_hooks)
 
     def without(self, lost: Mapping[str, str]) -> "HookMap":
         """Return the map of a model that has lost these names."""
@@ -92,6 +110,12 @@ class HookMap(dict[str, HookPoint]):
 
     def _unknown(self, name: str) -> str:
         public = [known for known, point in self.items() if not is_internal(point)]
+        ends = [known for known in public if known.endswith(f".{name}")]
+        if ends:
+            return (
+                f"unknown hook name {name!r}: did you mean {', '.join(ends[:3])}{', ...' if len(ends) > 3 else ''}? "
+                f"All of them: names=lambda name: name.endswith({name!r})"
+            )
         similar = get_close_matches(str(name), public, n=3, cutoff=0.6)
         in_block = sorted({re.sub(r"blocks\.\d+\.", "", known) for known in public if known.startswith("blocks.")})
         hint = f"did you mean {', '.join(similar)}?" if similar else f"a block has {', '.join(in_block)}"

@@ -7,12 +7,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from headcount.remote_code import runs_remotely
+from headcount.results import InputError
 
 
 @runs_remotely
 def matrix(module: nn.Module) -> Float[Tensor, "d_in d_out"]:
-    """Return W of a projection y = x W + b; torch stores it transposed in `Linear`, but not in GPT-2's `Conv1D`."""
+    """Return W of a projection y = x W + b; torch stores it transposed in `Linear`, but not in GPT-2's `Conv1D`.
+
+    Raises:
+        InputError: It is neither, or its weights are quantised.
+    """
     weight: Tensor = module.weight  # type: ignore[assignment]
+    if not weight.is_floating_point() or not (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"):
+        raise InputError(
+            f"weights of a {type(module).__name__} in {weight.dtype} cannot be read as a matrix: expected Linear or "
+            "GPT-2's Conv1D with floating-point weights; of a model with adapters, pass model.merge_and_unload()"
+        )
     return weight.T if isinstance(module, nn.Linear) else weight
 
 

@@ -80,9 +80,6 @@ def _tokenizer(source: str | Path | None, name: str) -> tuple[Any, list[str]]:
     path = Path(os.path.expanduser(source or default_model.NAME))
     location = str(path.parent) if os.path.isfile(path) else resolve(source).location
     try:
-        # From a folder without a tokenizer's files, transformers would return one without words.
-        if Path(location).is_dir() and not [*Path(location).glob("*token*"), *Path(location).glob("vocab*")]:
-            raise FileNotFoundError(f"{location} holds no tokenizer")
         return read_tokenizer(location), []
     except Exception as error:  # the reason does not matter: another tokenizer serves to count tokens
         folder, title = default_model.fetch()

@@ -54,7 +54,7 @@ def check_hooks(model: Model) -> None:
     Raises:
         InputError: A hook breaks a rule; the message names the model and the hook.
     """
-    tokens = torch.arange(min(6, model.sizes.vocab, model.sizes.context), device=model.device)[None]
+    tokens = _tokens(model)
     with torch.no_grad():
         if tokens.is_meta:
             _check_shapes(model, model.run_with_cache(tokens)[1], tokens.shape[1])
@@ -77,6 +77,13 @@ def check_hooks(model: Model) -> None:
         if layers := _whole_layers(model):
             _check_projections(model, tokens, layers[-1])
             _check_edits(model, tokens, plain, cache, layers[-1])
+
+
+def _tokens(model: Model) -> Tensor:
+    """Return a few tokens, not one of padding at an edge."""
+    tokens = torch.arange(min(6, model.sizes.vocab, model.sizes.context), device=model.device)
+    pad = getattr(model.hf.config if model.tokenizer is None else model.tokenizer, "pad_token_id", None)
+    return tokens.roll(2 * (pad in (0, len(tokens) - 1)))[None]
 
 
 def _run(model: Model, tokens: Tensor) -> Tensor:
@@ -128,6 +135,9 @@ def _check_block(model: Model, cache: Cache, layer: int) -> None:
     block = f"blocks.{layer}."
     if block + "attn.hook_pattern" in model.hooks:
         _check_heads(model, cache, layer)
+    if layer + 1 < model.sizes.n_layers:
+        name, rule = block + "hook_resid_post", "must be what the next block reads"
+        _require(model, name, rule, cache[name], cache[f"blocks.{layer + 1}.hook_resid_pre"])
     if model.variant.post_norm:
         return
     mid = cache[block + "hook_resid_pre"] + cache[block + "hook_attn_out"]

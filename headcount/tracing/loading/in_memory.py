@@ -8,10 +8,24 @@ import transformers
 
 from headcount.results import InputError
 from headcount.tracing.ablation.saved import is_pruned_folder, read_pruned
+from headcount.tracing.checkpoints.checkpoint import unplaced_tensors
 from headcount.tracing.loading.checked_model import OpenedModel
-from headcount.tracing.loading.stored_weights import empty_model, open_checkpoint
+from headcount.tracing.loading.stored_weights import (
+    adapter_message,
+    check_no_adapter,
+    check_quantisation,
+    empty_model,
+    open_checkpoint,
+)
 from headcount.tracing.sources.names import resolve
-from headcount.tracing.sources.pretrained import NO_CODE, as_dtype, read_configuration, read_part, read_tokenizer
+from headcount.tracing.sources.pretrained import (
+    NO_CODE,
+    as_dtype,
+    commit_of,
+    read_configuration,
+    read_part,
+    read_tokenizer,
+)
 
 
 def from_disk(
@@ -27,13 +41,15 @@ def from_disk(
     weights_dtype = as_dtype(dtype)
     location, name = resolve(source, revision)
     config = read_configuration(location, revision)
+    check_no_adapter(location)
+    check_quantisation(location, config)
     if getattr(config, "quantization_config", None) is None:  # else transformers alone knows the tensors in the files
         open_checkpoint(location, empty_model(location, config), revision, to_read=False)
     hf = _read_weights(location, config, weights_dtype, revision, device_map)
     hf.requires_grad_(False)
     if tokenizer is None:
         tokenizer = read_tokenizer(location, revision)
-    return OpenedModel(hf, tokenizer, name, getattr(config, "_commit_hash", None))
+    return OpenedModel(hf, tokenizer, name, commit_of(location, config, revision))
 
 
 def _read_weights(location: str, config: Any, dtype: Any, revision: str | None, device_map: Any) -> Any:
@@ -46,6 +62,14 @@ def _read_weights(location: str, config: Any, dtype: Any, revision: str | None, 
         raise InputError(
             f"the weights of {location} are incomplete: {len(missing)} tensors are missing, first {missing[0]}"
         )
+    if unplaced := unplaced_tensors(report["unexpected_keys"]):
+        raise InputError(
+            f"transformers has no place for {len(unplaced)} tensors of {location}, first {unplaced[0]}: without them, "
+            "such as the scales of quantised weights, the numbers would be wrong; expected weights that are not "
+            "quantised, or quantised by a method that the installed transformers applies"
+        )
+    if getattr(hf, "_hf_peft_config_loaded", False):
+        raise InputError(adapter_message(location))
     return hf
 
 

@@ -1,5 +1,6 @@
 """Open a model: `load_model`."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from headcount.tracing.loading.on_server import model_on_server
 from headcount.tracing.loading.streamed import streamed_model
 from headcount.tracing.model import Model
 from headcount.tracing.remote.client import Client
+from headcount.tracing.sources.names import resolve
+from headcount.tracing.sources.pretrained import read_tokenizer
 from headcount.tracing.streaming.memory import as_bytes
 
 
@@ -43,7 +46,7 @@ def load_model(
             `dtype` is then the number format to compute in, which may differ from the stored one.
         memory: The memory that this process may hold when it streams, in bytes or as text like "4GiB"; None is half of
             the machine's.
-        tokenizer: The tokenizer of a model object, or one to use in place of the model's.
+        tokenizer: The tokenizer of a model object, or one to use in place of the model's; or its folder or name.
 
     Returns:
         The model, ready to be measured.
@@ -53,6 +56,9 @@ def load_model(
             show the value that its name promises.
     """
     _check_options(device_map, remote, stream, memory)
+    if isinstance(tokenizer, str | Path):
+        folder = os.path.expanduser(tokenizer)
+        tokenizer = read_tokenizer(folder if os.path.isdir(folder) else resolve(tokenizer).location)
     if remote:
         return model_on_server(source, revision, dtype, device_map, remote, tokenizer)
     if stream:

@@ -10,6 +10,23 @@ from headcount.tracing.sources.bridge import is_bridge, model_of_bridge
 from headcount.tracing.sources.pretrained import read_part
 
 
+def _check_plain(source: Any) -> None:
+    """Refuse models that other libraries have wrapped, with the way back.
+
+    Raises:
+        InputError: It is one.
+    """
+    if hasattr(source, "_orig_mod"):
+        raise InputError("a compiled model has no modules for hooks: pass model._orig_mod, that before torch.compile")
+    if hasattr(source, "merge_and_unload") or getattr(source, "_hf_peft_config_loaded", False):
+        raise InputError(
+            "a model with adapters is not read as its parts: pass model.merge_and_unload(), in which they are merged"
+        )
+    layers = source.modules() if isinstance(source, nn.Module) else ()
+    if any(hasattr(module, "lora_A") for module in layers):
+        raise InputError(f"{type(source).__name__} has LoRA modules: merge them first, peft_model.merge_and_unload()")
+
+
 def from_object(source: Any, tokenizer: Any) -> OpenedModel:
     """Open a model object.
 
@@ -22,6 +39,7 @@ def from_object(source: Any, tokenizer: Any) -> OpenedModel:
     """
     if is_bridge(source):
         return OpenedModel(model_of_bridge(source), tokenizer or source.tokenizer, source.cfg.model_name)
+    _check_plain(source)
     if getattr(source, "dispatched", True) is False:  # an nnsight model reads its weights when they are first needed
         read_part(type(source).__name__, "weights", source.dispatch)
     wrapped = getattr(source, "_module", None)

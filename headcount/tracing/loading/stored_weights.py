@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ import torch
 from headcount.results import InputError
 from headcount.tracing.checkpoints.checkpoint import Checkpoint
 from headcount.tracing.sources.pretrained import build_model, read_part
+
+ADAPTER = "adapter_config.json"
 
 
 def empty_model(location: str, config: Any, **options: Any) -> Any:
@@ -49,6 +52,46 @@ def open_checkpoint(location: str, hf: Any, revision: str | None, *, to_read: bo
         ),
     )
     return checkpoint
+
+
+def check_no_adapter(location: str) -> None:
+    """Refuse a folder with an adapter beside its weights: transformers applies it if it can, and streaming would not.
+
+    Raises:
+        InputError: There is one.
+    """
+    if (Path(location) / ADAPTER).is_file():
+        raise InputError(adapter_message(location))
+
+
+def adapter_message(location: str) -> str:
+    """Return the message about a model with an adapter."""
+    return (
+        f"{location} has an adapter, {ADAPTER}: merge it into the weights, "
+        "PeftModel.from_pretrained(model, folder).merge_and_unload().save_pretrained(new_folder), and open that; or "
+        "take the file away to open the weights without it"
+    )
+
+
+def check_quantisation(location: str, config: Any) -> None:
+    """Refuse weights that are quantised by a method that transformers does not know: it would ignore the scales.
+
+    Raises:
+        InputError: They are.
+    """
+    quantisation = getattr(config, "quantization_config", None)
+    if quantisation is None:
+        return
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as KNOWN
+
+    entries = quantisation if isinstance(quantisation, dict) else vars(quantisation)
+    method = entries.get("quant_method")
+    name = str(getattr(method, "value", method))
+    if name not in {*KNOWN, "bitsandbytes"}:
+        raise InputError(
+            f"config.json of {location} says that the weights are quantised by {name!r:.60}, which the installed "
+            f"transformers does not apply: expected one of {', '.join(sorted(KNOWN))}, or plain weights"
+        )
 
 
 def _renaming(hf: Any, parameters: dict[str, torch.Size]) -> Callable[[str], str]:

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 
 from headcount.results import InputError
+from headcount.tracing.ablation.saved import is_pruned_folder
 from headcount.tracing.architectures.anatomy import family_of
 from headcount.tracing.loading.checked_model import OpenedModel, checked_model
-from headcount.tracing.loading.stored_weights import empty_model, open_checkpoint
+from headcount.tracing.loading.stored_weights import check_no_adapter, empty_model, open_checkpoint
 from headcount.tracing.model import Model
 from headcount.tracing.sources.names import resolve
-from headcount.tracing.sources.pretrained import as_dtype, build_model, read_configuration, read_tokenizer
+from headcount.tracing.sources.pretrained import as_dtype, build_model, commit_of, read_configuration, read_tokenizer
 from headcount.tracing.streaming.blocks import Blocks
 from headcount.tracing.streaming.runner import StreamingRunner
 
@@ -28,8 +29,11 @@ def streamed_model(
 
     if not (source is None or isinstance(source, str | Path)) or device_map not in (None, "cpu"):
         raise InputError("stream=True takes a folder or a name on the Hub, and computes on the CPU")
+    if source is not None and is_pruned_folder(source):
+        raise InputError(f"{source} holds a pruned model, which is read into memory: leave stream=True out")
     location, name = resolve(source, revision)
     config = read_configuration(location, revision)
+    check_no_adapter(location)
     weights_dtype = as_dtype(dtype) or config.dtype or torch.float32
     if getattr(config, "quantization_config", None) is not None:
         raise InputError(f"the weights of {location} are quantised, which cannot be streamed: leave stream=True out")
@@ -40,7 +44,7 @@ def streamed_model(
     with accelerate.init_empty_weights(include_buffers=False):  # buffers are computed from the configuration
         hf = build_model(location, config, dtype=weights_dtype)
     hf.tie_weights()
-    commit = getattr(config, "_commit_hash", None)
+    commit = commit_of(location, config, revision)
     model = Model(hf, tokenizer or read_tokenizer(location, revision), name=name, revision=commit)
     blocks = Blocks(hf, family_of(config).layers, checkpoint, weights_dtype)
     model.stream = StreamingRunner(blocks, model.family, model.sizes, memory)

@@ -6,8 +6,6 @@ from typing import Any
 from headcount.results import InputError
 from headcount.results.internal import write_folder_whole
 from headcount.tracing.sources.downloads import Wheel, cache_folder
-from headcount.tracing.sources.pretrained import NO_CODE
-from headcount.tracing.sources.progress_bars import bars_at_a_terminal
 
 NAME = "smollm2-135m"
 TITLE = "SmolLM2-135M-Instruct, Q4_1 dequantised"
@@ -60,6 +58,9 @@ def _convert(source: str, folder: Path, options: dict[str, Any]) -> None:
     """Read a checkpoint once, and write it as safetensors with its tokenizer."""
     import torch
     import transformers
+
+    from headcount.tracing.sources.pretrained import NO_CODE
+    from headcount.tracing.sources.progress_bars import bars_at_a_terminal
 
     with bars_at_a_terminal():
         model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options, **NO_CODE)

@@ -7,6 +7,7 @@ is loaded but torch's own of plain tensors, and impossible sizes are refused bef
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def read_configuration(location: str | Path, revision: str | None = None) -> Any
         _check_lengths(location, entries)
         return transformers.AutoConfig.from_pretrained(location, **options, **NO_CODE)
 
-    config = read_part(str(location), "configuration", read)
+    config = read_part(str(location), "configuration", lambda: _from_hub_or_folder(location, read))
     family_of(config)
     attention = getattr(config, "_attn_implementation", None)
     _check_attention(location, attention)
@@ -74,6 +75,56 @@ def read_configuration(location: str | Path, revision: str | None = None) -> Any
         if type(size) is not int or size < 1:
             raise InputError(f"the configuration of {location} gives {name} = {size!r}: expected 1 or more")
     return config
+
+
+OTHER_REASONS = {
+    "GatedRepoError": "access to it is granted on request: accept its conditions on the Hub, and set HF_TOKEN",
+    "RevisionNotFoundError": "not this revision: pass a branch, a tag or a commit that it has",
+    "DisabledRepoError": "its access is disabled",
+}
+"""The Hub's refusals of a name that exists, and what to do."""
+
+
+def _from_hub_or_folder(location: str | Path, read: Callable[[], Any]) -> Any:
+    """Read; where the Hub does not give a name, say what could be named in its place."""
+    try:
+        return read()
+    except OSError as error:
+        if Path(location).exists():
+            raise
+        reason = type(error.__cause__ or error).__name__
+        if reason in OTHER_REASONS:
+            raise InputError(f"the Hub has {str(location)!r}, but {OTHER_REASONS[reason]}") from error
+        folders = [path.parent.name for path in Path().glob("*/config.json")]
+        known = [*folders, "smollm2-135m", "tiny-opt"]
+        similar = get_close_matches(str(location), known, n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(similar)}?" if similar else f"known here: {', '.join(known)}"
+        raise InputError(
+            f"no model {str(location)!r}: there is no such folder here, and the Hub did not give it ({reason}); {hint}"
+        ) from error
+
+
+def commit_of(location: str | Path, config: Any, revision: str | None = None) -> str | None:
+    """Return the Hub's commit that a model was read from; None for a folder.
+
+    transformers no longer says it of every configuration; the path in the Hub's cache does.
+    """
+    commit = getattr(config, "_commit_hash", None)
+    if commit is not None or Path(location).is_dir():
+        return commit
+    from transformers.utils import cached_file
+
+    try:
+        path = cached_file(str(location), "config.json", revision=revision)
+    except OSError:
+        return None
+    snapshot = None if path is None else Path(path).parent
+    return snapshot.name if snapshot is not None and snapshot.parent.name == "snapshots" else None
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Return True if a folder has a tokenizer's files; without them transformers returns one that knows no words."""
+    return any(folder.glob("*token*")) or any(folder.glob("vocab*")) or any(folder.glob("*.model"))
 
 
 def read_tokenizer(location: str | Path, revision: str | None = None) -> Any:
@@ -88,6 +139,11 @@ def read_tokenizer(location: str | Path, revision: str | None = None) -> Any:
     """
     import transformers
 
+    if Path(location).is_dir() and not has_tokenizer(Path(location)):
+        raise InputError(
+            f"{location} holds no tokenizer: put its files there, or pass load_model(..., tokenizer=), a tokenizer, "
+            "its folder or its name"
+        )
     options = {} if revision is None else {"revision": revision}
     read = transformers.AutoTokenizer.from_pretrained
     return read_part(str(location), "tokenizer", lambda: read(location, **options, **NO_CODE))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]
 
 from headcount.results import InputError
 from headcount.tracing.hooks.hook import SelectPositions
@@ -103,9 +104,7 @@ def held_memory() -> int:
     if status.exists():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("RssAnon:"))
         return int(line.split()[1]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(psutil.Process().memory_info().rss)
 
 
 def as_bytes(memory: int | str | None) -> int:
@@ -118,7 +117,7 @@ def as_bytes(memory: int | str | None) -> int:
         InputError: It is neither.
     """
     if memory is None:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        return int(psutil.virtual_memory().total) // 2
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(memory), re.IGNORECASE)
     if isinstance(memory, bool) or match is None or match[2].upper() not in _UNITS or not 0 < float(match[1]) < 1e15:
         raise InputError(f'memory must be a number of bytes, or such as "4GiB", not {memory!r:.40}')

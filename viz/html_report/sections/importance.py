@@ -10,7 +10,7 @@ from headcount.viz.html_report.sections.control import INDUCTION
 from headcount.viz.ranks import ranks
 
 FIRST = 10  # heads in a table of the most important ones
-TASK_COLUMNS = ("task", "shots", "accuracy", "chance", "majority", "n", "cut", "verdict")
+TASK_COLUMNS = ("task", "shots", "accuracy", "chance", "majority", "n", "cut", "ties", "in part", "verdict")
 
 ScoreAndRank = Callable[[int, int], tuple[str, str]]
 
@@ -21,9 +21,9 @@ def task_rows(accuracy: Mapping[Setting, Accuracy]) -> list[list[str]]:
         [
             setting.task,
             str(setting.shots),
-            number_format.with_error(result.value, result.stderr),
+            number_format.with_error(result.value, number_format.shown_error(result.stderr, result.n)),
             *(number_format.decimal(guess) for guess in (result.chance, result.majority)),
-            *(str(count) for count in (result.n, result.cut)),
+            *(str(count) for count in (result.n, result.cut, result.ties, result.merged)),
             "above chance" if result.beats_guessing else "no verdict: not above chance",
         ]
         for setting, result in accuracy.items()
@@ -87,7 +87,7 @@ def ffn_rows(scores: LayerScores) -> list[list[str]]:
 
 
 def _setting_rows(scores: HeadScores, lookups: Sequence[ScoreAndRank]) -> list[list[str]]:
-    write, stderr = number_format.formatter(scores), scores.stderr
+    write, stderr = number_format.formatter(scores), number_format.shown_errors(scores)
     rows = []
     for rank, (layer, head, value) in enumerate(scores.top(FIRST), 1):
         text = write(value, nan if stderr is None else float(stderr[layer, head]))

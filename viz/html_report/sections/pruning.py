@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from torch import Tensor
+
 from headcount.results import PruningCurve, PruningGrid, Result, ResultName, Setting
 from headcount.viz import number_format
 from headcount.viz.figures.pruning import PARTS, pruning_curve, pruning_grid
@@ -73,8 +75,12 @@ def accuracy_text(curve: PruningCurve, percent: float) -> str:
     if percent not in curve.percents:
         return ""
     step = curve.percents.index(percent)
-    errors = curve.spread if len(curve.seeds) > 1 else curve.stderr
-    return number_format.with_error(float(curve.value[step]), float(errors[step]))
+    errors, n = (curve.spread, len(curve.seeds)) if len(curve.seeds) > 1 else (curve.stderr, curve.n)
+    return _with_error(curve.value[step], errors[step], n)
+
+
+def _with_error(value: Tensor, stderr: Tensor, n: int) -> str:
+    return number_format.with_error(float(value), number_format.shown_error(float(stderr), n))
 
 
 def _curve_view(setting: Setting, part: str, by_ranking: Mapping[str, PruningCurve]) -> View:
@@ -119,8 +125,8 @@ def _first_curve_cells(curve: PruningCurve, curves: Sequence[PruningCurve], perc
         str(curve.removed[step]),
         number_format.amount(curve.parameters[step]),
         accuracy_text(curve, percent),
-        number_format.with_error(float(curve.drop[step]), float(curve.drop_stderr[step])),
-        number_format.with_error(float(lost[step]), float(lost_stderr[step])),
+        _with_error(curve.drop[step], curve.drop_stderr[step], curve.n),
+        _with_error(lost[step], lost_stderr[step], curve.n),
     ]
 
 
@@ -131,7 +137,7 @@ def _grid_view(setting: Setting, grid: PruningGrid) -> View:
         f"Drop in accuracy ± standard error, n = {grid.n}: FFNs down, heads across",
         ["FFNs removed, %", *(f"{percent:g} % of heads" for percent in grid.head_percents)],
         [
-            [f"{percent:g}", *number_format.value_texts(drops, errors)]
+            [f"{percent:g}", *number_format.value_texts(drops, errors if grid.n > 2 else None)]
             for percent, drops, errors in zip(grid.ffn_percents, grid.drop, grid.drop_stderr, strict=True)
         ],
         "" if grid.beats_guessing else AT_CHANCE,

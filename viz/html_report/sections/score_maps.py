@@ -1,4 +1,4 @@
-"""The sections on the scores on random tokens: a map of each, and the table of the top heads."""
+"""The sections on the scores on random tokens: a map of each, the table of the top heads, scores by length."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ from torch import Tensor
 
 from headcount.results import HeadScores
 from headcount.viz import number_format, wording
+from headcount.viz.figures.length_curve import TOP, score_by_length
+from headcount.viz.html_report.views import Section, View
 from headcount.viz.ranks import ranks
 
 HIGHEST = 12  # heads of each measure in the table of the top heads
@@ -63,6 +65,40 @@ def head_rows(maps: Mapping[str, HeadScores]) -> list[list[SortableCell]]:
 def matrix(scores: HeadScores) -> list[list[str]]:
     """Return every value to two decimals, one row for each layer, the last layer first, as the map shows them."""
     return [[number_format.decimal(value, 2) for value in row] for row in reversed(scores.values.tolist())]
+
+
+def lengths(maps: Mapping[str, HeadScores]) -> Section:
+    """Make the section on the scores of the highest heads by length; without views if none are known by length."""
+    return Section(
+        "lengths",
+        "Scores by length",
+        intro="Scores on random tokens depend on the length of the sequences. The scores above are means over lengths "
+        "spread evenly over one range; here are those of short and long sequences apart.",
+        reading="A line that falls is a head that matches or copies less among more tokens. Compare scores of models "
+        "on sequences of the same range only. A standard error covers other random tokens and other lengths of the "
+        "range.",
+        caveat="What a head does on sequences beyond this range, or on text.",
+        views=[
+            _length_view(measure, scores, scores.lengths, scores.by_length)
+            for measure, scores in maps.items()
+            if scores.lengths is not None and scores.by_length is not None
+        ],
+    )
+
+
+def _length_view(measure: str, scores: HeadScores, lengths: Tensor, by_length: Tensor) -> View:
+    heads = [(layer, head) for layer, head, _ in scores.top(TOP)]
+    rows = zip(lengths.tolist(), by_length, strict=True)
+    return View(
+        wording.title_of(measure),
+        score_by_length(scores, title=""),
+        f"Mean scores of sequences of similar length, n = {scores.n} in all",
+        ("tokens", *(scores.label(*head) for head in heads)),
+        [
+            [f"{tokens:.0f}", *(number_format.decimal(float(by_head[head])) for head in heads)]
+            for tokens, by_head in rows
+        ],
+    )
 
 
 def _score_column(scores: HeadScores) -> list[SortableCell]:

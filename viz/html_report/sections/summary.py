@@ -81,7 +81,8 @@ def top_heads(maps: Mapping[str, HeadScores]) -> dict[str, TopHead]:
                 for other, by_head in by_measure.items()
                 if other != measure
             }
-            error = nan if scores.stderr is None else float(scores.stderr[layer, head])
+            errors = number_format.shown_errors(scores)
+            error = nan if errors is None else float(errors[layer, head])
             text = number_format.formatter(scores)(value, error)
             top[measure] = TopHead(scores.label(layer, head), text, scores.n, further)
     return top

@@ -18,7 +18,7 @@ async function drawFigures() {
   const plots = [...document.querySelectorAll("[data-figure]")];
   const explorer = document.getElementById("explorer");
   if (!plots.length && !explorer) return;
-  const [data] = await Promise.all([inflated(document.getElementById("data")), loaded("plotly")]);
+  const [data] = await Promise.all([inflated(document.getElementById("data")), readNumbers(), loaded("plotly")]);
   const { figures, layouts, templates, metrics } = JSON.parse(data);
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const scheme = () => (dark.matches && !matchMedia("print").matches ? "dark" : "light");

@@ -1,25 +1,40 @@
-// The values of a map: float32 in base64, the first byte of every number, then the second, and so on.
-function unpacked(text) {
-  const planes = bytesOf(text);
-  const count = planes.length / 4;
-  return new Float32Array(planes.map((_, index) => planes[(index % 4) * count + (index >> 2)]).buffer);
+// The float32 numbers of all maps: the first byte of every number, then the second bytes, and so on.
+let planes = new Uint8Array();
+
+async function readNumbers() {
+  planes = await unzipped(document.getElementById("numbers"));
 }
 
-// The standard error of a value, stored in steps of the last digit that is shown of the value.
-function errorOf(value, steps, small) {
-  if (!small) return steps * 1e-3;
-  return value ? steps * Number(`1e${value.toExponential(2).split("e")[1] - 2}`) : steps;
+// The numbers of one map, given the place of its first one and their count.
+function unpacked([first, count]) {
+  const total = planes.length / 4;
+  const bytes = new Uint8Array(4 * count);
+  for (let index = 0; index < bytes.length; index += 1) bytes[index] = planes[(index % 4) * total + first + (index >> 2)];
+  return new Float32Array(bytes.buffer);
 }
 
-// A value with its standard error, written as viz/number_format.py writes it.
+// A number with so many decimals, without a minus sign before zeros.
+const fixed = (value, places) => (Number(value.toFixed(places)) + 0).toFixed(places);
+
+// A value with its standard error, as with_error in headcount/results/presentation/number_text.py writes it.
+function withError(value, error, digits) {
+  if (Number.isNaN(error)) return [fixed(value, digits)];
+  if (error === 0 || error === Infinity) return [fixed(value, digits), error ? "inf" : "0"];
+  const places = 1 - Number(error.toExponential(1).split("e")[1]);
+  if (places > 6) return [fixed(value, 6), error.toExponential(1)];
+  const shown = Math.max(places, 0);
+  return [fixed(value, shown), Number(error.toPrecision(2)).toFixed(shown)];
+}
+
+// The same with an exponent for both, if they are small, as viz/number_format.py writes it.
 function written(value, error, small) {
   if (Number.isNaN(value)) return "n/a";
-  const parts = [value, error].filter((part) => !Number.isNaN(part));
-  const largest = Math.max(...parts.map(Math.abs));
-  const exponent = small && largest ? largest.toExponential(2).split("e")[1].replace("+", "") : "";
-  const [scale, digits, end] = exponent ? [Number(`1e${exponent}`), 2, `e${exponent}`] : [1, 3, ""];
-  const text = (part) => (Number((part / scale).toFixed(digits)) + 0).toFixed(digits) + end;
-  return parts.map(text).join(" ± ");
+  const largest = Math.max(...[value, error].filter((part) => !Number.isNaN(part)).map(Math.abs));
+  if (!small || !largest) return withError(value, error, 3).join(" ± ");
+  const exponent = Number(largest.toExponential(2).split("e")[1]);
+  const scale = Number(`1e${exponent}`);
+  const parts = withError(value / scale, error / scale, 2);
+  return parts.map((part) => (["0", "inf"].includes(part) ? part : `${part}e${exponent}`)).join(" ± ");
 }
 
 // The rank of every value, 1 for the highest; equal values in the order of their places; NaN has no rank.
@@ -44,8 +59,9 @@ const readMaps = new WeakMap();
 function readMap(meta) {
   const { title, share, n, layers } = meta;
   const values = [...unpacked(meta.values)];
-  const errors = values.map((value, place) => errorOf(value, meta.errors[place] ?? NaN, meta.small));
-  const texts = values.map((value, place) => written(value, errors[place], meta.small));
+  const errors = meta.errors ? [...unpacked(meta.errors)] : values.map(() => NaN);
+  const shown = n > 2 ? errors : values.map(() => NaN); // an error from two values is off by half or more
+  const texts = values.map((value, place) => written(value, shown[place], meta.small));
   return { title, share, values, errors, texts, rank: ranks(values), n, layers, heads: values.length / layers };
 }
 

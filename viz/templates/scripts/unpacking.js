@@ -6,9 +6,29 @@ function bytesOf(text) {
   return bytes;
 }
 
-// Base64 of gzip, as Python writes it, back to bytes.
+// Text to bytes, as as_signs in viz/rendering.py writes it: two signs for every 13 bits.
+const SIGNS = ` \t${Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)).join("").replace(/[&<>"']/g, "")}`;
+
+function bytesOfSigns(text) {
+  const places = new Uint8Array(128);
+  [...SIGNS].forEach((sign, place) => { places[sign.charCodeAt(0)] = place; });
+  const pairs = text.length >> 1;
+  const bytes = new Uint8Array(Math.floor((13 * pairs) / 8) - (text.length & 1));
+  let [buffer, bits, done] = [0, 0, 0];
+  for (let pair = 0; pair < pairs; pair += 1) {
+    buffer = (buffer << 13) | (91 * places[text.charCodeAt(2 * pair)] + places[text.charCodeAt(2 * pair + 1)]);
+    for (bits += 13; bits >= 8 && done < bytes.length; done += 1) {
+      bits -= 8;
+      bytes[done] = buffer >> bits;
+    }
+    buffer &= (1 << bits) - 1;
+  }
+  return bytes;
+}
+
+// A packed element back to bytes.
 async function unzipped(element) {
-  const stream = new Blob([bytesOf(element.textContent)]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const stream = new Blob([bytesOfSigns(element.textContent)]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from headcount.results import InputError
-from headcount.viz.figures.literal_text import literal
+from headcount.viz.style.literal_text import literal
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 SEQUENTIAL = "Viridis"

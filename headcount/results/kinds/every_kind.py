@@ -1,0 +1,16 @@
+"""Every kind of result that a run holds, by the name of its class."""
+
+from collections.abc import Mapping
+from typing import get_args
+
+from headcount.results.kinds.accuracy import Accuracy
+from headcount.results.kinds.head_profile import HeadProfile
+from headcount.results.kinds.patterns import Patterns
+from headcount.results.kinds.pruning import PruningCurve, PruningGrid
+from headcount.results.kinds.repeat_loss import RepeatLoss
+from headcount.results.kinds.scores import HeadScores, LayerScores
+from headcount.results.kinds.table import Table
+
+Result = HeadScores | LayerScores | HeadProfile | RepeatLoss | Accuracy | PruningCurve | PruningGrid | Table | Patterns
+
+KINDS: Mapping[str, type[Result]] = {kind.__name__: kind for kind in get_args(Result)}

@@ -1,0 +1,29 @@
+"""nnsight models of transformers models, and the check that all weights can be read."""
+
+from typing import Any
+
+from headcount.results import InputError
+
+
+def wrap_for_nnsight(hf: Any, tokenizer: Any) -> Any:
+    """Return an nnsight model of a transformers model; nnsight changes the tokenizer."""
+    import nnsight
+    from nnsight.modeling.transformers import TransformersModel
+
+    if tokenizer is None or next(hf.parameters()).is_meta:  # TransformersModel moves weights, and there are none
+        return nnsight.NNsight(hf)
+    # Without a device it moves a model to the first GPU; one that accelerate has placed stays, and takes no device.
+    device = {} if hasattr(hf, "hf_device_map") else {"device": hf.device}
+    return TransformersModel(hf, tokenizer=tokenizer, **device)
+
+
+def check_readable(hf: Any) -> None:
+    """Refuse a model that does not predict tokens, or some of whose weights no hook can read."""
+    if hf.get_output_embeddings() is None:
+        raise InputError(f"{type(hf).__name__} has no unembedding: expected what AutoModelForCausalLM loads")
+    absent = [name for name, parameter in hf.named_parameters() if parameter.is_meta]
+    if absent and len(absent) < len(list(hf.parameters())):
+        raise InputError(
+            f"{len(absent)} weights are not in memory, first {absent[0]}: leave disk out of device_map, and cpu beside "
+            "GPUs"
+        )
