@@ -48,11 +48,13 @@ def test_what_is_written_again_is_read_as_the_same(run: Run, tmp_path: Path) -> 
 def test_numbers_that_were_written_as_text_are_numbers(run: Run) -> None:
     as_text = [result for result in run.values() if isinstance(result, Accuracy | PruningCurve | PruningGrid)]
     assert len(as_text) > 100
+    texts = 0
     for name, result in run.items():
         written = read_content(path_of(name)).fields
         for field in set(NUMBERS) & written.keys():
-            assert isinstance(written[field], str)
             assert repr(getattr(result, field)) == repr(float(written[field])), (name, field)
+            texts += isinstance(written[field], str)
+    assert texts > 100  # results of earlier versions; those that were measured again hold numbers
 
 
 def test_fields_of_scores_and_tables_are_written_as_they_were(run: Run) -> None:
