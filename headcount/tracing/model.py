@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from headcount.results import InputError
-from headcount.tracing.architectures.anatomy import Anatomy, empty_copy, family_of
+from headcount.tracing.architectures.anatomy import Anatomy, check_rotary, empty_copy
 from headcount.tracing.cache import Cache
 from headcount.tracing.fingerprint import fingerprint, weights_state
 from headcount.tracing.hooks import execution
@@ -52,6 +52,8 @@ class Model(TextModel):
         sizes: The sizes of the whole model.
         family: The paths of its modules.
         variant: Its differences from its family's common layout.
+        derived: True if its type is not known and its family was found by its modules.
+        shares_rows: True if requests that begin alike may share a row; found by the check at load.
         hooks: Every hook name, and the place of its value.
         pruned: Parts that were taken out of the weights; see `hc.pruned`. `sizes` are the whole model's.
         server: The server that runs it, if one does; the weights are there, and here they have shapes only.
@@ -82,7 +84,7 @@ class Model(TextModel):
         Raises:
             InputError: The architecture is not supported, there is no unembedding, or some weights are not in memory.
         """
-        family_of(hf.config)
+        check_rotary(hf.config)
         check_readable(hf)
         self.pruned = pruned_parts(hf)
         anatomy = anatomy or Anatomy.of(hf if self.pruned is None else empty_copy(hf))
@@ -96,6 +98,7 @@ class Model(TextModel):
         self.hooks.in_block = self._in_block
         self.hf, self.tokenizer, self.name, self.revision = hf, tokenizer, name, revision
         self.family, self.variant, self.sizes = anatomy.family, anatomy.variant, anatomy.sizes
+        self.derived, self.shares_rows = anatomy.derived, True
         self.server: RemoteExecutor | None = None
         self.stream: StreamingExecutor | None = None
         self.own_hooks = execution.foreign_hooks(hf)

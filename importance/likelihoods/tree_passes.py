@@ -22,11 +22,12 @@ def document_trees(model: Model, documents: Sequence[Sequence[EncodedRequest]]) 
     """Return every document's requests as one tree, each with the document's number.
 
     Where attention has a window and some request is longer than it, all requests become trees of their own: the mask of
-    a tree knows no window, and trees that need one must not share a batch with trees that have a mask.
+    a tree knows no window, and trees that need one must not share a batch with trees that have a mask. The same where
+    the check at load found that a tree has not the logits of its requests alone.
     """
     window = getattr(model.hf.config, "sliding_window", None)
     longest = max((len(request.ids) for requests in documents for request in requests), default=0)
-    if window is not None and longest > window:
+    if not model.shares_rows or (window is not None and longest > window):
         return [(number, build_tree([request])) for number, requests in enumerate(documents) for request in requests]
     return [(number, build_tree(requests)) for number, requests in enumerate(documents)]
 

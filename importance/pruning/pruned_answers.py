@@ -54,7 +54,7 @@ class PrunedAnswers:
         return self._by_removal[removal]
 
     def _run(self, removal: Removal) -> Answers:
-        if not self.model.in_memory:  # its weights stay as they are
+        if not self.model.in_memory or self.model.derived:  # its weights stay as they are, or may be cut wrongly
             with masked(self.model, *self.masks(removal)):
                 return self._answers(self.model)
         # Taken out of the weights rather than masked: a pruned model's passes cost less.

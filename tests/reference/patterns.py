@@ -37,9 +37,10 @@ def layer_alone(model: PreTrainedModel, layer: int, h0: Tensor) -> LayerAlone:
     x = parts.norm_before_attention(model, block)(h0)
     seen = []
     hook = parts.output_projection(model, attention).register_forward_pre_hook(lambda _, args: seen.append(args[0][0]))
-    _, pattern = attention(
-        x[None], attention_mask=causal_mask(len(x), window(model, layer)), **rotary_positions(model, layer, x)
-    )
+    positions = rotary_positions(model, layer, x)
+    if model.config.model_type == "ministral3":  # its queries grow with the position
+        positions["position_ids"] = torch.arange(len(x))[None]
+    _, pattern = attention(x[None], attention_mask=causal_mask(len(x), window(model, layer)), **positions)
     hook.remove()
     z = parts.split_heads(seen[0], model.config.num_attention_heads)
     return LayerAlone(pattern[0], z, parts.head_values(model, attention, x))

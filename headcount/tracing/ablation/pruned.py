@@ -35,8 +35,14 @@ def pruned(model: Model, heads: HeadSet | None = None, ffns: LayerSet | None = N
 
     Raises:
         InputError: A mask's shape is not the model's, a part does not exist, the model is pruned already or is
-            on a server or streamed, or its modules were changed so that they no longer fit its configuration.
+            on a server or streamed, its modules were changed so that they no longer fit its configuration, or its
+            architecture is not one of those that are described.
     """
+    if model.derived:
+        raise InputError(
+            f"headcount does not know how the weights of architecture {model.hf.config.model_type!r} are cut: use "
+            "masked, which gives the same logits"
+        )
     if not model.in_memory:
         raise InputError(f"{model.name} is not in memory, and its weights stay as they are: use masked")
     removed = with_present_removals(model, heads, ffns)

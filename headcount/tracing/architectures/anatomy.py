@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from headcount.results import InputError
-from headcount.tracing.architectures.families import FAMILIES, Family
+from headcount.tracing.architectures.families import FAMILIES, GEMMA, GPT2, GPT_NEOX, LLAMA, OPT, Family
 from headcount.tracing.architectures.sizes import Sizes
 
 _OPTIONAL = {"final_norm", "project_in", "project_out", "pos_embed", "mlp_gate"}
@@ -16,6 +16,12 @@ _OPTIONAL = {"final_norm", "project_in", "project_out", "pos_embed", "mlp_gate"}
 
 _NO_SINGLE_PATH = {"name", "model_types", "fused_layout", "mid", "mlp", "flat_mlp"}
 """Fields of `Family` that are not one module's path."""
+
+BY_MODULES = (GEMMA, LLAMA, OPT, GPT_NEOX, GPT2)
+"""The families in the order in which a model's modules are compared with theirs: those with more of them first."""
+
+MOST_LABELS = 7
+"""Assignments in a block's `forward` that may add attention's output to the residual stream."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,13 @@ class Anatomy:
         family: The paths of its modules.
         variant: Its differences from the family's common layout.
         sizes: Its sizes.
+        derived: True if the family was found by the names of the model's modules, not by its type.
     """
 
     family: Family
     variant: Variant
     sizes: Sizes
+    derived: bool = False
 
     @classmethod
     def of(cls, hf: Any) -> "Anatomy":
@@ -66,6 +74,22 @@ class Anatomy:
         return [*before, *self.family.mlp, *after]
 
 
+def candidate_anatomies(hf: Any) -> list[Anatomy]:
+    """Return the anatomies that a model of an unknown type may have: those whose modules it has, all by name.
+
+    Which of them is right, if any, shows the check of the hook map.
+    """
+    found = []
+    for family in BY_MODULES:
+        try:
+            fitted, sizes = _fitted(family, hf), Sizes.of(hf.config)
+        except (InputError, AttributeError, TypeError):
+            continue
+        labels = dict.fromkeys([fitted.mid, *(f"hidden_states_{number}" for number in range(1, MOST_LABELS))])
+        found += [Anatomy(replace(fitted, mid=label), Variant(), sizes, derived=True) for label in labels]
+    return found
+
+
 def empty_copy(hf: Any) -> Any:
     """Return a whole model of the same class on meta: without weights, hooks and changes of this one's modules."""
     with torch.device("meta"):
@@ -78,19 +102,40 @@ def family_of(config: Any) -> Family:
     Raises:
         InputError: It has none, or a token's output depends on the other sequences of a batch.
     """
+    check_rotary(config)
+    if (family := _known_family(config)) is not None:
+        return family
+    raise unsupported(config, "with its weights in memory, one whose modules are named and work like theirs")
+
+
+def unsupported(config: Any, other: str) -> InputError:
+    """Return the refusal of an architecture.
+
+    Args:
+        config: The model's configuration.
+        other: A clause with what else is expected, or the reason why this is not it.
+    """
+    types = ", ".join(known for family in FAMILIES for known in family.model_types)
+    return InputError(f"architecture {config.model_type!r} is not supported: expected one of {types} or, {other}")
+
+
+def is_known(config: Any) -> bool:
+    """Return True if a configuration's architecture is one of those that are described."""
+    return _known_family(config) is not None
+
+
+def _known_family(config: Any) -> Family | None:
     model_type = getattr(config, "model_type", None)
-    _check_rotary(getattr(config, "rope_parameters", None))
-    for family in FAMILIES:
-        if model_type in family.model_types:
-            return family
-    known = ", ".join(known for family in FAMILIES for known in family.model_types)
-    raise InputError(
-        f"architecture {model_type!r} is not supported: expected one of {known} "
-        "(headcount/tracing/architectures/families.py lists them)"
-    )
+    return next((family for family in FAMILIES if model_type in family.model_types), None)
 
 
-def _check_rotary(parameters: Any) -> None:
+def check_rotary(config: Any) -> None:
+    """Refuse a configuration by which a token's output depends on the other sequences of a batch.
+
+    Raises:
+        InputError: It is one.
+    """
+    parameters = getattr(config, "rope_parameters", None)
     parameters = parameters if isinstance(parameters, dict) else {}
     for rotary in (parameters, *parameters.values()):  # those of the model, or of each kind of layer
         if isinstance(rotary, dict) and rotary.get("rope_type", rotary.get("type")) == "longrope":

@@ -12,7 +12,7 @@ from torch import Tensor
 from headcount.results import InputError
 from headcount.tracing.cache import Cache
 from headcount.tracing.hooks.hook import Hook, HookFunction, RecordValue, Zero
-from headcount.tracing.hooks.modules import output_bias
+from headcount.tracing.hooks.modules import matrix, output_bias
 from headcount.tracing.hooks.ports import attention_operation
 from headcount.tracing.model import Model
 
@@ -77,6 +77,10 @@ def check_hooks(model: Model) -> None:
         if layers := _whole_layers(model):
             _check_projections(model, tokens, layers[-1])
             _check_edits(model, tokens, plain, cache, layers[-1])
+        model.shares_rows = _shares_rows(model)
+        if model.derived:
+            _check_both_ends(model, tokens, plain, cache)
+            _check_late_start(model, tokens, plain, cache)
 
 
 def _tokens(model: Model) -> Tensor:
@@ -144,9 +148,76 @@ def _check_block(model: Model, cache: Cache, layer: int) -> None:
     if not model.variant.parallel:
         rule = "must be hook_resid_pre + hook_attn_out"
         _require(model, block + "hook_resid_mid", rule, cache[block + "hook_resid_mid"], mid)
+    _check_mlp(model, cache, layer)
     post = mid + cache[block + "hook_mlp_out"]
     rule = "must be the sum of its block's parts"
     _require(model, block + "hook_resid_post", rule, cache[block + "hook_resid_post"], post)
+
+
+def _check_both_ends(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) -> None:
+    """Check that the embedding goes unchanged into block 0, and that logits are what the unembedding gives.
+
+    Where one is scaled, normed or capped, W_E and W_U are not what scores from the weights take them for.
+    """
+    if not (model.family.pos_embed or model.family.project_in):
+        rule = "must be hook_embed"
+        _require(model, "blocks.0.hook_resid_pre", rule, cache["blocks.0.hook_resid_pre"], cache["hook_embed"])
+    given: list[Tensor] = []
+    handle = model.hf.get_output_embeddings().register_forward_hook(lambda module, args, output: given.append(output))
+    try:
+        model.hf(input_ids=tokens, use_cache=False)
+    finally:
+        handle.remove()
+    _require(model, "unembed", "logits must be what the unembedding gives", given[0], plain)
+
+
+def _check_late_start(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) -> None:
+    """Check that blocks hand on nothing but the residual stream: the oracles start in the middle."""
+    last = model.sizes.n_layers - 1
+    stream = cache[f"blocks.{last}.hook_resid_pre"]
+    hooks = [(f"blocks.{layer}.skip", lambda value, hook: stream) for layer in range(last)]
+    rule = "a start at this block must give the same logits"
+    _require(model, f"blocks.{last}.hook_resid_pre", rule, model.run_with_hooks(tokens, hooks), plain)
+
+
+def _check_mlp(model: Model, cache: Cache, layer: int) -> None:
+    """Check that the network's hooks show all of it: a mixture of experts may have a part that looks like the whole."""
+    family, block = model.family, f"blocks.{layer}.mlp.hook_post"
+    whole = family.mlp_added == family.mlp_out or family.mlp_out.startswith(f"{family.mlp_added}.")
+    if not whole or block not in model.hooks:
+        return
+    projection = model.envoy(f"{family.layers}.{layer}.{family.mlp_out}")._module
+    out = cache[block] @ matrix(projection).to(cache[block].dtype) + output_bias(projection)
+    _require(model, block, "times W_out must be hook_mlp_out", out, cache[f"blocks.{layer}.hook_mlp_out"])
+
+
+def _shares_rows(model: Model) -> bool:
+    """Return True if two continuations of one context, in one row with a mask, have the logits that each has alone.
+
+    They do not where a layer looks at the tokens before it other than by masked attention, or where positions enter
+    attention by the place in the row. A few tokens do not reach beyond windows and chunks: of the known types only
+    `sliding_window` has some, which `document_trees` looks at; of another, any setting of that kind is taken as one.
+    """
+    if model.derived and any(
+        ("window" in name or "chunk" in name) and name != "sliding_window" and type(value) is int and value > 0
+        for name, value in model.hf.config.to_dict().items()
+    ):
+        return False
+    context, branches = [3, 5, 4], ([6, 3], [4, 6])
+    if model.sizes.vocab <= 6 or model.sizes.context < 7 or model.dtype not in _TOLERANCE:
+        return True  # such a model is too small to look; in half precision rounding would decide
+    ids = torch.tensor([context + branches[0] + branches[1]], device=model.device)
+    positions = torch.tensor([[0, 1, 2, 3, 4, 3, 4]], device=model.device)
+    branch = torch.tensor([0, 0, 0, 1, 1, 2, 2], device=model.device)
+    visible = ((branch[None] == 0) | (branch[None] == branch[:, None])).tril()[None]
+    row = torch.zeros(2, dtype=torch.long, device=model.device)
+    place = torch.tensor([4, 6], device=model.device)
+    together = model.run_passes([model.pass_at(ids, row, place, positions=positions, visible=visible)])[0]
+    alone = [
+        model.run_passes([model.pass_at(torch.tensor([context + rest], device=model.device), row[:1], place[:1])])[0]
+        for rest in branches
+    ]
+    return _close(model, together.flatten(), torch.cat([logits.flatten() for logits in alone]))
 
 
 def _check_heads(model: Model, cache: Cache, layer: int) -> None:

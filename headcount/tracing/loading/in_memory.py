@@ -8,6 +8,7 @@ import transformers
 
 from headcount.results import InputError
 from headcount.tracing.ablation.saved import is_pruned_folder, read_pruned
+from headcount.tracing.architectures.anatomy import candidate_anatomies, family_of, is_known
 from headcount.tracing.checkpoints.checkpoint import unplaced_tensors
 from headcount.tracing.loading.checked_model import OpenedModel
 from headcount.tracing.loading.stored_weights import (
@@ -40,7 +41,8 @@ def from_disk(
         return _from_pruned_folder(Path(os.path.expanduser(source)), revision, dtype, device_map, tokenizer)
     weights_dtype = as_dtype(dtype)
     location, name = resolve(source, revision)
-    config = read_configuration(location, revision)
+    config = read_configuration(location, revision, any_type=True)
+    _check_type(location, config)
     check_no_adapter(location)
     check_quantisation(location, config)
     if getattr(config, "quantization_config", None) is None:  # else transformers alone knows the tensors in the files
@@ -50,6 +52,13 @@ def from_disk(
     if tokenizer is None:
         tokenizer = read_tokenizer(location, revision)
     return OpenedModel(hf, tokenizer, name, commit_of(location, config, revision))
+
+
+def _check_type(location: str, config: Any) -> None:
+    """Refuse a type whose modules are not named like those of one that is described, before its weights are read."""
+    known_to_transformers = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    if not is_known(config) and not (known_to_transformers and candidate_anatomies(empty_model(location, config))):
+        family_of(config)  # raises
 
 
 def _read_weights(location: str, config: Any, dtype: Any, revision: str | None, device_map: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from headcount.results import InputError
-from headcount.tracing.architectures.anatomy import family_of
+from headcount.tracing.architectures.anatomy import check_rotary, family_of
 from headcount.tracing.architectures.sizes import Sizes
 from headcount.tracing.sources.progress_bars import bars_at_a_terminal
 
@@ -45,12 +45,13 @@ def read_part(location: str, part: str, read: Callable[[], Any]) -> Any:
         raise InputError(f"cannot read the {part} of model {location}: {type(error).__name__}: {reason}") from error
 
 
-def read_configuration(location: str | Path, revision: str | None = None) -> Any:
-    """Return the transformers configuration of a supported model.
+def read_configuration(location: str | Path, revision: str | None = None, *, any_type: bool = False) -> Any:
+    """Return the transformers configuration of a model.
 
     Args:
         location: A folder, a file like config.json, or a name on the Hub.
         revision: The Hub's branch, tag or commit.
+        any_type: True accepts an architecture that is not described; the check at load then decides.
 
     Raises:
         InputError: It cannot be read, its architecture is not supported, a size is impossible, or it names code to run.
@@ -65,7 +66,9 @@ def read_configuration(location: str | Path, revision: str | None = None) -> Any
         return transformers.AutoConfig.from_pretrained(location, **options, **NO_CODE)
 
     config = read_part(str(location), "configuration", lambda: _from_hub_or_folder(location, read))
-    family_of(config)
+    if not (any_type and _has_sizes(config)):
+        family_of(config)
+    check_rotary(config)
     attention = getattr(config, "_attn_implementation", None)
     _check_attention(location, attention)
     config.return_dict = True  # outputs of modules are read by name
@@ -75,6 +78,14 @@ def read_configuration(location: str | Path, revision: str | None = None) -> Any
         if type(size) is not int or size < 1:
             raise InputError(f"the configuration of {location} gives {name} = {size!r}: expected 1 or more")
     return config
+
+
+def _has_sizes(config: Any) -> bool:
+    try:
+        Sizes.of(config)
+    except (AttributeError, TypeError, ZeroDivisionError):
+        return False
+    return True
 
 
 OTHER_REASONS = {

@@ -1,0 +1,125 @@
+"""Models of types that are not described open as the family whose modules and numbers they have, or are refused."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from reference import copying as reference_copying
+from reference import prefix as reference_prefix
+from reference import raw_hooks
+from reference.importance import head_sums, log_likelihood
+from reference.models import BOS, GROUPED, VOCAB, bpe_tokenizer, build
+from transformers import AutoConfig, PreTrainedModel
+
+from headcount import induction
+from headcount.importance import Example, head_importance
+from headcount.importance.likelihoods.encoding import EncodedRequest, encode
+from headcount.importance.likelihoods.log_likelihoods import log_likelihoods
+from headcount.results import InputError
+from headcount.tracing import load_model, masked, pruned
+from headcount.tracing.loading.describe import describe_model
+
+TOKENS = torch.randint(3, VOCAB, (2, 30), generator=torch.Generator().manual_seed(3))
+TOKENIZER = bpe_tokenizer()
+EXAMPLE = Example("the cat sat on the", " mat and")
+UNGATED = ("arcee", "jais2")
+OPENED = {
+    "arcee": {},
+    "cwm": {"sliding_window": 8},
+    "ernie4_5": {},
+    "exaone": {},
+    "granite": {},
+    "helium": {},
+    "hunyuan_v1_dense": {},
+    "internlm3": {},
+    "iquestcoder": {},
+    "jais2": {},
+    "ministral": {"sliding_window": 8},
+    "ministral3": {},
+    "seed_oss": {},
+    "smollm3": {},
+}
+REFUSED = {
+    "aria_text": ({"moe_num_experts": 4}, "architecture 'aria_text' is not supported"),
+    "hunyuan_v1_moe": ({"num_experts": 4}, "architecture 'hunyuan_v1_moe' is not supported"),
+    "granite": ({"residual_multiplier": 0.22}, "must be hook_resid_pre [+] hook_attn_out"),
+    "cohere": ({}, "architecture 'cohere' is not supported"),
+    "olmo2": ({}, "architecture 'olmo2' is not supported"),
+    "bitnet": ({}, "architecture 'bitnet' is not supported"),
+    "mixtral": ({}, "architecture 'mixtral' is not supported"),
+}
+
+
+def tiny(model_type: str, **settings: object) -> PreTrainedModel:
+    return build(AutoConfig.for_model(model_type, **{**GROUPED, "head_dim": 8, **settings}), seed=0)
+
+
+@pytest.fixture(params=OPENED)
+def hf(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> PreTrainedModel:
+    model_type = request.param
+    if model_type in UNGATED:
+        monkeypatch.setitem(raw_hooks.LAYOUTS, model_type, raw_hooks.LLAMA._replace(pre="mlp.up_proj"))
+    return tiny(model_type, **OPENED[model_type]).double().requires_grad_(False)
+
+
+def close(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    assert (actual - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
+
+
+def test_every_number_equals_plain_pytorch(hf: PreTrainedModel) -> None:
+    model = load_model(hf)
+    plain, cache = model.run_with_cache(TOKENS)
+    close(plain, hf(TOKENS, use_cache=False).logits)
+    for name, expected in raw_hooks.read(hf, TOKENS).items():
+        close(cache[name], expected)
+
+    with masked(model, heads=[(1, 2)], ffns=[0]):
+        actual = model(TOKENS)
+    zero_head = ("blocks.1.attn.hook_z", lambda z: torch.cat([z[:, :, :2], 0 * z[:, :, 2:3], z[:, :, 3:]], 2))
+    close(actual, raw_hooks.run_edited(hf, TOKENS, [("blocks.0.hook_mlp_out", torch.zeros_like), zero_head]))
+
+    ids = TOKENS[0].tolist()
+    requests = [EncodedRequest((*ids[:20], *rest), 20) for rest in (ids[20:23], ids[24:28], ids[3:5])]
+    (scores,) = log_likelihoods(model, [requests])
+    expected = [log_likelihood(hf, list(request.ids), request.start) for request in requests]
+    close(torch.tensor([score.log_p for score in scores]), torch.tensor(expected))
+
+
+def test_every_measure_equals_the_plain_loop(hf: PreTrainedModel) -> None:
+    model = load_model(hf, tokenizer=TOKENIZER)
+    row = torch.randperm(VOCAB - 10, generator=torch.Generator().manual_seed(0))[:9] + 10
+    tokens = torch.cat([torch.tensor([BOS]), row.repeat(4)])[None]
+    expected = reference_prefix.prefix_matching(hf, tokens, 9, "successor")[0]
+    close(induction.prefix_matching(model, tokens, 9).values, expected)
+    expected = reference_copying.copying(hf, tokens[:, :10], "head-output", bos=True).scores[0]
+    close(induction.copying(model, tokens[:, :10]).values, expected)
+    close(induction.copying(model, tokens[:, :10], "eigenvalue").values, reference_copying.eigenvalue_copying(hf))
+
+    request = encode(TOKENIZER, EXAMPLE.context, EXAMPLE.continuation, longest=200)
+    _, signed = head_sums(hf, list(request.ids), request.start)
+    close(head_importance(model, [EXAMPLE], reduction="signed").values, signed.float())
+    whole = log_likelihood(hf, list(request.ids), request.start)
+    with masked(model, heads=[(0, 3)]):
+        (without,) = log_likelihoods(model, [[request]])
+    oracle = head_importance(model, [EXAMPLE], method="oracle").values
+    assert float(oracle[0, 3]) == pytest.approx(whole - without[0].log_p, abs=1e-4)
+
+
+def test_what_needs_a_described_architecture_is_refused(tmp_path: Path) -> None:
+    hf = tiny("seed_oss")
+    hf.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="headcount does not know how the weights of architecture 'seed_oss' are cut"):
+        pruned(load_model(tmp_path, tokenizer=TOKENIZER), heads=[(0, 0)])
+    for opened in (partial(load_model, stream=True), describe_model):
+        with pytest.raises(
+            InputError, match=r"'seed_oss' is not supported: .* or, with its weights in memory, one whose"
+        ):
+            opened(tmp_path)
+
+
+@pytest.mark.parametrize("model_type", REFUSED)
+def test_what_works_otherwise_is_refused(model_type: str) -> None:
+    settings, message = REFUSED[model_type]
+    with pytest.raises(InputError, match=message):
+        load_model(tiny(model_type, **settings))
