@@ -26,7 +26,6 @@ UNITS = "headcount/study/units/induction.py"
 PAGE = "viz/html_report/page.py"
 # The sentences of the recipes: a text of a file, and what takes its place; {code} is the block for that file.
 EDITS = [
-    (FAMILIES, "import dataclass\n", "import dataclass, replace\n"),
     (FAMILIES, "FAMILIES = (", "{code}\nFAMILIES = (ARCEE, "),
     (MODELS, "    AutoModelForCausalLM,\n", "    ArceeConfig,\n    AutoModelForCausalLM,\n"),
     (MODELS, "BUILDERS: dict", "{code}\n\nBUILDERS: dict"),

@@ -1,5 +1,6 @@
 """Models of types that are not described open as the family whose modules and numbers they have, or are refused."""
 
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -40,14 +41,30 @@ OPENED = {
     "seed_oss": {},
     "smollm3": {},
 }
+OTHERWISE = {  # norms elsewhere, blocks in parallel, mixtures of experts: with the modules that raw PyTorch reads
+    "apertus": ({}, "self_attn", "o_proj", "self_attn", "mlp"),
+    "starcoder2": ({}, "self_attn", "o_proj", "self_attn", "mlp"),
+    "nemotron": ({}, "self_attn", "o_proj", "self_attn", "mlp"),
+    "olmo": ({}, "self_attn", "o_proj", "self_attn", "mlp"),
+    "glm": ({"pad_token_id": 1}, "self_attn", "o_proj", "self_attn", "mlp"),
+    "glm4": ({"pad_token_id": 1}, "self_attn", "o_proj", "post_self_attn_layernorm", "post_mlp_layernorm"),
+    "olmo2": ({}, "self_attn", "o_proj", "post_attention_layernorm", "post_feedforward_layernorm"),
+    "olmo3": ({"sliding_window": 8}, "self_attn", "o_proj", "post_attention_layernorm", "post_feedforward_layernorm"),
+    "cohere": ({}, "self_attn", "o_proj", "self_attn", "mlp"),
+    "phi": ({}, "self_attn", "dense", "self_attn", "mlp"),
+    "gptj": ({"rotary_dim": 4, "num_key_value_heads": 4, "intermediate_size": 128}, "attn", "out_proj", "attn", "mlp"),
+    "mixtral": ({"num_local_experts": 4}, "self_attn", "o_proj", "self_attn", "mlp"),
+    "olmoe": ({"num_experts": 4, "num_experts_per_tok": 2}, "self_attn", "o_proj", "self_attn", "mlp"),
+    "qwen3_moe": ({"num_experts": 4, "num_experts_per_tok": 2}, "self_attn", "o_proj", "self_attn", "mlp"),
+    "hunyuan_v1_moe": ({"num_experts": 4}, "self_attn", "o_proj", "self_attn", "mlp"),
+    "granitemoe": ({"num_local_experts": 4}, "self_attn", "o_proj", "self_attn", "block_sparse_moe"),
+}
 REFUSED = {
-    "aria_text": ({"moe_num_experts": 4}, "architecture 'aria_text' is not supported"),
-    "hunyuan_v1_moe": ({"num_experts": 4}, "architecture 'hunyuan_v1_moe' is not supported"),
     "granite": ({"residual_multiplier": 0.22}, "must be hook_resid_pre [+] hook_attn_out"),
-    "cohere": ({}, "architecture 'cohere' is not supported"),
-    "olmo2": ({}, "architecture 'olmo2' is not supported"),
-    "bitnet": ({}, "architecture 'bitnet' is not supported"),
-    "mixtral": ({}, "architecture 'mixtral' is not supported"),
+    "bitnet": ({}, "with values of one, attention must return one"),
+    "gpt_oss": ({"num_local_experts": 4}, "calls attention in a way that is not supported .*s_aux"),
+    "deepseek_v3": ({}, "architecture 'deepseek_v3' is not supported"),
+    "bloom": ({}, "architecture 'bloom' is not supported"),
 }
 
 
@@ -104,6 +121,50 @@ def test_every_measure_equals_the_plain_loop(hf: PreTrainedModel) -> None:
         (without,) = log_likelihoods(model, [[request]])
     oracle = head_importance(model, [EXAMPLE], method="oracle").values
     assert float(oracle[0, 3]) == pytest.approx(whole - without[0].log_p, abs=1e-4)
+
+
+@pytest.mark.parametrize("model_type", OTHERWISE)
+def test_other_layouts_equal_plain_pytorch(model_type: str) -> None:
+    settings, attention, output, added, mlp = OTHERWISE[model_type]
+    hf = tiny(model_type, **settings).requires_grad_(False)
+    model = load_model(hf)
+    blocks = hf.get_submodule(model.family.layers)
+    plain, cache = model.run_with_cache(TOKENS)
+    close(plain, hf(TOKENS, use_cache=False).logits)
+    close(
+        torch.stack([cache["pattern", layer] for layer in range(3)]), torch.stack(raw_hooks.eager_patterns(hf, TOKENS))
+    )
+    for layer, block in enumerate(blocks):
+        projection = block.get_submodule(attention).get_submodule(output)
+        for name, module, side in (
+            ("hook_resid_pre", block, "in"),
+            ("attn.hook_z", projection, "in"),
+            ("hook_attn_out", block.get_submodule(added), "out"),
+            ("hook_mlp_out", block.get_submodule(mlp), "out"),
+            ("hook_resid_post", block, "out"),
+        ):
+            expected = raw_hooks.run_and_take(hf, TOKENS, module, side)
+            close(cache[f"blocks.{layer}.{name}"].flatten(2), expected)
+
+    requests = [EncodedRequest((*TOKENS[0, :20].tolist(), *TOKENS[0, a:b].tolist()), 20) for a, b in ((3, 6), (20, 24))]
+    (scores,) = log_likelihoods(model, [requests])
+    expected = [log_likelihood(hf, list(request.ids), request.start) for request in requests]
+    close(torch.tensor([score.log_p for score in scores]), torch.tensor(expected))
+
+    zeroed = deepcopy(hf)
+    changed = zeroed.get_submodule(model.family.layers)
+    changed[1].get_submodule(attention).get_submodule(output).weight[:, 16:24] = 0
+    changed[0].get_submodule(mlp).register_forward_hook(lambda module, args, output: torch.zeros_like(output))
+    with masked(model, heads=[(1, 2)], ffns=[0]):
+        close(model(TOKENS), zeroed(TOKENS, use_cache=False).logits)
+
+
+def test_hooks_that_a_model_lacks_say_why() -> None:
+    experts = load_model(tiny("mixtral", num_local_experts=4).requires_grad_(False))
+    with pytest.raises(InputError, match=r"no blocks.1.mlp.hook_post: .*a mixture of experts, say"):
+        experts.run_with_cache(TOKENS, names=["blocks.1.mlp.hook_post"])
+    with pytest.raises(InputError, match=r"no blocks.0.ln2.hook_normalized: .*no norm of its own"):
+        load_model(tiny("cohere").requires_grad_(False)).run_with_cache(TOKENS, names=["blocks.0.ln2.hook_normalized"])
 
 
 def test_what_needs_a_described_architecture_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from headcount.results import InputError
-from headcount.tracing.architectures.families import FAMILIES, GEMMA, GPT2, GPT_NEOX, LLAMA, OPT, Family
+from headcount.tracing.architectures.families import BY_MODULES, FAMILIES, Family
 from headcount.tracing.architectures.sizes import Sizes
 
 _OPTIONAL = {"final_norm", "project_in", "project_out", "pos_embed", "mlp_gate"}
@@ -16,9 +16,6 @@ _OPTIONAL = {"final_norm", "project_in", "project_out", "pos_embed", "mlp_gate"}
 
 _NO_SINGLE_PATH = {"name", "model_types", "fused_layout", "mid", "mlp", "flat_mlp"}
 """Fields of `Family` that are not one module's path."""
-
-BY_MODULES = (GEMMA, LLAMA, OPT, GPT_NEOX, GPT2)
-"""The families in the order in which a model's modules are compared with theirs: those with more of them first."""
 
 MOST_LABELS = 7
 """Assignments in a block's `forward` that may add attention's output to the residual stream."""
@@ -85,9 +82,21 @@ def candidate_anatomies(hf: Any) -> list[Anatomy]:
             fitted, sizes = _fitted(family, hf), Sizes.of(hf.config)
         except (InputError, AttributeError, TypeError):
             continue
-        labels = dict.fromkeys([fitted.mid, *(f"hidden_states_{number}" for number in range(1, MOST_LABELS))])
-        found += [Anatomy(replace(fitted, mid=label), Variant(), sizes, derived=True) for label in labels]
+        variant = Variant(parallel=bool(fitted.norm_1) and not fitted.norm_2)
+        if variant.parallel and _norms(hf, fitted) != {fitted.norm_1}:
+            continue
+        labels = (
+            [fitted.mid] if variant.parallel else [fitted.mid, *(f"hidden_states_{n}" for n in range(1, MOST_LABELS))]
+        )
+        found += [Anatomy(replace(fitted, mid=label), variant, sizes, derived=True) for label in dict.fromkeys(labels)]
     return found
+
+
+def _norms(hf: nn.Module, family: Family) -> set[str]:
+    """Return the norms of the first block, by their usual names."""
+    return {
+        name for name, _ in hf.get_submodule(f"{family.layers}.0").named_children() if "norm" in name or "ln_" in name
+    }
 
 
 def empty_copy(hf: Any) -> Any:

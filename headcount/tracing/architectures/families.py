@@ -5,7 +5,7 @@ Hooks, ablation and access to weights follow from these entries; parallel blocks
 entry here; the check at load time (`headcount.tracing.loading.hook_check`) shows if the entry is right.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -163,3 +163,64 @@ GEMMA = Family(
 )
 
 FAMILIES = (OPT, GPT2, GPT_NEOX, LLAMA, GEMMA)
+"""The families that are described: `model_types` names the types that have them."""
+
+_APERTUS = replace(LLAMA, name="Apertus", norm_1="attention_layernorm", norm_2="feedforward_layernorm", mlp_gate="")
+_GLM4 = replace(
+    GEMMA,
+    name="GLM-4",
+    norm_2="post_attention_layernorm",
+    attention_added="post_self_attn_layernorm",
+    mlp_added="post_mlp_layernorm",
+)
+_OLMO2 = replace(GEMMA, name="OLMo 2", norm_1="", norm_2="", mlp_added="post_feedforward_layernorm")
+_WITH_MATRICES = (
+    GEMMA,
+    _OLMO2,
+    _GLM4,
+    replace(LLAMA, name="VaultGemma", norm_2="pre_feedforward_layernorm"),
+    LLAMA,
+    replace(LLAMA, name="StarCoder2", mlp_in="mlp.c_fc", mlp_gate="", mlp_out="mlp.c_proj"),
+    replace(LLAMA, name="NanoChat", mlp_in="mlp.fc1", mlp_gate="", mlp_out="mlp.fc2"),
+    _APERTUS,
+    OPT,
+    GPT_NEOX,
+    GPT2,
+    replace(LLAMA, name="Cohere", norm_2=""),
+    replace(
+        LLAMA,
+        name="Phi",
+        final_norm="model.final_layernorm",
+        output="self_attn.dense",
+        attention_added="self_attn.dense",
+        norm_2="",
+        mlp_in="mlp.fc1",
+        mlp_gate="",
+        mlp_out="mlp.fc2",
+    ),
+    replace(
+        GPT2,
+        name="GPT-J",
+        fused="",
+        query="attn.q_proj",
+        key="attn.k_proj",
+        value="attn.v_proj",
+        output="attn.out_proj",
+        attention_added="attn.out_proj",
+        norm_2="",
+        mlp_in="mlp.fc_in",
+        mlp_out="mlp.fc_out",
+    ),
+)
+_EXPERTS = ("block_sparse_moe",)
+BY_MODULES = (
+    *_WITH_MATRICES,
+    *(replace(family, mlp_in="", mlp_gate="", mlp_out="") for family in (GEMMA, _OLMO2, _GLM4, LLAMA, _APERTUS)),
+    replace(LLAMA, mlp=_EXPERTS, mlp_added=_EXPERTS[0], mlp_in="", mlp_gate="", mlp_out=""),
+)
+"""The modules that a model of a type that is not described is compared with, in this order.
+
+Those with more norms come first; then, of feed-forward networks that are not one matrix in and one out, such as
+mixtures of experts, those of which only the whole is known. Blocks with one norm run attention and feed-forward network
+in parallel.
+"""

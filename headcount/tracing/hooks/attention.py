@@ -30,6 +30,7 @@ _WITHOUT_EFFECT = (
     "use_cache",
     "output_attentions",
     "output_hidden_states",
+    "output_router_logits",
     "return_dict",
 )
 
@@ -83,8 +84,9 @@ class AttentionCall:
         Raises:
             InputError: An argument that may change the result is not known here.
         """
-        module, query, key, value, mask = args[:5]
+        module, query, key, value = args[:4]
         options = {name: value for name, value in kwargs.items() if value is not None and name not in _WITHOUT_EFFECT}
+        mask = args[4] if len(args) > 4 else options.pop("attention_mask", None)
         scale = options.pop("scaling", query.shape[-1] ** -0.5)
         soft_cap, window = options.pop("softcap", None), options.pop("sliding_window", None)
         dropout, causal = options.pop("dropout", 0.0), options.pop("is_causal", getattr(module, "is_causal", True))

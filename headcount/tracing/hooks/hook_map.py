@@ -140,20 +140,37 @@ def build_hook_map(family: Family, sizes: Sizes, variant: Variant, unembed: str)
     if family.final_norm:
         points.append(HookPoint("ln_final.hook_normalized", family.final_norm, "norm", d_model, (sizes.n_layers, 0)))
     points.append(HookPoint("unembed.select", unembed, "select", d_model, (sizes.n_layers, 1)))
-    return HookMap((point.name, point) for point in sorted(points, key=lambda point: point.rank))
+    absent = _absent(family, sizes.n_layers)
+    return HookMap(((point.name, point) for point in sorted(points, key=lambda point: point.rank)), absent)
+
+
+def _absent(family: Family, n_layers: int) -> dict[str, str]:
+    """Return hooks that a model lacks, each with the reason."""
+    reasons = {}
+    if not family.norm_1:
+        reasons["ln1.hook_normalized"] = "attention reads the residual stream without a norm of its own"
+    if not family.norm_2:
+        reasons["ln2.hook_normalized"] = "the feed-forward network has no norm of its own in front"
+    if not family.mlp_out:
+        inside = (
+            "the feed-forward networks of this model are not one matrix in and one out (a mixture of experts, say); "
+            "hook_mlp_out has what they add as a whole"
+        )
+        reasons |= dict.fromkeys(("mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post"), inside)
+    names = [(f"blocks.{layer}.{name}", reason) for layer in range(n_layers) for name, reason in reasons.items()]
+    return {name: f"there is no {name}: {reason}" for name, reason in names}
 
 
 def _block(family: Family, sizes: Sizes, layer: int, variant: Variant) -> list[HookPoint]:
     """Return the points of one block, in execution order."""
     points: list[InBlock] = [("skip", "", "skip", View(), ""), ("hook_resid_pre", "", "input", View(), "")]
-    norm_1: list[InBlock] = [("ln1.hook_normalized", family.norm_1, "norm", View(), "")]
+    norm_1: list[InBlock] = [("ln1.hook_normalized", family.norm_1, "norm", View(), "")] if family.norm_1 else []
     attention = _attention(family, sizes)
     mid: list[InBlock] = (
         [] if variant.parallel else [("hook_resid_mid", "", "operation", View(flat=family.flat_mlp), family.mid)]
     )
-    norm_2: list[InBlock] = [
-        ("ln2.hook_normalized", family.norm_2, "norm", View(flat=family.flat_mlp and not variant.post_norm), "")
-    ]
+    flat = View(flat=family.flat_mlp and not variant.post_norm)
+    norm_2: list[InBlock] = [("ln2.hook_normalized", family.norm_2, "norm", flat, "")] if family.norm_2 else []
     if variant.post_norm:
         points += attention + norm_1 + mid + _mlp(family) + norm_2
     else:
@@ -194,6 +211,8 @@ def _mlp(family: Family) -> list[InBlock]:
     points: list[InBlock] = [
         (f"mlp.skip_{number}", module, "skip", View(), "") for number, module in enumerate(family.mlp)
     ]
+    if not family.mlp_out:
+        return [*points, ("hook_mlp_out", family.mlp_added, "output", flat, "")]
     if family.mlp_gate:
         points += [("mlp.hook_pre", family.mlp_gate, "output", flat, "")]
         points += [("mlp.hook_pre_linear", family.mlp_in, "output", flat, "")]

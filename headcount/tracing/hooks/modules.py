@@ -42,6 +42,10 @@ def head_outputs(
     return torch.einsum("bphd,hdm->bphm", z, per_head)
 
 
+_GAIN_MINUS_ONE = ("GemmaRMSNorm", "Gemma2RMSNorm", "Gemma3RMSNorm", "VaultGemmaRMSNorm", "NemotronLayerNorm1P")
+"""Norms whose weight is the gain minus one; constant."""
+
+
 @runs_remotely
 def normalised(norm: nn.Module, x: Tensor) -> Tensor:
     """Return a norm's normalised input, before gain and bias.
@@ -51,6 +55,8 @@ def normalised(norm: nn.Module, x: Tensor) -> Tensor:
     if isinstance(norm, nn.LayerNorm):
         return nn.functional.layer_norm(x, norm.normalized_shape, eps=norm.eps)
     wide = x.float()
+    if type(norm).__name__.endswith("LayerNorm"):  # such as Cohere's; a norm that differs is refused at load
+        wide = wide - wide.mean(-1, keepdim=True)
     return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + _epsilon(norm))).to(x.dtype)
 
 
@@ -60,8 +66,7 @@ def affine(norm: nn.Module, x: Tensor) -> Tensor:
     gain = getattr(norm, "weight", None)
     if gain is None:
         return x
-    # Gemma stores the gain minus one.
-    gain = 1.0 + gain.float() if type(norm).__name__.startswith("Gemma") else gain
+    gain = 1.0 + gain.float() if type(norm).__name__.startswith(_GAIN_MINUS_ONE) else gain
     bias = getattr(norm, "bias", None)
     scaled = (x * gain).to(x.dtype)
     return scaled if bias is None else scaled + bias
@@ -70,4 +75,4 @@ def affine(norm: nn.Module, x: Tensor) -> Tensor:
 @runs_remotely
 def _epsilon(norm: nn.Module) -> float:
     epsilon = getattr(norm, "variance_epsilon", None)
-    return float(norm.eps if epsilon is None else epsilon)  # type: ignore[arg-type]
+    return float(getattr(norm, "eps", 1e-5) if epsilon is None else epsilon)

@@ -155,9 +155,9 @@ def _check_block(model: Model, cache: Cache, layer: int) -> None:
 
 
 def _check_both_ends(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) -> None:
-    """Check that the embedding goes unchanged into block 0, and that logits are what the unembedding gives.
+    """Check that the embedding goes unchanged into block 0, and that logits are W_U's, up to a factor.
 
-    Where one is scaled, normed or capped, W_E and W_U are not what scores from the weights take them for.
+    Where one is normed or capped, W_E and W_U are not what scores from the weights take them for.
     """
     if not (model.family.pos_embed or model.family.project_in):
         rule = "must be hook_embed"
@@ -168,7 +168,9 @@ def _check_both_ends(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) 
         model.hf(input_ids=tokens, use_cache=False)
     finally:
         handle.remove()
-    _require(model, "unembed", "logits must be what the unembedding gives", given[0], plain)
+    factor = (plain.double() * given[0]).sum() / given[0].double().square().sum()
+    rule = "logits must be what the unembedding gives, or in proportion to it"
+    _require(model, "unembed", rule, given[0] * factor.clamp(min=1e-6), plain)
 
 
 def _check_late_start(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) -> None:
