@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from reference import copying as reference_copying
 from reference import prefix as reference_prefix
@@ -14,6 +15,7 @@ from reference.models import BOS, GROUPED, VOCAB, bpe_tokenizer, build
 from transformers import AutoConfig, PreTrainedModel
 
 from headcount import induction
+from headcount.cli import main
 from headcount.importance import Example, head_importance
 from headcount.importance.likelihoods.encoding import EncodedRequest, encode
 from headcount.importance.likelihoods.log_likelihoods import log_likelihoods
@@ -159,12 +161,37 @@ def test_other_layouts_equal_plain_pytorch(model_type: str) -> None:
         close(model(TOKENS), zeroed(TOKENS, use_cache=False).logits)
 
 
+def test_experts_of_a_folder_are_read(tmp_path: Path) -> None:
+    """On disk each expert has matrices of its own; in memory those of a layer are one tensor."""
+    hf = tiny("qwen3_moe", num_experts=4, num_experts_per_tok=2).requires_grad_(False)
+    hf.save_pretrained(tmp_path)
+    TOKENIZER.save_pretrained(tmp_path)
+    model = load_model(tmp_path)
+    assert torch.equal(model(TOKENS), hf(TOKENS, use_cache=False).logits)
+    weights = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    del weights[next(name for name in weights if "experts" in name)]
+    safetensors.torch.save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"are incomplete|cannot read the weights"):
+        load_model(tmp_path)
+
+
 def test_hooks_that_a_model_lacks_say_why() -> None:
     experts = load_model(tiny("mixtral", num_local_experts=4).requires_grad_(False))
     with pytest.raises(InputError, match=r"no blocks.1.mlp.hook_post: .*a mixture of experts, say"):
         experts.run_with_cache(TOKENS, names=["blocks.1.mlp.hook_post"])
     with pytest.raises(InputError, match=r"no blocks.0.ln2.hook_normalized: .*no norm of its own"):
         load_model(tiny("cohere").requires_grad_(False)).run_with_cache(TOKENS, names=["blocks.0.ln2.hook_normalized"])
+
+
+def test_costs_of_experts_are_not_made_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny("mixtral", num_local_experts=4).save_pretrained(tmp_path / "model")
+    TOKENIZER.save_pretrained(tmp_path / "model")
+    (tmp_path / "study.toml").write_text('sequences = 2\n[[tasks]]\nnames = ["plural"]\nshots = [0]\n')
+    options = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "run"), "--dry-run"]
+    with pytest.raises(SystemExit) as exit_status:
+        main(["study", str(tmp_path / "study.toml"), *options])
+    assert exit_status.value.code == 2
+    assert "what a pass of model costs is not known" in capsys.readouterr().err
 
 
 def test_what_needs_a_described_architecture_is_refused(tmp_path: Path) -> None:

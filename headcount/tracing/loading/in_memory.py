@@ -45,7 +45,8 @@ def from_disk(
     _check_type(location, config)
     check_no_adapter(location)
     check_quantisation(location, config)
-    if getattr(config, "quantization_config", None) is None:  # else transformers alone knows the tensors in the files
+    # Of quantised weights and other types, such as experts' matrices one by one, transformers alone knows the tensors.
+    if getattr(config, "quantization_config", None) is None and is_known(config):
         open_checkpoint(location, empty_model(location, config), revision, to_read=False)
     hf = _read_weights(location, config, weights_dtype, revision, device_map)
     hf.requires_grad_(False)
