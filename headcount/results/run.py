@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from headcount.results import manifest
 from headcount.results.errors import DamagedError, InputError
 from headcount.results.storage import files
-from headcount.results.storage.atomic import TEMPORARY, set_aside
+from headcount.results.storage.atomic import TEMPORARY, remove_leftovers, set_aside
 
 if TYPE_CHECKING:  # torch, which they need, takes seconds to import
     from headcount.results.kinds.every_kind import Result
@@ -204,6 +204,7 @@ def _reopen(folder: Path, model: dict[str, Any]) -> Run:
             f"{folder} holds a run of {manifest.describe(recorded)}, expected one of {manifest.describe(model)}; "
             "choose another folder"
         )
+    remove_leftovers(folder)
     return run
 
 

@@ -77,6 +77,19 @@ def test_other_files_are_no_results(run: Run) -> None:
     assert len(run) == 3
 
 
+def test_a_run_that_goes_on_removes_what_a_killed_process_left_of_results_that_are_there(run: Run) -> None:
+    left, unfinished = (
+        run.folder / "induction" / ".copying.safetensors.0123abcd.tmp",
+        run.folder / ".x.json.0123abcd.tmp",
+    )
+    left.write_text("")
+    unfinished.write_text("")
+    open_run(run.folder)
+    assert left.exists()
+    create_run(run.folder, model=MODEL)
+    assert (left.exists(), unfinished.exists()) == (False, True)
+
+
 @pytest.mark.parametrize(
     "name", ["", "/copying", "induction/", "../copying", "a/../b", "a//b", ".hidden", "manifest", "a b"]
 )

@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all, whatever happens to the process that writes them."""
 
+import contextlib
 import errno
 import glob
 import os
@@ -107,6 +108,17 @@ def _replace(path: Path, data: bytes) -> bool:
         leftover.unlink(missing_ok=True)
     _sync_folder(path.parent)
     return True
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of results that are there: left by a process that was killed just after another wrote one.
+
+    One that a process writes at this moment may go too: it begins again.
+    """
+    for leftover in folder.rglob(f".*.{8 * '[0-9a-f]'}{TEMPORARY}"):
+        if leftover.with_name(leftover.name[1 : -len(f".12345678{TEMPORARY}")]).exists():
+            with contextlib.suppress(OSError):  # such as in a folder that cannot be written; it does no harm
+                leftover.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
