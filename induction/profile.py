@@ -94,6 +94,10 @@ def _check_head(model: Model, layer: int, head: int) -> None:
     for name, index, size in (("layer", layer, model.sizes.n_layers), ("head", head, model.sizes.n_heads)):
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < size:
             raise InputError(f"{name}: expected a whole number from 0 to {size - 1} for {model.name}, got {index!r}")
+    if layer not in model.layers_with_heads:
+        raise InputError(
+            f"layer {layer} of {model.name} has no attention heads: choose one of {model.layers_with_heads}"
+        )
     if model.pruned is not None and model.pruned.heads[layer].any():
         raise InputError(f"heads of layer {layer} were taken out of {model.name}: profile the whole model's head")
     if model.removed is not None and model.removed.heads[layer, head]:

@@ -166,7 +166,7 @@ def _by_other_rankings(
         names = seen.get(task.setup.shots, [])
         candidates = [name for name in names if name != task.setup.task.name]
         # A mean is over two tasks or more; most and least correlated differ among two candidates or more.
-        distinct = len(candidates) > 1 and n_parts(pruning.model.sizes, part) >= compare.FEWEST
+        distinct = len(candidates) > 1 and n_parts(pruning.model, part) >= compare.FEWEST
         if distinct or (ranking == "mean" and len(names) > 1):
             percents = _percents(config, part) if config.cross_percents is None else config.cross_percents
             units.append(pruning.ranked(task.setup, part, ranking, percents, candidates))

@@ -6,6 +6,7 @@ from numbers import Integral
 from typing import Any, Literal, TypeVar
 
 import torch
+from torch import Tensor
 
 from headcount.results import InputError
 from headcount.tracing.hooks.passes import ForwardPass
@@ -172,3 +173,12 @@ def pad(rows: Sequence[torch.Tensor], device: Any) -> torch.Tensor:
     In a causal model no token attends to the padding after it, so no mask is needed.
     """
     return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)
+
+
+def over_all_layers(model: Model, values: Tensor, dim: int) -> Tensor:
+    """Return values of the layers with heads, along an axis, as those of all layers: NaN for the others."""
+    if len(model.layers_with_heads) == model.sizes.n_layers:
+        return values
+    shape = (*values.shape[:dim], model.sizes.n_layers, *values.shape[dim + 1 :])
+    spread = values.new_full(shape, float("nan"))
+    return spread.index_copy_(dim, torch.tensor(model.layers_with_heads), values)

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
-    from headcount.tracing.batches import TOKENS, Prepared, map_batches, pad, planned_batches, run_batches
+    from headcount.tracing.batches import (
+        TOKENS,
+        Prepared,
+        map_batches,
+        over_all_layers,
+        pad,
+        planned_batches,
+        run_batches,
+    )
     from headcount.tracing.hooks.hook import Patch, Recorder, RecordGradient, RecordValue, Zero, pass_through
     from headcount.tracing.hooks.passes import ForwardPass
     from headcount.tracing.hooks.run import to_device
@@ -38,6 +46,7 @@ __all__ = [
     "map_batches",
     "no_work",
     "output_heads",
+    "over_all_layers",
     "pad",
     "pass_through",
     "planned_batches",

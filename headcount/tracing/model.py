@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from headcount.results import InputError
 from headcount.tracing.architectures.anatomy import Anatomy, check_rotary, empty_copy
+from headcount.tracing.architectures.families import Family
 from headcount.tracing.cache import Cache
 from headcount.tracing.fingerprint import fingerprint, weights_state
 from headcount.tracing.hooks import execution
@@ -27,6 +28,7 @@ from headcount.tracing.text.text_model import TextModel
 from headcount.tracing.text.texts import is_text
 from headcount.tracing.text.token_ids import (
     check_no_padding,
+    check_sides,
     next_token_loss,
     padding_inputs,
     read_mask,
@@ -52,8 +54,11 @@ class Model(TextModel):
         sizes: The sizes of the whole model.
         family: The paths of its modules.
         variant: Its differences from its family's common layout.
-        derived: True if its type is not known and its family was found by its modules.
+        anatomy: Its parts, the three above among them, and the paths in each block.
+        derived: True if its type is not described, and its parts were found by running it.
+        reads_embedding: True if block 0 reads the embedding, or a multiple of it; found by the check at load.
         shares_rows: True if requests that begin alike may share a row; found by the check at load.
+        padding: The sides on which rows may be padded, found by the check at load.
         hooks: Every hook name, and the place of its value.
         pruned: Parts that were taken out of the weights; see `hc.pruned`. `sizes` are the whole model's.
         server: The server that runs it, if one does; the weights are there, and here they have shapes only.
@@ -90,7 +95,7 @@ class Model(TextModel):
         anatomy = anatomy or Anatomy.of(hf if self.pruned is None else empty_copy(hf))
         hf.eval()
         unembed = next(name for name, module in hf.named_modules() if module is hf.get_output_embeddings())
-        self.hooks = build_hook_map(anatomy.family, anatomy.sizes, anatomy.variant, unembed)
+        self.hooks = build_hook_map(anatomy, unembed)
         if self.pruned is not None:
             self.hooks = self.hooks.without(lost_hooks(self.hooks, anatomy, self.pruned))
         # nnsight sets the padding side and token of its tokenizer; the caller's must not change.
@@ -98,7 +103,9 @@ class Model(TextModel):
         self.hooks.in_block = self._in_block
         self.hf, self.tokenizer, self.name, self.revision = hf, tokenizer, name, revision
         self.family, self.variant, self.sizes = anatomy.family, anatomy.variant, anatomy.sizes
-        self.derived, self.shares_rows = anatomy.derived, True
+        self.derived, self.anatomy = anatomy.derived, anatomy
+        self.shares_rows = self.reads_embedding = True
+        self.padding = {"left", "right"}
         self.server: RemoteExecutor | None = None
         self.stream: StreamingExecutor | None = None
         self.own_hooks = execution.foreign_hooks(hf)
@@ -178,6 +185,15 @@ class Model(TextModel):
             return self.stream.block(layer)
         block: nn.Module = self.hf.get_submodule(f"{self.family.layers}.{layer}")
         return block
+
+    def paths(self, layer: int) -> Family:
+        """Return the family with the paths of the modules in a block."""
+        return self.anatomy.block(layer)
+
+    @property
+    def layers_with_heads(self) -> list[int]:
+        """The layers that have attention heads: in hybrid models not all."""
+        return [layer for layer in range(self.sizes.n_layers) if self.paths(layer).attention]
 
     def run_on(self, server: RemoteExecutor, nnsight_model: Any) -> None:
         """Run on a server from now on; `nnsight_model` is the nnsight model that requests refer to."""
@@ -366,7 +382,8 @@ class Model(TextModel):
             # Without a tokenizer the tokens may be random ones, of which one may be that of padding by chance.
             least = 1 if self.tokenizer is not None else 2
             check_no_padding(ids, getattr(source, "pad_token_id", None), usual, least=least)
-        return ids, read_mask(attention_mask, ids)
+        check_sides(mask := read_mask(attention_mask, ids), self.padding, self.name)
+        return ids, mask
 
     def _all_hooks(self, fwd_hooks: Sequence[tuple[HookName, HookFunction]]) -> list[PlacedHook]:
         """Put hooks after those that remove parts; the latter are left out inside of skipped modules."""

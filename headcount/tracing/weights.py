@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from headcount.remote_code import runs_remotely
 from headcount.results import InputError
+from headcount.tracing.architectures.views import fused_views
 from headcount.tracing.hooks.modules import matrix, output_bias
-from headcount.tracing.hooks.views import View
 
 if TYPE_CHECKING:
     from headcount.tracing.hooks.protocol import TracedModel
@@ -21,7 +21,7 @@ def output_heads(
     model: TracedModel, layer: int
 ) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
     """Return W_O of each head and b_O, in float32."""
-    projection = _whole_block(model, layer).get_submodule(model.family.output)
+    projection = _whole_block(model, layer).get_submodule(model.paths(layer).output)
     weight = matrix(projection).float().unflatten(0, (model.sizes.n_heads, -1))
     bias = output_bias(projection)
     return weight, bias.float() if isinstance(bias, Tensor) else weight.new_zeros(weight.shape[-1])
@@ -30,13 +30,23 @@ def output_heads(
 @runs_remotely
 def value_heads(model: TracedModel, layer: int) -> Float[Tensor, "head d_model d_head"]:
     """Return W_V of each query head, in float32; query heads of one group have the same."""
-    block, sizes = _whole_block(model, layer), model.sizes
-    if model.family.fused:
-        interleaved = model.family.fused_layout == "interleaved"
-        view = View(heads=sizes.n_heads, part=2, parts=3, interleaved=interleaved)
-        weight = view.read(matrix(block.get_submodule(model.family.fused)), 1)
+    block, sizes, family = _whole_block(model, layer), model.sizes, model.paths(layer)
+    if family.latent:
+        raise InputError(
+            f"{model.name} has latent attention (MLA): a norm lies between the residual stream and the values, and no "
+            "matrix W_V is; choose another definition than 'eigenvalue'"
+        )
+    if not (family.fused or family.value):
+        raise InputError(
+            f"what the projections of {model.name} return is not split into the values that attention averages (by a "
+            "norm or a clip, say), and no matrix W_V is; choose another definition than 'eigenvalue'"
+        )
+    if family.fused:
+        interleaved = family.fused_layout == "interleaved"
+        _, _, values = fused_views(interleaved, sizes.n_heads, sizes.n_kv_heads, sizes.d_head)
+        weight = values.read(matrix(block.get_submodule(family.fused)), 1)
     else:
-        weight = matrix(block.get_submodule(model.family.value)).unflatten(-1, (sizes.n_kv_heads, -1))
+        weight = matrix(block.get_submodule(family.value)).unflatten(-1, (sizes.n_kv_heads, -1))
     return weight.float().transpose(0, 1).repeat_interleave(sizes.n_heads // sizes.n_kv_heads, dim=0)
 
 

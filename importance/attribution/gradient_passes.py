@@ -17,7 +17,7 @@ from headcount.importance.likelihoods.prefix_tree import build_tree
 from headcount.importance.likelihoods.tree_passes import LogitPositions, logit_positions, tree_pass
 from headcount.remote_code import runs_remotely
 from headcount.tracing import BatchSize, Hook, Model, Progress
-from headcount.tracing.internal import ForwardPass, Prepared, RecordGradient, run_batches
+from headcount.tracing.internal import ForwardPass, Prepared, RecordGradient, over_all_layers, run_batches
 
 SCALE_STEP = 32.0
 """Divisor of the loss's scale where gradients were infinite."""
@@ -52,7 +52,8 @@ def gradient_contributions(
         repeated = _by_example(model, [requests[index] for index in infinite], loss_scale, batch_size)
         for index, values in zip(infinite, repeated, strict=True):
             examples[index] = values
-    return Contributions(*(torch.stack(kinds) for kinds in zip(*examples, strict=True)))
+    kinds = [torch.stack(kind) for kind in zip(*examples, strict=True)]
+    return Contributions(*(over_all_layers(model, kind, dim=1) for kind in kinds))
 
 
 def _is_finite(contributions: Contributions) -> bool:
@@ -82,7 +83,7 @@ def _differentiable_pass(
 ) -> ForwardPass:
     trees = [build_tree([request]) for request in requests]
     hooks: list[tuple[str, Any]] = [("hook_embed", StartGradients())]
-    hooks += [(f"blocks.{layer}.attn.hook_z", record) for layer in range(model.sizes.n_layers)]
+    hooks += [(f"blocks.{layer}.attn.hook_z", record) for layer in model.layers_with_heads]
     positions = logit_positions(trees, model.device)
     counts = torch.tensor([len(tree.targets[0]) for tree in trees], device=model.device)
     with torch.enable_grad():
@@ -99,8 +100,8 @@ class StartGradients:
     """Makes the embeddings the first tensor with a gradient: all later ones have one, though the weights are frozen."""
 
     def __call__(self, embedded: Tensor, hook: Hook) -> Tensor:
-        """Return the embeddings as a leaf that requires a gradient."""
-        return embedded.detach().requires_grad_()
+        """Return the embeddings as computed from a leaf that requires a gradient: some models change them in place."""
+        return embedded.detach().requires_grad_().clone()
 
 
 @runs_remotely

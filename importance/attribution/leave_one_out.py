@@ -23,7 +23,7 @@ from headcount.importance.likelihoods.tree_passes import (
 )
 from headcount.remote_code import runs_remotely
 from headcount.tracing import Hook, Model
-from headcount.tracing.internal import Patch, Prepared, RecordValue, Zero
+from headcount.tracing.internal import Patch, Prepared, RecordValue, Zero, over_all_layers
 
 
 def without_each_ffn(model: Model, trees: Sequence[PrefixTree]) -> Prepared[list[list[LogLikelihood]]]:
@@ -46,15 +46,19 @@ def without_each_head(model: Model, trees: Sequence[PrefixTree]) -> Prepared[Flo
     positions, repeated = logit_positions(trees, model.device), logit_positions(copies, model.device)
     with torch.no_grad():
         passes = [tree_pass(model, trees, positions, _record_streams(streams), TargetLogProbabilities(positions))]
-        for layer, stream in enumerate(streams):
-            hooks = [*_start_at(layer, Patch(stream, n_heads)), (f"blocks.{layer}.attn.hook_z", _silence_each_head)]
+        for layer in model.layers_with_heads:
+            hooks = [
+                *_start_at(layer, Patch(streams[layer], n_heads)),
+                (f"blocks.{layer}.attn.hook_z", _silence_each_head),
+            ]
             passes.append(tree_pass(model, copies, repeated, hooks, TargetLogProbabilities(repeated)))
         share_inputs(passes[1:])
 
     def read(results: Sequence[Any]) -> list[Tensor]:
         whole = _first_log_p(trees, results[0])
         without = [_first_log_p(copies, result).view(n_heads, len(trees)) for result in results[1:]]
-        return list(torch.stack([(whole - values).T for values in without], dim=1))
+        drops = torch.stack([(whole - values).T for values in without], dim=1)
+        return list(over_all_layers(model, drops, dim=1))
 
     return passes, read
 

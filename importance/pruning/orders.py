@@ -7,9 +7,9 @@ from math import floor
 import torch
 
 from headcount.importance.measure import ffn_importance, head_importance
-from headcount.importance.pruning.pruned_answers import Component, Parts, PrunedAnswers, Removal
+from headcount.importance.pruning.pruned_answers import Component, Parts, PrunedAnswers, Removal, parts_of
 from headcount.results import HeadScores, InputError, LayerScores
-from headcount.tracing import Sizes, masked
+from headcount.tracing import Model, masked
 
 Scores = HeadScores | LayerScores
 
@@ -37,23 +37,28 @@ def first_parts(component: Component, order: Parts, count: int) -> Removal:
     return Removal(heads=removed) if component == "heads" else Removal(ffns=removed)
 
 
-def ranked_order(scores: Scores, sizes: Sizes, component: Component) -> Parts:
+def ranked_order(scores: Scores, model: Model, component: Component) -> Parts:
     """Return all parts in the order of one ranking, the least important first.
 
     Raises:
         InputError: The scores are not those of this model's heads, or of its feed-forward networks.
     """
-    kind = HeadScores if component == "heads" else LayerScores
+    sizes, kind = model.sizes, HeadScores if component == "heads" else LayerScores
     shape = (sizes.n_layers, sizes.n_heads) if component == "heads" else (sizes.n_layers,)
     if not isinstance(scores, kind) or scores.shape != shape:
         got = f"{type(scores).__name__} of shape {list(getattr(scores, 'shape', []))}"
         raise InputError(f"to remove {component} expected {kind.__name__} of shape {list(shape)}, got {got}")
-    return scores.ranking()
+    return _existing(scores.ranking(), model, component)
 
 
-def random_order(parts: int, seed: int) -> Parts:
-    """Return all parts in a random order."""
-    return torch.randperm(parts, generator=torch.Generator().manual_seed(seed))
+def _existing(order: Parts, model: Model, component: Component) -> Parts:
+    """Return an order without the heads of layers that have none."""
+    return order[torch.isin(order, parts_of(model, component))]
+
+
+def random_order(parts: Parts, seed: int) -> Parts:
+    """Return some parts in a random order."""
+    return parts[torch.randperm(len(parts), generator=torch.Generator().manual_seed(seed))]
 
 
 def recomputed_order(answers: PrunedAnswers, component: Component, counts: Sequence[int]) -> Parts:
@@ -64,11 +69,11 @@ def recomputed_order(answers: PrunedAnswers, component: Component, counts: Seque
         component: The parts that are removed.
         counts: The number of parts removed at each step.
     """
-    order = _importance(answers, component, Removal()).ranking()
+    order = _existing(_importance(answers, component, Removal()).ranking(), answers.model, component)
     for count, next_count in pairwise(counts):
         if 0 < count < next_count:
             scores = _importance(answers, component, first_parts(component, order, count))
-            removed, ranking = order[:count], scores.ranking()
+            removed, ranking = order[:count], _existing(scores.ranking(), answers.model, component)
             order = torch.cat([removed, ranking[~torch.isin(ranking, removed)]])
     return order
 

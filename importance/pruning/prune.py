@@ -14,7 +14,7 @@ from headcount.importance.pruning.orders import (
     recomputed_order,
     removal_steps,
 )
-from headcount.importance.pruning.pruned_answers import Component, Parts, PrunedAnswers, Removal, n_parts
+from headcount.importance.pruning.pruned_answers import Component, Parts, PrunedAnswers, Removal, n_parts, parts_of
 from headcount.importance.tasks.task import Task
 from headcount.results import HeadScores, InputError, LayerScores, PruningCurve, PruningGrid
 from headcount.results.internal import checks
@@ -123,7 +123,7 @@ def pruning_curve(
 ) -> PruningCurve:
     """Run `prune` on answers that remember earlier removals."""
     _check(component, strategy, order, seeds)
-    steps, counts = removal_steps(percents, n_parts(answers.model.sizes, component))
+    steps, counts = removal_steps(percents, n_parts(answers.model, component))
     used_seeds = tuple(seeds) if strategy == "random" else (0,)
     orders = _orders(answers, order, component, counts, strategy, used_seeds)
     removals = [[first_parts(component, parts, count) for count in counts] for parts in orders]
@@ -159,8 +159,8 @@ def pruning_grid(
     ffn_percents: Iterable[float],
 ) -> PruningGrid:
     """Run `prune_grid` on answers that remember earlier removals."""
-    sizes = answers.model.sizes
-    head_order, ffn_order = ranked_order(heads, sizes, "heads"), ranked_order(ffns, sizes, "ffns")
+    model = answers.model
+    head_order, ffn_order = ranked_order(heads, model, "heads"), ranked_order(ffns, model, "ffns")
     across, head_counts = removal_steps(head_percents, len(head_order))
     down, ffn_counts = removal_steps(ffn_percents, len(ffn_order))
     head_removals = [first_parts("heads", head_order, count).heads for count in head_counts]
@@ -206,12 +206,12 @@ def _orders(
     seeds: Sequence[int],
 ) -> list[Parts]:
     """Return the orders of removal: one, or one for each seed."""
-    sizes = answers.model.sizes
+    model = answers.model
     if strategy == "recomputed":
         return [recomputed_order(answers, component, counts)]
     if scores is not None:
-        return [ranked_order(scores, sizes, component)]
-    return [random_order(n_parts(sizes, component), seed) for seed in seeds]
+        return [ranked_order(scores, model, component)]
+    return [random_order(parts_of(model, component), seed) for seed in seeds]
 
 
 def _answer_fields(answers: PrunedAnswers, removals: list[list[Removal]]) -> dict[str, Any]:

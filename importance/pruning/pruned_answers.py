@@ -1,6 +1,7 @@
 """A model's answers to one task's documents, with different parts removed each time."""
 
 from dataclasses import dataclass, field
+from math import nan
 from typing import Literal
 
 import torch
@@ -9,15 +10,24 @@ from torch import Tensor
 
 from headcount.importance.evaluation import Answers, EncodedTask, answers_of
 from headcount.importance.likelihoods.log_likelihoods import log_likelihoods
-from headcount.tracing import BatchSize, Model, Progress, Sizes, masked, pruned, removed_parameters
+from headcount.results import InputError
+from headcount.tracing import BatchSize, Model, Progress, masked, pruned, removed_parameters
 
 Component = Literal["heads", "ffns"]
 Parts = Int64[Tensor, " part"]
 
 
-def n_parts(sizes: Sizes, component: Component) -> int:
-    """Return the number of heads, or of feed-forward networks, of a model of these sizes."""
-    return sizes.n_layers * (sizes.n_heads if component == "heads" else 1)
+def parts_of(model: Model, component: Component) -> Parts:
+    """Return the heads, or the feed-forward networks, that a model has, as flat indices [layer * head] or [layer]."""
+    if component == "ffns":
+        return torch.arange(model.sizes.n_layers)
+    heads = torch.arange(model.sizes.n_layers * model.sizes.n_heads).view(model.sizes.n_layers, -1)
+    return heads[model.layers_with_heads].flatten()
+
+
+def n_parts(model: Model, component: Component) -> int:
+    """Return the number of heads, or of feed-forward networks, of a model."""
+    return len(parts_of(model, component))
 
 
 @dataclass(frozen=True)
@@ -64,9 +74,14 @@ class PrunedAnswers:
         scores = log_likelihoods(model, self.encoded.requests, batch_size=self.batch_size, progress=self.progress)
         return answers_of(self.encoded, scores)
 
-    def parameters(self, removal: Removal) -> int:
-        """Return the number of parameters that are removed with these parts."""
-        return removed_parameters(self.model, *self.masks(removal)).removed
+    def parameters(self, removal: Removal) -> float:
+        """Return the number of parameters that are removed with these parts; NaN if it is not known."""
+        try:
+            return removed_parameters(self.model, *self.masks(removal)).removed
+        except InputError:
+            if not self.model.derived:
+                raise
+            return nan
 
     def masks(self, removal: Removal) -> tuple[Bool[Tensor, "layer head"], Bool[Tensor, " layer"]]:
         """Return the removal as masks, True where a part is removed."""

@@ -13,9 +13,11 @@ import torch
 from headcount.induction.formulas.copying import copying_score, eigenvalue_score
 from headcount.induction.formulas.head_logits import HeadUnembedding, project_unembedding
 from headcount.remote_code import runs_remotely
+from headcount.results import InputError
 from headcount.tracing.internal import (
     Recorder,
     output_heads,
+    over_all_layers,
     pad,
     pass_through,
     run_batches,
@@ -52,17 +54,33 @@ def copying_pass(
         return [model.pass_until_last(tokens, _hooks_on_embeddings(model, record))], lambda _: _by_sequence(record)
 
     scores = run_batches(model, prepare, [len(row) for row in rows], batch_size, progress)
-    return {name: torch.stack([sequence[name] for sequence in scores]) for name in scores[0]}
+    return {
+        name: over_all_layers(model, torch.stack([sequence[name] for sequence in scores]), dim=1) for name in scores[0]
+    }
 
 
 def eigenvalue_copying(model: Model) -> Float[Tensor, "layer head"]:
     """Return the eigenvalue copying of every head, from the weights."""
+    _check_weights_tell(model)
     middle = unembed_embed(model)
     by_layer = []
-    for layer in range(model.sizes.n_layers):
+    for layer in model.layers_with_heads:
         w_v, w_o = value_heads(model, layer).double(), output_heads(model, layer)[0].double()
         by_layer.append(eigenvalue_score(w_v, w_o, middle.to(w_v.device)).cpu())
-    return torch.stack(by_layer)
+    return over_all_layers(model, torch.stack(by_layer), dim=0)
+
+
+def _check_weights_tell(model: Model) -> None:
+    """Refuse models in which the product of W_U, W_O, W_V and W_E is not what a head does to the embeddings.
+
+    Raises:
+        InputError: A norm follows the embedding, or a gate multiplies the heads' outputs.
+    """
+    other = "choose another definition than 'eigenvalue'"
+    if not model.reads_embedding:
+        raise InputError(f"{model.name} does not read its embedding as it is (a norm follows it, say): {other}")
+    if any(model.paths(layer).gated for layer in model.layers_with_heads):
+        raise InputError(f"a gate multiplies what the heads of {model.name} give, which no weights tell: {other}")
 
 
 @runs_remotely
@@ -97,24 +115,42 @@ class RecordCopying(Recorder):
         self.valid = (positions >= 1) & (positions < lengths[:, None])
         self.begins_with_bos = tokens[:, :1] == (-1 if bos is None else bos)
         self.unembedding: Any = None
+        self.held: Any = None
 
     def __call__(self, call: AttentionCall, hook: Hook) -> Tensor:
         """Record the scores."""
+        self.score(call, hook)
+        return call.query  # never used: the next layer reads the embeddings again
+
+    def hold(self, call: AttentionCall, hook: Hook) -> Tensor:
+        """Hold a call, and return ones in place of its output, which the gate then multiplies."""
+        self.held = call
+        return torch.ones_like(call.attend().output)
+
+    def score_gated(self, gate: Tensor, hook: Hook) -> None:
+        """Record the scores of the held call, given its gate, [batch, pos, head, d_head]."""
+        self.score(self.held, hook, gate.transpose(1, 2).float())
+
+    def score(self, call: AttentionCall, hook: Hook, gate: Tensor | None = None) -> None:
+        """Record the scores, with the heads' outputs times a gate if there is one."""
         if self.unembedding is None:
             self.unembedding = unembedding(hook.model, self.tokens)
         rows, bias = self.unembedding
         w_o, b_o = output_heads(hook.model, hook.layer())
         device = call.query.device
         projected = project_unembedding(rows.to(device), bias.to(device), w_o, b_o)
-        scores = _layer_scores(call, projected, self.valid.to(device), self.definitions)
+        scores = _layer_scores(call, projected, self.valid.to(device), self.definitions, gate)
         scores["bos_attention"] = scores["bos_attention"] * self.begins_with_bos.to(device)
         self.records.append(scores)
-        return call.query  # never used: the next layer reads the embeddings again
 
 
 @runs_remotely
 def _layer_scores(
-    call: AttentionCall, projected: HeadUnembedding, valid: Tensor, definitions: Sequence[str]
+    call: AttentionCall,
+    projected: HeadUnembedding,
+    valid: Tensor,
+    definitions: Sequence[str],
+    gate: Tensor | None = None,
 ) -> dict[str, Float[Tensor, "batch head"]]:
     """Return the copying scores of one layer, computed for a group of heads at a time."""
     batch, n_heads, length, _ = call.query.shape
@@ -125,7 +161,8 @@ def _layer_scores(
         group_unembedding = HeadUnembedding(projected.per_head[:, heads], projected.constant)
         scores = group_call.scores().float()
         attended = scores.argmax(-1)
-        z = scores.softmax(-1) @ group_call.value.float()
+        z = group_call.softmax(scores) @ group_call.value.float()
+        z = z if gate is None else z * gate[:, heads.to(gate.device)]
         through = {"published": group_call.value.float()}
         part = {
             name: copying_score(through.get(name, z), attended, group_unembedding, valid, name) for name in definitions
@@ -147,11 +184,17 @@ def _hooks_on_embeddings(model: Model, record: RecordCopying) -> list[tuple[str,
     """Return hooks that run every layer's attention on the embeddings and score it."""
     embeddings = ReadEmbeddings()
     hooks: list[tuple[str, Any]] = []
-    for layer in range(model.sizes.n_layers):
+    last = model.layers_with_heads[-1]
+    for layer in range(last + 1):
         block = f"blocks.{layer}."
-        hooks += [(block + "hook_resid_pre", embeddings), (block + "attn.call", record)]
-        if layer < model.sizes.n_layers - 1:
-            hooks += [(f"{block}mlp.skip_{number}", pass_through) for number in range(len(model.family.mlp))]
+        hooks += [(block + "hook_resid_pre", embeddings)]
+        if model.paths(layer).gated:
+            hooks += [(block + "attn.call", record.hold), (block + "attn.hook_z", record.score_gated)]
+        elif model.paths(layer).attention:
+            hooks += [(block + "attn.call", record)]
+        if layer < last:
+            skips = [name for name in model.hooks if name.startswith(f"{block}mlp.skip_")]
+            hooks += [(name, pass_through) for name in skips]
     return hooks
 
 

@@ -8,6 +8,7 @@ import torch
 
 from headcount.induction.formulas.head_logits import HeadUnembedding, LogitEffects, logit_effects, project_unembedding
 from headcount.remote_code import runs_remotely
+from headcount.results import InputError
 from headcount.tracing.internal import Recorder, output_heads, pass_through, unembedding
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ def head_effects(
     model: Model, ids: Int[Tensor, "1 pos"], layer: int, head: int, places: Int[Tensor, " source"], k: int
 ) -> LogitEffects:
     """Return the logits that a head writes for the tokens at these places, with the embeddings as its input."""
+    if model.paths(layer).gated:
+        raise InputError(
+            f"a gate that depends on the text multiplies what the heads of {model.name} give: which logits a head "
+            "writes for a token is not fixed; hooks on attn.hook_result show what it adds in a text"
+        )
     record = RecordLogitEffects(head, places, ids[0, places], k)
     skip_earlier = [(f"blocks.{earlier}.skip", pass_through) for earlier in range(layer)]
     model.run_until_last(ids, [*skip_earlier, (f"blocks.{layer}.attn.call", record)])
@@ -50,8 +56,8 @@ class RecordHeadPattern(Recorder):
 
     def __call__(self, call: AttentionCall, hook: Hook) -> Tensor:
         """Record the pattern, on the CPU."""
-        scores = call.of_heads(torch.tensor([self.head])).scores()
-        self.records.append(scores[0, 0].float().softmax(-1).cpu())
+        of_head = call.of_heads(torch.tensor([self.head]))
+        self.records.append(of_head.softmax(of_head.scores().float())[0, 0].cpu())
         return call.query  # never used: the pass ends here
 
 

@@ -29,6 +29,11 @@ class RecordPattern(Recorder):
 def patterns_pass(model: Model, tokens: Int[Tensor, "1 pos"]) -> UInt8[Tensor, "layer head query key"]:
     """Return every head's pattern in 256 levels; only one layer's patterns at a time are held as numbers."""
     record = RecordPattern()
-    layers = range(model.sizes.n_layers)
+    layers = model.layers_with_heads
     model.run_until_last(tokens, [(f"blocks.{layer}.attn.hook_pattern", record) for layer in layers])
-    return torch.stack(record.records)
+    recorded = torch.stack(record.records)
+    patterns = recorded.new_zeros(
+        (model.sizes.n_layers, *recorded.shape[1:])
+    )  # a layer without heads attends to nothing
+    patterns[layers] = recorded
+    return patterns

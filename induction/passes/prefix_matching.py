@@ -12,7 +12,7 @@ import torch
 
 from headcount.induction.formulas.prefix_matching import PatternEntries, has_bos, pattern_entries
 from headcount.remote_code import runs_remotely
-from headcount.tracing.internal import Recorder, pad, run_batches, to_device
+from headcount.tracing.internal import Recorder, over_all_layers, pad, run_batches, to_device
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -56,11 +56,12 @@ def prefix_matching_pass(
 
     def prepare(batch: list[int]) -> Prepared[Tensor]:
         record = _recorder([entries[item] for item in batch], model.device)
-        hooks = [(f"blocks.{layer}.attn.call", record) for layer in range(model.sizes.n_layers)]
+        hooks = [(f"blocks.{layer}.attn.call", record) for layer in model.layers_with_heads]
         forward = model.pass_until_last(pad([rows[item] for item in batch], model.device), hooks)
         return [forward], lambda _: list(torch.stack(to_device("cpu", record.records), dim=1))
 
-    return torch.stack(run_batches(model, prepare, [len(row) for row in rows], batch_size, progress))
+    scores = torch.stack(run_batches(model, prepare, [len(row) for row in rows], batch_size, progress))
+    return over_all_layers(model, scores, dim=1)
 
 
 def _recorder(entries: Sequence[PatternEntries], device: torch.device) -> RecordPrefixMatching:

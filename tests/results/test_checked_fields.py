@@ -67,7 +67,7 @@ WRONG = [
     *[(kind, name, HUGE) for kind in ("PruningCurve", "PruningGrid", "Accuracy") for name in ("chance", "majority")],
     *[("PruningGrid", "head_percents", value) for value in (["x", 1], [0, None], {"0": 0, "1": 1})],
     ("PruningGrid", "ffn_percents", ["x"]),
-    *[("PruningGrid", "parameters", value) for value in ([["a", 1]], [[0, HUGE]], [[0, 1.5]], ["ab"])],
+    *[("PruningGrid", "parameters", value) for value in ([["a", 1]], [[0, HUGE]], ["ab"])],
     *[("Accuracy", "value", value) for value in ("half", True, None)],
     *[("Accuracy", "cut", value) for value in ("1", HUGE, 0.5)],
     *[("RepeatLoss", "loss", value) for value in ([HUGE, 1], [None, 1], ["a", 1], [1e39, 1], "12", 5)],

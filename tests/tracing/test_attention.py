@@ -279,7 +279,7 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("options", "named"),
         [
-            ({"s_aux": torch.ones(4)}, "s_aux"),
+            ({"position_bias": torch.ones(4)}, "position_bias"),
             ({"head_mask": torch.ones(4)}, "head_mask"),
             ({"alibi": 1}, "alibi"),
             ({"cu_seq_lens_q": torch.ones(2), "alibi": False}, "alibi, cu_seq_lens_q"),

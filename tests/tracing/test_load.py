@@ -372,7 +372,7 @@ class TestSelfCheck:
             ("gpt2", "GPT2", {"fused_layout": "interleaved"}, "attn.hook_q"),
             ("gpt2", "GPT2", {"mid": "hidden_states_0"}, "hook_resid_mid"),
             ("gpt2", "GPT2", {"mid": "hidden_states_4"}, "ln2.hook_normalized"),
-            ("gpt_neox", "GPT_NEOX", {"fused_layout": "thirds"}, "attn.hook_q"),
+            ("gpt_neox", "GPT_NEOX", {"fused_layout": "in turn"}, "attn.hook_q"),
             ("gpt_neox", "GPT_NEOX", {"attention_added": "mlp"}, ""),
             ("llama", "LLAMA", {"mid": "hidden_states_0"}, "hook_resid_mid"),
             ("llama", "LLAMA", {"mid": "hidden_states_2"}, "ln2.hook_normalized"),

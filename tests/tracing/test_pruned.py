@@ -490,7 +490,7 @@ def differing(monkeypatch):
     def differs(*_: object) -> None:
         raise InputError("other logits")
 
-    monkeypatch.setattr("headcount.tracing.loading.hook_check._require", differs)
+    monkeypatch.setattr("headcount.tracing.loading.hook_check.require", differs)
 
 
 @pytest.mark.parametrize(("dtype", "refused"), [(torch.float32, True), (torch.bfloat16, False)])

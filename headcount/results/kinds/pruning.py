@@ -177,7 +177,7 @@ class PruningGrid(_Pruning):
 
     ffn_percents: tuple[float, ...]
     head_percents: tuple[float, ...]
-    parameters: tuple[tuple[int, ...], ...]
+    parameters: tuple[tuple[float, ...], ...]
     correct: Float[Tensor, "ffn head unit"]
     gold_log_p: Float[Tensor, "ffn head document"]
     margin: Float[Tensor, "ffn head document"]

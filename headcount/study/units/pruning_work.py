@@ -64,7 +64,7 @@ def recomputed_work(
 
 def _counts(model: Model, component: Component, percents: Sequence[float]) -> list[int]:
     """The number of parts removed at each step, 0 first."""
-    return removal_steps(percents, n_parts(model.sizes, component))[1]
+    return removal_steps(percents, n_parts(model, component))[1]
 
 
 def _without_first(model: Model, setup: TaskSetup, component: Component, order: str, count: int) -> ModelPass:
@@ -75,7 +75,7 @@ def _without_first(model: Model, setup: TaskSetup, component: Component, order: 
 
 def _without(model: Model, setup: TaskSetup, head_order: str, heads: int, ffn_order: str, ffns: int) -> ModelPass:
     """The documents without the first parts of each order."""
-    by_heads = head_order if 0 < heads < n_parts(model.sizes, "heads") else ""
-    by_ffns = ffn_order if 0 < ffns < n_parts(model.sizes, "ffns") else ""
+    by_heads = head_order if 0 < heads < n_parts(model, "heads") else ""
+    by_ffns = ffn_order if 0 < ffns < n_parts(model, "ffns") else ""
     key = (setup.name, by_heads, heads, by_ffns, ffns)
     return ModelPass(Kind.FORWARD, document_items(model, setup), heads, ffns, key=key)

@@ -33,7 +33,7 @@ def take_out(hf: Any, anatomy: Anatomy, removed: Removed) -> None:
         elif heads.any():
             _cut_attention(block, anatomy, ~heads)
         if removed.ffns[layer]:
-            _take_out_ffn(block, anatomy)
+            _take_out_ffn(block, anatomy, layer)
     mark_pruned(hf, removed)
 
 
@@ -43,9 +43,9 @@ def _take_out_attention(block: nn.Module, family: Family, layer: int) -> None:
     block.set_submodule(family.attention, NoHeads(name, bias, layer))
 
 
-def _take_out_ffn(block: nn.Module, anatomy: Anatomy) -> None:
+def _take_out_ffn(block: nn.Module, anatomy: Anatomy, layer: int) -> None:
     """Replace the network's last module by zeros, and the others by the identity."""
-    for path in anatomy.ffn():
+    for path in anatomy.ffn(layer):
         block.set_submodule(path, Constant() if path == anatomy.family.mlp[-1] else nn.Identity())
 
 

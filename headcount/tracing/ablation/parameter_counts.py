@@ -6,6 +6,7 @@ from typing import Any
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from headcount.results import InputError
 from headcount.tracing.ablation.zero_ablation import with_present_removals
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.model import Model
@@ -49,30 +50,41 @@ def removed_parameters(model: Model, heads: HeadSet | None = None, ffns: LayerSe
         InputError: A mask's shape is not the model's, a part does not exist, or the model is pruned already.
     """
     removed = with_present_removals(model, heads, ffns)
-    anatomy = Anatomy(model.family, model.variant, model.sizes)
+    anatomy = model.anatomy
     blocks = [model.hf.get_submodule(f"{model.family.layers}.{layer}") for layer in range(model.sizes.n_layers)]
-    of_heads = sum(_of_heads(block, anatomy, mask) for block, mask in zip(blocks, removed.heads, strict=True))
-    of_ffns = sum(_of_ffn(block, anatomy) for block, is_removed in zip(blocks, removed.ffns, strict=True) if is_removed)
+    of_heads = of_ffns = 0
+    for layer, block in enumerate(blocks):
+        if removed.heads[layer].any():
+            of_heads += _of_heads(block, anatomy, layer, removed.heads[layer])
+        if removed.ffns[layer]:
+            of_ffns += _of_ffn(block, anatomy, layer)
     return ParameterCounts(_count(model.hf), of_heads, of_ffns)
 
 
-def _of_heads(block: nn.Module, anatomy: Anatomy, removed: Bool[Tensor, " head"]) -> int:
+def _of_heads(block: nn.Module, anatomy: Anatomy, layer: int, removed: Bool[Tensor, " head"]) -> int:
     """Return the number of parameters of a block that go with its removed heads."""
-    family, sizes = anatomy.family, anatomy.sizes
+    family, sizes = anatomy.block(layer), anatomy.sizes
     output: Any = block.get_submodule(family.output)
     if removed.all():  # norms of queries and keys go too
         bias = getattr(output, "bias", None)
         return _count(block.get_submodule(family.attention)) - (0 if bias is None else bias.numel())
+    if family.gated or not (family.fused or family.query):
+        raise InputError(f"which weights of layer {layer} belong to which head is not known")
     heads, groups = int(removed.sum()), int(removed.unflatten(0, (sizes.n_kv_heads, -1)).all(1).sum())
-    per_head = [family.fused] if family.fused else [family.query]
-    per_group = [] if family.fused else [family.key, family.value]
     count = output.weight.numel() // sizes.n_heads * heads
+    if family.fused:
+        parts = sizes.n_heads + 2 * sizes.n_kv_heads
+        return count + _count(block.get_submodule(family.fused)) // parts * (heads + 2 * groups)
+    per_head = [path for path in (family.query, family.latent) if path]
+    per_group = [path for path in (family.key, family.value) if path]
     count += sum(_count(block.get_submodule(path)) // sizes.n_heads * heads for path in per_head)
     return count + sum(_count(block.get_submodule(path)) // sizes.n_kv_heads * groups for path in per_group)
 
 
-def _of_ffn(block: nn.Module, anatomy: Anatomy) -> int:
-    return sum(_count(block.get_submodule(path)) for path in anatomy.ffn())
+def _of_ffn(block: nn.Module, anatomy: Anatomy, layer: int) -> int:
+    if not anatomy.block(layer).mlp_added:
+        raise InputError(f"which weights of layer {layer} are its feed-forward network's is not known")
+    return sum(_count(block.get_submodule(path)) for path in anatomy.ffn(layer))
 
 
 def _count(module: nn.Module) -> int:

@@ -6,7 +6,7 @@ from headcount.results import InputError
 from headcount.tracing.ablation.cut_weights import take_out
 from headcount.tracing.ablation.fill import fill
 from headcount.tracing.ablation.zero_ablation import with_present_removals
-from headcount.tracing.architectures.anatomy import Anatomy, empty_copy
+from headcount.tracing.architectures.anatomy import empty_copy
 from headcount.tracing.devices import place_as
 from headcount.tracing.model import Model
 from headcount.tracing.removed_parts import HeadSet, LayerSet
@@ -49,7 +49,7 @@ def pruned(model: Model, heads: HeadSet | None = None, ffns: LayerSet | None = N
     small = empty_copy(model.hf)
     fill(small, {**model.hf.state_dict(), **dict(model.hf.named_buffers())})
     small.generation_config = copy.deepcopy(getattr(model.hf, "generation_config", None))
-    anatomy = Anatomy(model.family, model.variant, model.sizes)
+    anatomy = model.anatomy
     take_out(small, anatomy, removed)
     place_as(small, model.hf)
     # Its hooks are those of the whole model, which were checked when that was opened; a sweep prunes hundreds of times.

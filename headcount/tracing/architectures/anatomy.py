@@ -1,24 +1,34 @@
 """The parts of one model: the entry of its family, fitted to the model."""
 
 import copy
+import sys
 from dataclasses import dataclass, fields, replace
+from math import isclose
 from typing import Any
 
 import torch
 from torch import nn
 
 from headcount.results import InputError
-from headcount.tracing.architectures.families import BY_MODULES, FAMILIES, Family
-from headcount.tracing.architectures.sizes import Sizes
+from headcount.tracing.architectures.families import FAMILIES, Family
+from headcount.tracing.architectures.probe import probe
+from headcount.tracing.architectures.sizes import Sizes, context_of
 
 _OPTIONAL = {"final_norm", "project_in", "project_out", "pos_embed", "mlp_gate"}
 """Fields of `Family` whose module a model may lack."""
 
-_NO_SINGLE_PATH = {"name", "model_types", "fused_layout", "mid", "mlp", "flat_mlp"}
+_NO_SINGLE_PATH = {
+    "name",
+    "model_types",
+    "fused_layout",
+    "gated",
+    "mid",
+    "mlp",
+    "mlp_returns_more",
+    "block_elements",
+    "flat_mlp",
+}
 """Fields of `Family` that are not one module's path."""
-
-MOST_LABELS = 7
-"""Assignments in a block's `forward` that may add attention's output to the residual stream."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,10 @@ class Variant:
     """True if attention and feed-forward network read the same residual stream: there is no `hook_resid_mid`."""
     post_norm: bool = False
     """True if norms follow the sums (opt-350m): attention reads the residual stream without a norm."""
+    residual_factor: float = 1.0
+    """The factor of what attention and feed-forward network add to the residual stream (Granite)."""
+    latent_widths: tuple[int, int] = (0, 0)
+    """In latent attention (MLA), the widths of a head's key, but for its rotated part, and of its value."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +53,14 @@ class Anatomy:
         family: The paths of its modules.
         variant: Its differences from the family's common layout.
         sizes: Its sizes.
-        derived: True if the family was found by the names of the model's modules, not by its type.
+        blocks: The family with the paths in each block, where blocks differ; none where all are alike.
+        derived: True if the parts were found by running the model, not by its type.
     """
 
     family: Family
     variant: Variant
     sizes: Sizes
+    blocks: tuple[Family, ...] = ()
     derived: bool = False
 
     @classmethod
@@ -61,42 +77,59 @@ class Anatomy:
         )
         return cls(family, variant, Sizes.of(hf.config))
 
-    def ffn(self) -> list[str]:
+    def block(self, layer: int) -> Family:
+        """Return the family with the paths in a block."""
+        return self.blocks[layer] if self.blocks else self.family
+
+    def ffn(self, layer: int) -> list[str]:
         """Return the modules of a block that are pruned with its feed-forward network, in execution order.
 
         They include the norm before it, and a norm after it that would only get zeros; a norm after the sum stays.
         """
-        before = [] if self.variant.post_norm else [self.family.norm_2]
-        after = [] if self.family.mlp_added in self.family.mlp else [self.family.mlp_added]
-        return [*before, *self.family.mlp, *after]
+        family = self.block(layer)
+        before = [family.norm_2] if family.norm_2 and not self.variant.post_norm else []
+        after = [] if family.mlp_added in family.mlp else [family.mlp_added]
+        return [*before, *family.mlp, *after]
 
 
-def candidate_anatomies(hf: Any) -> list[Anatomy]:
-    """Return the anatomies that a model of an unknown type may have: those whose modules it has, all by name.
+def derived_anatomy(hf: Any) -> Anatomy:
+    """Return the anatomy of a model of a type that is not described, found by running it; see `probe`.
 
-    Which of them is right, if any, shows the check of the hook map.
+    Raises:
+        InputError: A part cannot be found, or the blocks differ in what must be the same.
     """
-    found = []
-    for family in BY_MODULES:
-        try:
-            fitted, sizes = _fitted(family, hf), Sizes.of(hf.config)
-        except (InputError, AttributeError, TypeError):
-            continue
-        variant = Variant(parallel=bool(fitted.norm_1) and not fitted.norm_2)
-        if variant.parallel and _norms(hf, fitted) != {fitted.norm_1}:
-            continue
-        labels = (
-            [fitted.mid] if variant.parallel else [fitted.mid, *(f"hidden_states_{n}" for n in range(1, MOST_LABELS))]
+    if getattr(hf.config, "index_topk", None):
+        raise InputError(
+            f"each token attends to the {hf.config.index_topk} keys that an index chooses (index_topk), and padding or "
+            "another branch of a text changes the choice"
         )
-        found += [Anatomy(replace(fitted, mid=label), variant, sizes, derived=True) for label in dict.fromkeys(labels)]
-    return found
+    blocks = probe(hf)
+    attention = [block.attention for block in blocks if block.attention is not None]
+    n_heads, n_kv_heads = attention[0].query.shape[1], attention[0].key.shape[1]
+    widths = max(block.latent_widths for block in blocks)
+    for layer, block in enumerate(blocks):
+        if block.parallel != blocks[0].parallel or not isclose(block.factor, blocks[0].factor, rel_tol=1e-2):
+            raise InputError(f"block {layer} adds to the residual stream in another way than block 0")
+        if block.attention is not None and (block.attention.query.shape[1] != n_heads or block.latent_widths != widths):
+            raise InputError(f"block {layer} has another number or form of heads than the blocks before it")
+    embeddings = hf.get_input_embeddings().weight
+    sizes = Sizes(
+        n_layers=len(blocks),
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
+        d_model=embeddings.shape[1],
+        d_head=attention[0].query.shape[-1],
+        d_mlp=next((block.d_mlp for block in blocks if block.d_mlp), 0),
+        vocab=embeddings.shape[0],
+        context=context_of(hf.config),
+    )
+    variant = Variant(parallel=blocks[0].parallel, residual_factor=blocks[0].factor, latent_widths=widths)
+    return Anatomy(blocks[0].family, variant, sizes, tuple(block.family for block in blocks), derived=True)
 
 
-def _norms(hf: nn.Module, family: Family) -> set[str]:
-    """Return the norms of the first block, by their usual names."""
-    return {
-        name for name, _ in hf.get_submodule(f"{family.layers}.0").named_children() if "norm" in name or "ln_" in name
-    }
+def calls_interface(hf: nn.Module) -> bool:
+    """Return True if the source of a model's class uses transformers' attention interface."""
+    return hasattr(sys.modules[type(hf).__module__], "ALL_ATTENTION_FUNCTIONS")
 
 
 def empty_copy(hf: Any) -> Any:
@@ -114,7 +147,7 @@ def family_of(config: Any) -> Family:
     check_rotary(config)
     if (family := _known_family(config)) is not None:
         return family
-    raise unsupported(config, "with its weights in memory, one whose modules are named and work like theirs")
+    raise unsupported(config, "with its weights in memory, any whose parts can be found by running it")
 
 
 def unsupported(config: Any, other: str) -> InputError:

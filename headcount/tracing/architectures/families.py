@@ -5,7 +5,7 @@ Hooks, ablation and access to weights follow from these entries; parallel blocks
 entry here; the check at load time (`headcount.tracing.loading.hook_check`) shows if the entry is right.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 
@@ -37,22 +37,32 @@ class Family:
     value: str = ""
     fused: str = ""
     """The one module for queries, keys and values, in place of three."""
-    fused_layout: Literal["thirds", "interleaved"] = "thirds"
-    """`thirds`: all queries, all keys, all values; `interleaved`: query, key and value of each head in turn."""
+    fused_layout: Literal["in turn", "interleaved"] = "in turn"
+    """`in turn`: all queries, all keys, all values; `interleaved`: query, key and value of each head in turn."""
+    latent: str = ""
+    """In latent attention (MLA), the module that gives each head's key without its rotated part, and then its value."""
+    gated: bool = False
+    """True if the heads' outputs are multiplied by a gate before the output projection."""
     output: str = ""
     attention_added: str = ""
     """The module whose output attention adds to the residual stream: the output projection, or a norm after it."""
     mid: str = ""
-    """The assignment in the block's `forward` that adds attention's output to the residual stream."""
+    """The assignment in the block's `forward` that adds attention's output to the residual stream. Empty: what the
+    block reads and what attention adds are added here."""
     norm_2: str = ""
     mlp: tuple[str, ...] = ("mlp",)
     """The modules of the feed-forward network."""
     mlp_in: str = ""
     mlp_gate: str = ""
-    """The gate projection of a gated network: its output goes through the activation function."""
+    """The gate projection of a gated network: its output goes through the activation function. If it is `mlp_in` too,
+    the gate is the first half of what that gives."""
     mlp_out: str = ""
     mlp_added: str = ""
     """The module whose output the feed-forward network adds to the residual stream."""
+    mlp_returns_more: bool = False
+    """True if the feed-forward network's module returns a tuple, of which the first element is added."""
+    block_elements: int = 0
+    """The number of elements of the tuple that a block returns, of which only the first counts; 0 if it is no tuple."""
     flat_mlp: bool = False
     """True if batch and position are one axis inside the feed-forward network."""
 
@@ -163,64 +173,4 @@ GEMMA = Family(
 )
 
 FAMILIES = (OPT, GPT2, GPT_NEOX, LLAMA, GEMMA)
-"""The families that are described: `model_types` names the types that have them."""
-
-_APERTUS = replace(LLAMA, name="Apertus", norm_1="attention_layernorm", norm_2="feedforward_layernorm", mlp_gate="")
-_GLM4 = replace(
-    GEMMA,
-    name="GLM-4",
-    norm_2="post_attention_layernorm",
-    attention_added="post_self_attn_layernorm",
-    mlp_added="post_mlp_layernorm",
-)
-_OLMO2 = replace(GEMMA, name="OLMo 2", norm_1="", norm_2="", mlp_added="post_feedforward_layernorm")
-_WITH_MATRICES = (
-    GEMMA,
-    _OLMO2,
-    _GLM4,
-    replace(LLAMA, name="VaultGemma", norm_2="pre_feedforward_layernorm"),
-    LLAMA,
-    replace(LLAMA, name="StarCoder2", mlp_in="mlp.c_fc", mlp_gate="", mlp_out="mlp.c_proj"),
-    replace(LLAMA, name="NanoChat", mlp_in="mlp.fc1", mlp_gate="", mlp_out="mlp.fc2"),
-    _APERTUS,
-    OPT,
-    GPT_NEOX,
-    GPT2,
-    replace(LLAMA, name="Cohere", norm_2=""),
-    replace(
-        LLAMA,
-        name="Phi",
-        final_norm="model.final_layernorm",
-        output="self_attn.dense",
-        attention_added="self_attn.dense",
-        norm_2="",
-        mlp_in="mlp.fc1",
-        mlp_gate="",
-        mlp_out="mlp.fc2",
-    ),
-    replace(
-        GPT2,
-        name="GPT-J",
-        fused="",
-        query="attn.q_proj",
-        key="attn.k_proj",
-        value="attn.v_proj",
-        output="attn.out_proj",
-        attention_added="attn.out_proj",
-        norm_2="",
-        mlp_in="mlp.fc_in",
-        mlp_out="mlp.fc_out",
-    ),
-)
-_EXPERTS = ("block_sparse_moe",)
-BY_MODULES = (
-    *_WITH_MATRICES,
-    *(replace(family, mlp_in="", mlp_gate="", mlp_out="") for family in (GEMMA, _OLMO2, _GLM4, LLAMA, _APERTUS)),
-    replace(LLAMA, mlp=_EXPERTS, mlp_added=_EXPERTS[0], mlp_in="", mlp_gate="", mlp_out=""),
-)
-"""The modules that a model of a type that is not described is compared with, in this order.
-
-Those with more norms come first; then, of feed-forward networks that are not one matrix in and one out, such as
-mixtures of experts, those of which only the whole is known. Blocks with one norm run attention and feed-forward network
-in parallel.
-"""
+"""The families that are described: `model_types` names the types that have them. Those of other types are probed."""

@@ -14,6 +14,7 @@ class Sizes:
     """The number of KV groups: smaller than `n_heads` where query heads share keys and values."""
     d_model: int
     d_head: int
+    """The width of a head's queries and keys, and of its values but in latent attention (MLA)."""
     d_mlp: int
     vocab: int
     """The number of rows of the embedding, which may exceed the number of the tokenizer's tokens."""
@@ -22,7 +23,7 @@ class Sizes:
 
     @classmethod
     def of(cls, config: Any) -> "Sizes":
-        """Return the sizes in a transformers configuration."""
+        """Return the sizes in the configuration of a type that is described."""
         d_model, n_heads = config.hidden_size, config.num_attention_heads
         return cls(
             n_layers=config.num_hidden_layers,
@@ -32,8 +33,14 @@ class Sizes:
             d_head=getattr(config, "head_dim", None) or d_model // n_heads,
             d_mlp=_first(config, "ffn_dim", "intermediate_size", "n_inner") or 4 * d_model,
             vocab=config.vocab_size,
-            context=config.max_position_embeddings,
+            context=context_of(config),
         )
+
+
+def context_of(config: Any) -> int:
+    """Return the length of the longest sequence that a model takes, in tokens; without a limit, a large number."""
+    names = ("max_position_embeddings", "n_positions", "max_seq_len")
+    return next((value for name in names if (value := getattr(config, name, None)) is not None), 1 << 20)
 
 
 def _first(config: Any, *names: str) -> int | None:

@@ -11,7 +11,8 @@ def removal_hooks(removed: Removed, hook_map: HookMap) -> list[tuple[HookPoint, 
     hooks: list[tuple[HookPoint, HookFunction]] = []
     for layer, heads in enumerate(removed.heads):
         if heads.any():
-            hooks.append((hook_map[f"blocks.{layer}.attn.hook_z"], Zero(heads)))
+            (point,) = hook_map.find(f"blocks.{layer}.attn.hook_z")
+            hooks.append((point, Zero(heads)))
     for layer in removed.ffns.nonzero().flatten().tolist():
         hooks.append((hook_map[f"blocks.{layer}.hook_mlp_out"], Zero()))
     return hooks

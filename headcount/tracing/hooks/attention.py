@@ -59,6 +59,8 @@ class AttentionCall:
         mask: [batch or 1, head or 1, query, key]: True, or 0, where attention is allowed. None: causal.
         scale: The factor of the products of queries and keys.
         soft_cap: The bound c of capped scores c tanh(score / c), if there is one.
+        sink: Each head's score of a sink, if there is one: it takes a share of attention, and adds nothing to the
+            output.
     """
 
     def __init__(
@@ -69,9 +71,10 @@ class AttentionCall:
         mask: Tensor | None,
         scale: float,
         soft_cap: float | None = None,
+        sink: Float[Tensor, " head"] | None = None,
     ) -> None:
         self.query, self.key, self.value = query, key, value
-        self.mask, self.scale, self.soft_cap = mask, scale, soft_cap
+        self.mask, self.scale, self.soft_cap, self.sink = mask, scale, soft_cap, sink
 
     def replace(self, **arguments: Any) -> AttentionCall:
         """Return the same call with some arguments replaced."""
@@ -89,6 +92,7 @@ class AttentionCall:
         mask = args[4] if len(args) > 4 else options.pop("attention_mask", None)
         scale = options.pop("scaling", query.shape[-1] ** -0.5)
         soft_cap, window = options.pop("softcap", None), options.pop("sliding_window", None)
+        sink = options.pop("s_aux", None)
         dropout, causal = options.pop("dropout", 0.0), options.pop("is_causal", getattr(module, "is_causal", True))
         dense = mask is None or (isinstance(mask, Tensor) and mask.dim() == 4)
         if type(mask).__name__ == "BlockMask":
@@ -100,9 +104,9 @@ class AttentionCall:
             unsupported = sorted(options) or [f"dropout={dropout}, is_causal={causal}{form}"]
             raise InputError(
                 f"{type(module).__name__} calls attention in a way that is not supported ({', '.join(unsupported)}): "
-                "expected causal attention without dropout, with a mask, sliding window or soft cap at most"
+                "expected causal attention without dropout, with a mask, sliding window, soft cap or sink at most"
             )
-        call = cls(query, key, value, mask, scale, soft_cap)
+        call = cls(query, key, value, mask, scale, soft_cap, sink)
         if mask is None and window is not None and key.shape[2] > window:
             return call.replace(mask=(call.causal() & ~call.causal().tril(-window))[None, None])
         return call
@@ -113,7 +117,8 @@ class AttentionCall:
         mask = self.mask if self.mask is None or self.mask.shape[1] == 1 else self.mask[:, heads]
         index = heads.to(self.query.device)
         key, value = self.key[:, index // group], self.value[:, index // group]
-        return self.replace(query=self.query[:, index], key=key, value=value, mask=mask)
+        sink = None if self.sink is None else self.sink[index]
+        return self.replace(query=self.query[:, index], key=key, value=value, mask=mask, sink=sink)
 
     def causal(self, rows: slice = slice(None)) -> Tensor:
         """Return the causal mask [query, key], or some rows of it."""
@@ -131,11 +136,17 @@ class AttentionCall:
         A query that may attend to nothing, as that of padding before a text, attends to nothing where the mask is
         boolean. Where it is a number to add, as in eager attention, it attends to all keys alike, as in transformers.
         """
-        scores = self.scores() if scores is None else scores
-        pattern = scores.softmax(-1, dtype=torch.float32)
+        pattern = self.softmax(self.scores() if scores is None else scores)
         if self.mask is not None and self.mask.dtype == torch.bool:
             pattern = pattern.masked_fill(~self.mask.any(-1, keepdim=True), 0.0)
         return pattern.to(self.query.dtype)
+
+    def softmax(self, scores: Float[Tensor, "batch head query key"]) -> Float[Tensor, "batch head query key"]:
+        """Return attention from its scores, in float32; a sink takes its share, so that a row sums to less than one."""
+        if self.sink is None:
+            return scores.softmax(-1, dtype=torch.float32)
+        sink = self.sink.to(scores).view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+        return torch.cat([scores, sink], dim=-1).softmax(-1, dtype=torch.float32)[..., :-1]
 
     def apply(self, pattern: Float[Tensor, "batch head query key"]) -> Float[Tensor, "batch head query d_head"]:
         """Return the heads' outputs under a pattern."""
@@ -143,7 +154,14 @@ class AttentionCall:
 
     def attend(self) -> AttentionOutput:
         """Return the output and log-sum-exp without a whole pattern in memory: linear in sequence length."""
-        if self.soft_cap is None:
+        output, log_sum_exp = self._attend_without_sink()
+        if self.sink is None:
+            return AttentionOutput(output, log_sum_exp)
+        whole = torch.logaddexp(log_sum_exp, self.sink.to(log_sum_exp)[:, None])
+        return AttentionOutput(output * (log_sum_exp - whole).exp()[..., None].to(output.dtype), whole)
+
+    def _attend_without_sink(self) -> AttentionOutput:
+        if self.soft_cap is None and self.value.shape[-1] == self.query.shape[-1]:  # as the kernels need
             if self.query.device.type == "cpu":
                 return AttentionOutput(*self._flash_cpu())
             # The kernel needs masks in aligned memory, and has no float64.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from headcount.results import InputError
 from headcount.tracing.hooks.hook import Finish, HookFunction
 from headcount.tracing.hooks.hook_map import HookPoint
-from headcount.tracing.hooks.passes import BoundHook, ForwardPass, Stop
+from headcount.tracing.hooks.passes import BoundHook, ForwardPass, KeptInput, Stop
 from headcount.tracing.hooks.protocol import RemoteExecutor, StreamingExecutor, TracedModel
 from headcount.tracing.hooks.run import run_passes
 
@@ -145,9 +145,11 @@ _running: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 def _stops(hooks: Sequence[PlacedHook]) -> list[Stop]:
     """Put hooks in execution order, those that share a raw value in one stop; equal ranks stay in order."""
-    ordered = sorted(hooks, key=lambda placed: placed[0].rank)
-    groups = groupby(ordered, key=lambda placed: (placed[0].module, placed[0].port))
-    return [
-        Stop(module, port, [BoundHook(point.name, point.view, point.detail, function) for point, function in group])
-        for (module, port), group in groups
-    ]
+    keeping = [(point.keep, function) for point, function in hooks if point.keep is not None]
+    ordered = sorted([*keeping, *hooks], key=lambda placed: placed[0].rank)
+    kept = {point.name: KeptInput() for point, _ in keeping}
+    stops: list[Stop] = []
+    for (module, port), group in groupby(ordered, key=lambda placed: (placed[0].module, placed[0].port)):
+        bound = [BoundHook(point.name, point.view, point.detail, function) for point, function in group]
+        stops.append(Stop(module, port, bound, kept.get(bound[0].name)))
+    return stops

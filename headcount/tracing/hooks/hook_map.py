@@ -13,12 +13,14 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from headcount.results import InputError
-from headcount.tracing.architectures.anatomy import Variant
+from headcount.tracing.architectures.anatomy import Anatomy, Variant
 from headcount.tracing.architectures.families import Family
 from headcount.tracing.architectures.sizes import Sizes
-from headcount.tracing.hooks.views import View
+from headcount.tracing.architectures.views import View, fused_views
 
-Port = Literal["input", "output", "operation", "norm", "attention", "result", "select", "skip"]
+Port = Literal[
+    "input", "output", "operation", "keep", "middle", "rest", "norm", "attention", "result", "select", "skip"
+]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class HookPoint:
 
     * `input`, `output`: its first argument, its result (the first element if that is a tuple);
     * `operation`: the value assigned inside its `forward` at the operation that `detail` labels;
+    * `keep`: its input, kept for a later hook;
+    * `middle`: its output, plus the input that was kept;
+    * `rest`: its output, less the input that was kept;
     * `norm`: its normalised input, before gain and bias;
     * `attention`: a part of the call of the attention function, named by `detail` (see `AttentionCall`);
     * `result`: what each head adds to its output, for an output projection;
@@ -42,6 +47,7 @@ class HookPoint:
         view: The part of the raw value that the hook sees, and its shape.
         rank: Execution order: (layer, place in the layer); the embedding is layer -1.
         detail: The operation's label, or the part of the attention call.
+        keep: The point at which an input must be kept, for the ports `middle` and `rest`.
     """
 
     name: str
@@ -50,6 +56,7 @@ class HookPoint:
     view: View
     rank: tuple[int, int]
     detail: str = ""
+    keep: "HookPoint | None" = None
 
 
 InBlock = tuple[str, str, Port, View, str]
@@ -127,70 +134,111 @@ def is_internal(point: HookPoint) -> bool:
     return point.port in ("select", "skip") or point.detail == "call"
 
 
-def build_hook_map(family: Family, sizes: Sizes, variant: Variant, unembed: str) -> HookMap:
-    """Return the hook map of a model of this family, with these sizes, whose unembedding is the module `unembed`."""
-    d_model = View()
+def build_hook_map(anatomy: Anatomy, unembed: str) -> HookMap:
+    """Return the hook map of a model with these parts, whose unembedding is the module `unembed`."""
+    family, sizes, d_model = anatomy.family, anatomy.sizes, View()
     points = [HookPoint("hook_embed", family.project_in or family.embed, "output", d_model, (-1, 0))]
     if family.pos_embed:
         # Positions are looked up after the tokens, but before the tokens' embeddings are projected.
         place = -1 if family.project_in else 1
         points.append(HookPoint("hook_pos_embed", family.pos_embed, "output", View(shared=True), (-1, place)))
     for layer in range(sizes.n_layers):
-        points += _block(family, sizes, layer, variant)
+        points += _block(anatomy.block(layer), sizes, layer, anatomy.variant)
     if family.final_norm:
         points.append(HookPoint("ln_final.hook_normalized", family.final_norm, "norm", d_model, (sizes.n_layers, 0)))
     points.append(HookPoint("unembed.select", unembed, "select", d_model, (sizes.n_layers, 1)))
-    absent = _absent(family, sizes.n_layers)
+    name = "ln_final.hook_normalized"
+    absent = {} if family.final_norm else {name: f"there is no {name}: no norm is run once, before the unembedding"}
+    for layer in range(sizes.n_layers):
+        absent |= _absent(anatomy.block(layer), layer)
     return HookMap(((point.name, point) for point in sorted(points, key=lambda point: point.rank)), absent)
 
 
-def _absent(family: Family, n_layers: int) -> dict[str, str]:
-    """Return hooks that a model lacks, each with the reason."""
-    reasons = {}
+def _absent(family: Family, layer: int) -> dict[str, str]:
+    """Return hooks that a block lacks, each with the reason."""
+    reasons: dict[str, str] = {}
+    if not family.attention:
+        no_heads = f"layer {layer} has no attention heads; hook_attn_out has what takes attention's place adds"
+        names = ("hook_q", "hook_k", "hook_v", "hook_z", "hook_result", *CALL_PARTS)
+        reasons |= dict.fromkeys((f"attn.{name}" for name in names), no_heads)
     if not family.norm_1:
         reasons["ln1.hook_normalized"] = "attention reads the residual stream without a norm of its own"
     if not family.norm_2:
         reasons["ln2.hook_normalized"] = "the feed-forward network has no norm of its own in front"
+    if family.attention and not (family.query or family.fused):
+        split = "what the projections return is not split into heads as attention uses it; attn.hook_rot_q and "
+        split += "hook_rot_k have queries and keys"
+        reasons |= dict.fromkeys(("attn.hook_q", "attn.hook_k", "attn.hook_v"), split)
+    if family.latent:
+        reasons["attn.hook_k"] = "heads share a part of their keys (latent attention); attn.hook_rot_k has whole keys"
     if not family.mlp_out:
         inside = (
-            "the feed-forward networks of this model are not one matrix in and one out (a mixture of experts, say); "
+            "the feed-forward network of this layer is not one matrix in and one out (a mixture of experts, say); "
             "hook_mlp_out has what they add as a whole"
         )
         reasons |= dict.fromkeys(("mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post"), inside)
-    names = [(f"blocks.{layer}.{name}", reason) for layer in range(n_layers) for name, reason in reasons.items()]
-    return {name: f"there is no {name}: {reason}" for name, reason in names}
+    absent = [(f"blocks.{layer}.{name}", reason) for name, reason in reasons.items()]
+    return {name: f"there is no {name}: {reason}" for name, reason in absent}
 
 
 def _block(family: Family, sizes: Sizes, layer: int, variant: Variant) -> list[HookPoint]:
     """Return the points of one block, in execution order."""
-    points: list[InBlock] = [("skip", "", "skip", View(), ""), ("hook_resid_pre", "", "input", View(), "")]
+    points: list[InBlock] = [
+        ("skip", "", "skip", View(), str(family.block_elements)),
+        ("hook_resid_pre", "", "input", View(), ""),
+    ]
     norm_1: list[InBlock] = [("ln1.hook_normalized", family.norm_1, "norm", View(), "")] if family.norm_1 else []
-    attention = _attention(family, sizes)
-    mid: list[InBlock] = (
-        [] if variant.parallel else [("hook_resid_mid", "", "operation", View(flat=family.flat_mlp), family.mid)]
-    )
+    attention = _attention(family, sizes, variant)
+    mid = [] if variant.parallel else [_middle(family, variant)]
     flat = View(flat=family.flat_mlp and not variant.post_norm)
     norm_2: list[InBlock] = [("ln2.hook_normalized", family.norm_2, "norm", flat, "")] if family.norm_2 else []
     if variant.post_norm:
-        points += attention + norm_1 + mid + _mlp(family) + norm_2
+        points += attention + norm_1 + mid + _mlp(family, sizes.d_mlp, variant.residual_factor) + norm_2
     else:
-        points += norm_1 + attention + mid + norm_2 + _mlp(family)
+        points += norm_1 + attention + mid + norm_2 + _mlp(family, sizes.d_mlp, variant.residual_factor)
     points += [("hook_resid_post", "", "output", View(), "")]
-    root = f"{family.layers}.{layer}"
-    return [
-        HookPoint(f"blocks.{layer}.{name}", f"{root}.{module}".rstrip("."), port, view, (layer, place), detail)
-        for place, (name, module, port, view, detail) in enumerate(points)
-    ]
+    root, second = f"{family.layers}.{layer}", 1 + max(map(_is_middle, enumerate(points)))
+    placed = []
+    for place, (name, module, port, view, detail) in enumerate(points):
+        name, path = f"blocks.{layer}.{name}", f"{root}.{module}".rstrip(".")
+        keep = None
+        if port == "middle":
+            keep = HookPoint(name, root, "keep", View(), (layer, 0))
+        elif port == "rest":
+            keep = HookPoint(name, f"{root}.{family.norm_2}", "keep", View(), (layer, second))
+        placed.append(HookPoint(name, path, port, view, (layer, place), detail, keep))
+    return placed
 
 
-def _attention(family: Family, sizes: Sizes) -> list[InBlock]:
-    heads, kv_heads = View(heads=sizes.n_heads), View(heads=sizes.n_kv_heads)
+def _is_middle(numbered: tuple[int, InBlock]) -> int:
+    """Return the number of a point if it is `hook_resid_mid`, else 0."""
+    number, (name, *_) = numbered
+    return number if name == "hook_resid_mid" else 0
+
+
+def _middle(family: Family, variant: Variant) -> InBlock:
+    if family.mid:
+        return "hook_resid_mid", "", "operation", View(flat=family.flat_mlp), family.mid
+    return "hook_resid_mid", family.attention_added, "middle", View(scale=variant.residual_factor), ""
+
+
+def _attention(family: Family, sizes: Sizes, variant: Variant) -> list[InBlock]:
+    heads, kv_heads, factor = View(heads=sizes.n_heads), View(heads=sizes.n_kv_heads), variant.residual_factor
+    if not family.attention:
+        return [("hook_attn_out", family.attention_added, "output", View(scale=factor), "")]
     if family.fused:
-        interleaved = family.fused_layout == "interleaved"
-        parts = [View(heads=sizes.n_heads, part=part, parts=3, interleaved=interleaved) for part in range(3)]
+        parts = fused_views(family.fused_layout == "interleaved", sizes.n_heads, sizes.n_kv_heads, sizes.d_head)
         points: list[InBlock] = [
             (f"attn.hook_{name}", family.fused, "output", view, "") for name, view in zip("qkv", parts, strict=True)
         ]
+    elif family.latent:
+        values = View(sizes.n_heads, 1, variant.latent_widths, interleaved=True)
+        points = [
+            ("attn.hook_q", family.query, "output", heads, ""),
+            ("attn.hook_v", family.latent, "output", values, ""),
+        ]
+    elif not family.query:
+        points = []
     else:
         points = [
             ("attn.hook_q", family.query, "output", heads, ""),
@@ -201,25 +249,32 @@ def _attention(family: Family, sizes: Sizes) -> list[InBlock]:
     return [
         *points,
         ("attn.hook_z", family.output, "input", heads, ""),
-        ("attn.hook_result", family.output, "result", heads, ""),
-        ("hook_attn_out", family.attention_added, "output", View(), ""),
+        ("attn.hook_result", family.output, "result", View(heads=sizes.n_heads, scale=factor), ""),
+        ("hook_attn_out", family.attention_added, "output", View(scale=factor), ""),
     ]
 
 
-def _mlp(family: Family) -> list[InBlock]:
-    flat = View(flat=family.flat_mlp)
+def _mlp(family: Family, d_mlp: int, factor: float) -> list[InBlock]:
+    flat, added = View(flat=family.flat_mlp), View(flat=family.flat_mlp, scale=factor)
+    modules = () if family.mlp_returns_more else family.mlp
     points: list[InBlock] = [
-        (f"mlp.skip_{number}", module, "skip", View(), "") for number, module in enumerate(family.mlp)
+        (f"mlp.skip_{number}", module, "skip", View(), "") for number, module in enumerate(modules)
     ]
+    if not family.mlp_added:
+        return [*points, ("hook_mlp_out", "", "rest", View(), "")]
     if not family.mlp_out:
-        return [*points, ("hook_mlp_out", family.mlp_added, "output", flat, "")]
-    if family.mlp_gate:
+        return [*points, ("hook_mlp_out", family.mlp_added, "output", added, "")]
+    if family.mlp_gate and family.mlp_gate == family.mlp_in:  # the gate in the first half of one projection
+        halves = (d_mlp, d_mlp)
+        points += [("mlp.hook_pre", family.mlp_in, "output", View(0, 0, halves), "")]
+        points += [("mlp.hook_pre_linear", family.mlp_in, "output", View(0, 1, halves), "")]
+    elif family.mlp_gate:
         points += [("mlp.hook_pre", family.mlp_gate, "output", flat, "")]
         points += [("mlp.hook_pre_linear", family.mlp_in, "output", flat, "")]
     else:
         points += [("mlp.hook_pre", family.mlp_in, "output", flat, "")]
     points += [("mlp.hook_post", family.mlp_out, "input", flat, "")]
-    return [*points, ("hook_mlp_out", family.mlp_added, "output", flat, "")]
+    return [*points, ("hook_mlp_out", family.mlp_added, "output", added, "")]
 
 
 CALL_PARTS = {

@@ -42,10 +42,6 @@ def head_outputs(
     return torch.einsum("bphd,hdm->bphm", z, per_head)
 
 
-_GAIN_MINUS_ONE = ("GemmaRMSNorm", "Gemma2RMSNorm", "Gemma3RMSNorm", "VaultGemmaRMSNorm", "NemotronLayerNorm1P")
-"""Norms whose weight is the gain minus one; constant."""
-
-
 @runs_remotely
 def normalised(norm: nn.Module, x: Tensor) -> Tensor:
     """Return a norm's normalised input, before gain and bias.
@@ -66,10 +62,22 @@ def affine(norm: nn.Module, x: Tensor) -> Tensor:
     gain = getattr(norm, "weight", None)
     if gain is None:
         return x
-    gain = 1.0 + gain.float() if type(norm).__name__.startswith(_GAIN_MINUS_ONE) else gain
     bias = getattr(norm, "bias", None)
+    gain = 1.0 + gain.float() if _adds_one(norm, gain, 0.0 if bias is None else bias) else gain
     scaled = (x * gain).to(x.dtype)
     return scaled if bias is None else scaled + bias
+
+
+@runs_remotely
+def _adds_one(norm: nn.Module, weight: Tensor, bias: Tensor | float) -> bool:
+    """Return True if a norm's gain is its weight plus one, as in Gemma: shown by what it gives for 1, -1, 1, ..."""
+    signs = torch.ones_like(weight)
+    signs[1::2] = -1
+    with torch.no_grad():
+        scaled = type(norm).forward(norm, signs[None])[0] - bias  # past hooks on this module, which runs just now
+        value = normalised(norm, signs[None])[0]
+        errors = [(scaled - value * gain).abs().max() for gain in (weight, 1.0 + weight)]
+    return bool(errors[1] < errors[0])
 
 
 @runs_remotely

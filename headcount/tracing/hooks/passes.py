@@ -15,8 +15,8 @@ from headcount.tracing.hooks.hook import HookFunction, Recorder, RecordGradient
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from headcount.tracing.architectures.views import View
     from headcount.tracing.hooks.hook import Finish
-    from headcount.tracing.hooks.views import View
 
 
 @runs_remotely
@@ -35,6 +35,18 @@ class BoundHook:
 
 
 @runs_remotely
+class KeptInput:
+    """The input of a module, kept for a later stop in the block.
+
+    Attributes:
+        value: The input; None before the forward pass comes to the module.
+    """
+
+    def __init__(self) -> None:
+        self.value: Any = None
+
+
+@runs_remotely
 class Stop:
     """A place in the forward pass at which hooks are called.
 
@@ -42,10 +54,12 @@ class Stop:
         module: The module's path.
         port: The value that is meant; see `HookPoint`.
         hooks: The hooks, in the order in which they are called.
+        kept: The residual stream, for the ports `middle` and `rest`, as an earlier stop, of port `keep`, found it.
     """
 
-    def __init__(self, module: str, port: str, hooks: Sequence[BoundHook]) -> None:
+    def __init__(self, module: str, port: str, hooks: Sequence[BoundHook], kept: KeptInput | None = None) -> None:
         self.module, self.port, self.hooks = module, port, list(hooks)
+        self.kept = KeptInput() if kept is None else kept
 
     def first_name(self) -> str:
         """Return the name of the first hook."""

@@ -140,6 +140,43 @@ def _at_operation(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 
 @runs_remotely
+def _at_keep(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    stop.kept.value = envoy.input
+
+
+@runs_remotely
+def _at_middle(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    """Call hooks with the block's input plus what attention adds to it; an edit becomes one of what attention adds."""
+    raw, before, view = envoy.output, stop.kept.value, stop.hooks[0].view
+    first = raw[0] if isinstance(raw, tuple) else raw
+    edited = _edited(model, before + view.read(first, batch), stop)
+    if edited is not None:
+        added = view.write(first, edited - before, batch)
+        envoy.output = (added, *raw[1:]) if isinstance(raw, tuple) else added
+
+
+@runs_remotely
+def _at_rest(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    """Call hooks with a block's output less the residual stream that was kept in it."""
+    raw, before = envoy.output, stop.kept.value
+    first = raw[0] if isinstance(raw, tuple) else raw
+    edited = _edited(model, first - before, stop)
+    if edited is not None:
+        envoy.output = (before + edited, *raw[1:]) if isinstance(raw, tuple) else before + edited
+
+
+@runs_remotely
+def _edited(model: Any, value: Tensor, stop: Stop) -> Tensor | None:
+    """Call hooks one after another; return the last one's edit, or None if there is none."""
+    last = None
+    for hook in stop.hooks:
+        edited = call_hook(model, hook.name, hook.function, value)
+        if edited is not None:
+            value = last = edited
+    return last
+
+
+@runs_remotely
 def _at_norm(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     norm = envoy._module
     edited = _through_views(model, normalised(norm, envoy.input), stop, batch)
@@ -176,13 +213,13 @@ def _at_attention(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 @runs_remotely
 def _at_result(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
-    projection = envoy._module
-    result = head_outputs(projection, stop.hooks[0].view.read(envoy.input, batch))
+    projection, view = envoy._module, stop.hooks[0].view
+    result = head_outputs(projection, view.read(envoy.input, batch))
     for hook in stop.hooks:
         edited = call_hook(model, hook.name, hook.function, result)
         if edited is not None:
             result = edited
-            envoy.skip(result.sum(-2) + output_bias(projection))
+            envoy.skip(result.sum(-2) / view.scale + output_bias(projection))
 
 
 @runs_remotely
@@ -195,13 +232,18 @@ def _at_select(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 def _at_skip(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     value, hook = envoy.input, stop.hooks[-1]
     replacement = call_hook(model, hook.name, hook.function, value)
-    envoy.skip(value if replacement is None else replacement)
+    value = value if replacement is None else replacement
+    elements = int(hook.detail or 0)
+    envoy.skip((value, *[None] * (elements - 1)) if elements else value)
 
 
 HANDLERS = {
     "input": _at_input,
     "output": _at_output,
     "operation": _at_operation,
+    "keep": _at_keep,
+    "middle": _at_middle,
+    "rest": _at_rest,
     "norm": _at_norm,
     "attention": _at_attention,
     "result": _at_result,

@@ -37,6 +37,9 @@ class TracedModel(Protocol):
     def envoy(self, path: str) -> Any:
         """Return the nnsight envoy of a module."""
 
+    def paths(self, layer: int) -> Family:
+        """Return the family with the paths of the modules in a block."""
+
     def block(self, layer: int) -> nn.Module:
         """Return a block with its weights."""
 

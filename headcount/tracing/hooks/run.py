@@ -29,6 +29,10 @@ class ServedModel:
         """Return the nnsight envoy of a module."""
         return find_envoy(self.nnsight, path)
 
+    def paths(self, layer: int) -> Any:
+        """Return the family with the paths of the modules in a block."""
+        return self.family
+
     def block(self, layer: int) -> Any:
         """Return a block with its weights."""
         return self.hf.get_submodule(f"{self.family.layers}.{layer}")

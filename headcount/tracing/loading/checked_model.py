@@ -2,7 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from headcount.tracing.architectures.anatomy import Anatomy, candidate_anatomies, family_of, is_known, unsupported
+from headcount.results import InputError
+from headcount.tracing.architectures.anatomy import Anatomy, derived_anatomy, family_of, is_known, unsupported
 from headcount.tracing.loading import hook_check
 from headcount.tracing.model import Model
 from headcount.tracing.removed_parts import pruned_parts
@@ -29,7 +30,7 @@ class OpenedModel(NamedTuple):
 def checked_model(opened: OpenedModel) -> Model:
     """Return a `Model` around an opened model, after a check of its hook map.
 
-    A model of a type that is not described is tried as each family whose modules it has, until one passes.
+    The parts of a model of a type that is not described are found by running it.
 
     Raises:
         InputError: The architecture is not supported, or a hook does not show the value that its name promises.
@@ -37,16 +38,12 @@ def checked_model(opened: OpenedModel) -> Model:
     if is_known(opened.hf.config) or pruned_parts(opened.hf) is not None:
         return _checked(opened)
     if any(parameter.is_meta for parameter in opened.hf.parameters()):
-        family_of(opened.hf.config)  # raises: nothing can be tried without weights
-    reasons = []
-    for anatomy in candidate_anatomies(opened.hf):
-        try:
-            return _checked(opened, anatomy)
-        except Exception as error:  # whatever it is, this family is not the model's
-            reasons.append(" ".join(str(error).split())[:300])
-    if not reasons:
-        family_of(opened.hf.config)  # raises
-    raise unsupported(opened.hf.config, f"one that works like one of them, which this does not: {reasons[0]}")
+        family_of(opened.hf.config)  # raises: nothing can be run without weights
+    try:
+        return _checked(opened, derived_anatomy(opened.hf))
+    except (InputError, RuntimeError, ValueError, AttributeError, IndexError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise unsupported(opened.hf.config, f"one whose parts can be found by running it; here: {reason}") from error
 
 
 def _checked(opened: OpenedModel, anatomy: Anatomy | None = None) -> Model:

@@ -8,7 +8,7 @@ import transformers
 
 from headcount.results import InputError
 from headcount.tracing.ablation.saved import is_pruned_folder, read_pruned
-from headcount.tracing.architectures.anatomy import candidate_anatomies, family_of, is_known
+from headcount.tracing.architectures.anatomy import calls_interface, family_of, is_known
 from headcount.tracing.checkpoints.checkpoint import unplaced_tensors
 from headcount.tracing.loading.checked_model import OpenedModel
 from headcount.tracing.loading.stored_weights import (
@@ -56,9 +56,10 @@ def from_disk(
 
 
 def _check_type(location: str, config: Any) -> None:
-    """Refuse a type whose modules are not named like those of one that is described, before its weights are read."""
+    """Refuse a type that cannot open, before its weights are read: of unknown code, or with attention of its own."""
     known_to_transformers = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
-    if not is_known(config) and not (known_to_transformers and candidate_anatomies(empty_model(location, config))):
+    decodes = known_to_transformers and getattr(config, "is_decoder", True)
+    if not is_known(config) and not (decodes and calls_interface(empty_model(location, config))):
         family_of(config)  # raises
 
 

@@ -47,6 +47,20 @@ def split_encoding(tokens: Any, attention_mask: Any) -> tuple[Any, Any]:
     return tokens["input_ids"], tokens.get("attention_mask", attention_mask)
 
 
+def check_sides(mask: Bool[Tensor, "batch pos"] | None, allowed: set[str], model_name: str) -> None:
+    """Refuse padding on a side on which it changes what a model computes.
+
+    Raises:
+        InputError: A row is padded there.
+    """
+    for side, place in (("left", 0), ("right", -1)):
+        if mask is not None and side not in allowed and not mask[:, place].all():
+            raise InputError(
+                f"{model_name} reads padding on the {side} (it does more than masked attention): run the rows one by "
+                "one, or all of one length"
+            )
+
+
 def read_mask(attention_mask: Any, ids: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"] | None:
     """Return a mask of tokens, True for those that are no padding; None if there is none, or all are.
 

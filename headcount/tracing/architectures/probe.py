@@ -1,0 +1,266 @@
+"""The anatomy of a model of any type, found by what flows through its modules when it runs a few tokens.
+
+Nothing is taken from names. The attention module is the one that calls transformers' attention interface; W_O is the
+first projection after it; what attention and the feed-forward network add are the two outputs whose sum, up to a
+factor, is what the block adds to the residual stream; norms are the modules between two values that are known. Which
+projection gives queries, keys and values is found by zeroing each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headcount.results import InputError
+from headcount.tracing.architectures.families import Family
+from headcount.tracing.architectures.projections import MlpProjections, find_mlp_projections, find_projections
+from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, Recording, record, same, tolerance
+
+
+@dataclass(frozen=True)
+class Block:
+    """The parts of one block.
+
+    Attributes:
+        family: The paths of its modules.
+        parallel: True if attention and feed-forward network read the same residual stream.
+        factor: The factor of what they add to it.
+        attention: Its call of the attention interface; None if it has no attention heads.
+        latent_widths: In latent attention (MLA), the widths of a head's key without its rotated part, and of its value.
+        d_mlp: The width of its feed-forward network; 0 if it is not one matrix in and one out.
+    """
+
+    family: Family
+    parallel: bool
+    factor: float
+    attention: AttentionRecord | None
+    latent_widths: tuple[int, int]
+    d_mlp: int
+
+
+def probe(hf: Any) -> list[Block]:
+    """Return the parts of each block of a transformers model.
+
+    Raises:
+        InputError: A part cannot be found; the message says which.
+    """
+    tokens = torch.arange(3, 9, device=hf.get_input_embeddings().weight.device)[None] % hf.config.vocab_size
+    recording = record(hf, lambda: hf(input_ids=tokens, use_cache=False))
+    layers = _layers(hf, recording)
+    outer = _outer(hf, recording, layers)
+    return [_block(hf, recording, outer, layer) for layer in range(len(hf.get_submodule(layers)))]
+
+
+def _layers(hf: nn.Module, recording: Recording) -> str:
+    """Return the path of the list of blocks: the outermost that has all attention calls."""
+    if not recording.attention:
+        raise InputError("it computes attention itself, not by transformers' attention interface")
+    names = {module: name for name, module in hf.named_modules()}
+    callers = [names[call.module] for call in recording.attention]
+    for name, module in hf.named_modules():
+        if isinstance(module, nn.ModuleList) and all(caller.startswith(f"{name}.") for caller in callers):
+            return name
+    raise InputError("its blocks are not one list of modules")
+
+
+def _outer(hf: Any, recording: Recording, layers: str) -> Family:
+    """Return the paths outside of the blocks."""
+    names = {module: name for name, module in hf.named_modules()}
+    embed, unembed = names[hf.get_input_embeddings()], hf.get_output_embeddings()
+    last = f"{layers}.{len(hf.get_submodule(layers)) - 1}"
+    ends = [call for call in recording.modules if call.name == last]
+    if len(ends) != 1 or unembed is None:
+        raise InputError(f"its blocks run {len(ends)} times" if unembed is not None else "it has no unembedding")
+    outside = [call for call in recording.modules if not call.name.startswith(f"{layers}.")]
+    norms = [call.name for call in outside if call.is_light and same(call.input, ends[0].output)]
+    once = [name for name in norms if sum(call.name == name for call in outside) == 1]
+    positions = [call for call in outside if isinstance(call.module, nn.Embedding) and call.name != embed]
+    return Family(
+        name="probed",
+        model_types=(),
+        embed=embed,
+        layers=layers,
+        final_norm=once[0] if once else "",
+        pos_embed=positions[0].name if len(positions) == 1 else "",
+    )
+
+
+def _block(hf: nn.Module, recording: Recording, outer: Family, layer: int) -> Block:
+    root = f"{outer.layers}.{layer}"
+    calls = [call for call in recording.modules if call.name.startswith(f"{root}.")]
+    whole = [call for call in recording.modules if call.name == root]
+    if len(whole) != 1:
+        raise InputError(f"block {layer} runs {len(whole)} times")
+    before, after = whole[0].input, whole[0].output
+    if before.shape != after.shape or not before.numel():
+        raise InputError(f"block {layer} does not take and return one residual stream")
+    heads = _heads(hf, recording, calls, root)
+    try:
+        return _parts(hf, outer, calls, heads, whole[0])
+    except InputError as error:
+        raise InputError(f"block {layer}: {error}") from None
+
+
+@dataclass(frozen=True)
+class _Heads:
+    attend: AttentionRecord
+    caller: ModuleCall
+    output: ModuleCall
+
+
+def _heads(hf: nn.Module, recording: Recording, calls: list[ModuleCall], root: str) -> _Heads | None:
+    """Return a block's call of the attention interface, its module and W_O; None if it has no attention heads."""
+    inside = {module for _, module in hf.get_submodule(root).named_modules()}
+    attention = [call for call in recording.attention if call.module in inside]
+    if not attention:
+        return None
+    if len(attention) > 1:
+        raise InputError(f"{root} calls attention {len(attention)} times")
+    caller = next(call for call in calls if call.module is attention[0].module)
+    return _Heads(attention[0], caller, _output_projection(calls, caller, attention[0]))
+
+
+def _parts(hf: nn.Module, outer: Family, calls: list[ModuleCall], heads: _Heads | None, block: ModuleCall) -> Block:
+    attention_added, mlp_added, factor = _added(calls, heads, block)
+    reader = attention_added if heads is None else heads.caller
+    middle = block.input + factor * attention_added.output.reshape(block.input.shape)
+    if mlp_added is None:
+        mlp, norms = MlpProjections((), {}), _norms_around(calls, reader, block.input, middle)
+    else:
+        mlp = find_mlp_projections(calls, _with_matrices(calls, mlp_added))
+        norms = _norms(calls, reader, mlp.reads, block.input, middle)
+    paths = {"attention_added": attention_added.name, "norm_1": norms.first, "norm_2": norms.second, **mlp.paths}
+    paths["mlp_added"] = "" if mlp_added is None else mlp_added.name
+    family, widths = outer, (0, 0)
+    if heads is not None:
+        family, widths = find_projections(outer, block.name, heads.caller, heads.attend, calls)
+        paths |= {"attention": heads.caller.name, "output": heads.output.name}
+        family = replace(family, gated=not same(heads.output.input, heads.attend.output.transpose(1, 2)))
+    relative: dict[str, Any] = {name: path.removeprefix(f"{block.name}.") for name, path in paths.items()}
+    modules = tuple(path.removeprefix(f"{block.name}.") for path in mlp.modules)
+    flat = mlp_added is not None and mlp_added.output.dim() < block.output.dim()
+    more = mlp_added is not None and mlp_added.elements > 0
+    fields: dict[str, Any] = {"mlp": modules, "mlp_returns_more": more, "flat_mlp": flat}
+    found = replace(family, **relative, **fields, block_elements=block.elements)
+    return Block(found, norms.parallel, factor, None if heads is None else heads.attend, widths, mlp.width)
+
+
+def _output_projection(calls: list[ModuleCall], caller: ModuleCall, attend: AttentionRecord) -> ModuleCall:
+    """Return W_O: the first projection after the attention call that reads the heads' outputs, gated ones too."""
+    after = [
+        call
+        for call in calls
+        if call.name.startswith(f"{caller.name}.") and call.has_matrix and call.time > attend.time
+    ]
+    heads = attend.output.transpose(1, 2).flatten(2)
+    read = [call for call in after if same(call.input, heads)]
+    wide = [call for call in after if call.input.numel() == heads.numel() and not same(call.input, caller.input)]
+    if not (read or wide):
+        raise InputError("no projection reads what attention gives")
+    return (read or wide)[0]
+
+
+def _added(
+    calls: list[ModuleCall], heads: _Heads | None, block: ModuleCall
+) -> tuple[ModuleCall, ModuleCall | None, float]:
+    """Return what attention and the feed-forward network add to the residual stream, and the factor of both.
+
+    The network's is None if it is the sum of two modules' outputs, such as experts and a dense path beside them. In a
+    block without attention heads the first of both is what takes attention's place.
+    """
+    shaped = [call for call in calls if call.output.numel() == block.output.numel()]
+    later = shaped
+    if heads is not None:
+        inside = f"{heads.caller.name}."
+        shaped = [call for call in shaped if not call.name.startswith(inside) or call is heads.output]
+        later = [call for call in shaped if call.time >= heads.output.time]
+    pairs = [
+        (first, second)
+        for first in later
+        for second in shaped
+        if first is not second and (heads is not None or first.time < second.time)
+    ]
+    found = _best(pairs, block)
+    if found is None:
+        triples = [(first, *two) for first in later for two in combinations(shaped, 2) if first not in two]
+        found = _best([three for three in triples if heads is not None or three[0].time < three[1].time], block)
+    if found is None:
+        raise InputError(
+            "what it adds to its input is not an output of attention and one or two of a feed-forward network, all "
+            "times one factor"
+        )
+    (attention, *others), factor = found
+    factor = 1.0 if abs(factor - 1) < 10 * tolerance(block.output) else factor
+    alike = [call for call in later if same(call.output, attention.output)]
+    attention = alike[-1 if heads is None else 0]
+    if len(others) == 2:
+        return attention, None, factor
+    ends = [call for call in shaped if same(call.output, others[0].output) and not isinstance(call.module, nn.Dropout)]
+    return attention, ends[-1], factor
+
+
+def _best(
+    candidates: Sequence[tuple[ModuleCall, ...]], block: ModuleCall
+) -> tuple[tuple[ModuleCall, ...], float] | None:
+    """Return the calls whose outputs, times one positive factor, sum to what a block adds; and the factor."""
+    best: tuple[tuple[ModuleCall, ...], float] | None = None
+    smallest = tolerance(block.output) * float(block.output.abs().max())
+    change = block.output.double() - block.input.double()
+    for summands in candidates:
+        total = torch.stack([call.output.double().reshape(change.shape) for call in summands]).sum(0)
+        factor = float((change * total).sum() / total.square().sum().clamp(min=1e-30))
+        error = float((change - factor * total).abs().max())
+        if error < smallest * (0.5 if best else 1) and factor > 0:
+            best, smallest = (summands, factor), error
+    return best
+
+
+def _with_matrices(calls: list[ModuleCall], added: ModuleCall) -> ModuleCall:
+    """Return the module that has the feed-forward network's weights: the one that adds, or one before its norm."""
+    core = added
+    while core.is_light:
+        before = [call for call in calls if call.time < core.time and same(call.output, core.input)]
+        if not before:
+            raise InputError("what gives the feed-forward network's output cannot be found")
+        core = before[-1]
+    return core
+
+
+@dataclass(frozen=True)
+class _Norms:
+    first: str
+    second: str
+    parallel: bool
+
+
+def _norms(calls: list[ModuleCall], caller: ModuleCall, reads: Tensor, before: Tensor, middle: Tensor) -> _Norms:
+    """Return the norms in front of attention and the feed-forward network, and whether both read the same stream."""
+    first = _read_through(calls, caller.input, before)
+    name = first.name if first is not None and first.is_light else ""
+    if first is not None and same(reads, first.output):
+        return _Norms(name, "", parallel=True)
+    for stream, parallel in ((middle, False), (before, True)):
+        second = _read_through(calls, reads, stream)
+        if second is not None:
+            return _Norms(name, second.name if second.is_light else "", parallel)
+        if same(reads, stream):
+            return _Norms(name, "", parallel)
+    raise InputError("the feed-forward network reads neither the residual stream nor a norm of it")
+
+
+def _norms_around(calls: list[ModuleCall], caller: ModuleCall, before: Tensor, middle: Tensor) -> _Norms:
+    """Return the norm in front of attention, and the first module that reads the residual stream after attention."""
+    first = _read_through(calls, caller.input, before)
+    second = next((call for call in calls if call.is_light and same(call.input, middle)), None)
+    if second is None:
+        raise InputError("no norm reads the residual stream between attention and the feed-forward network")
+    return _Norms(first.name if first is not None and first.is_light else "", second.name, parallel=False)
+
+
+def _read_through(calls: list[ModuleCall], reads: Tensor, stream: Tensor) -> ModuleCall | None:
+    """Return the module, a norm most likely, through which the residual stream becomes what a module reads."""
+    found = [call for call in calls if same(call.output, reads) and same(call.input, stream)]
+    return next((call for call in reversed(found) if not same(call.input, call.output)), None)

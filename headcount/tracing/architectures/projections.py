@@ -1,0 +1,129 @@
+"""Projections of one block, found by what flows through them: those of attention and of the feed-forward network."""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from headcount.tracing.architectures.families import Family
+from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, record, same, zeroed
+from headcount.tracing.architectures.views import View, fused_views
+
+
+def find_projections(
+    outer: Family, root: str, caller: ModuleCall, attend: AttentionRecord, calls: list[ModuleCall]
+) -> tuple[Family, tuple[int, int]]:
+    """Return the family with the projections of queries, keys and values, and the widths of latent attention.
+
+    Each projection is zeroed in turn; that of the queries is the last that changes the queries, and so on. A projection
+    whose output cannot be split into the values that attention averages is left out.
+    """
+    inside = [call for call in calls if call.name.startswith(f"{caller.name}.") and call.has_matrix]
+    last: dict[str, ModuleCall] = {}
+    for call in (call for call in inside if call.time < attend.time):
+        with zeroed(call.module):
+            changed = record(caller.module, lambda: caller.module(*caller.args, **caller.kwargs)).attention[0]
+        for name in ("query", "key", "value"):
+            if not same(getattr(changed, name), getattr(attend, name)):
+                last[name] = call
+    if len(last) < 3:
+        return outer, (0, 0)
+    query, key, value = (last[name] for name in ("query", "key", "value"))
+    paths = [call.name.removeprefix(f"{root}.") for call in (query, key, value)]
+    n_heads, groups, d_head = attend.query.shape[1], attend.key.shape[1], attend.query.shape[-1]
+    flowing = attend.value.transpose(1, 2)
+    if query is key is value:
+        for interleaved in (False, True):
+            if interleaved and groups != n_heads:
+                continue
+            view = fused_views(interleaved, n_heads, groups, d_head)[2]
+            if _fits(view, value.output, flowing):
+                return replace(outer, fused=paths[0], fused_layout="interleaved" if interleaved else "in turn"), (0, 0)
+    elif key is value and query is not key:
+        widths = (value.output.shape[-1] // n_heads - flowing.shape[-1], flowing.shape[-1])
+        if widths[0] > 0 and _fits(View(n_heads, 1, widths, interleaved=True), value.output, flowing):
+            return replace(outer, query=paths[0], latent=paths[2]), widths
+    elif len({query.name, key.name, value.name}) == 3 and _fits(View(groups), value.output, flowing):
+        return replace(outer, query=paths[0], key=paths[1], value=paths[2]), (0, 0)
+    return outer, (0, 0)
+
+
+def _fits(view: View, raw: Tensor, expected: Tensor) -> bool:
+    """Return True if the view of what a projection returns is what attention averages."""
+    try:
+        return same(view.read(raw, 1), expected)
+    except RuntimeError:  # its width cannot be split so
+        return False
+
+
+@dataclass(frozen=True)
+class MlpProjections:
+    """The modules of a feed-forward network.
+
+    Attributes:
+        modules: The modules that are the network.
+        paths: Its projections, by the fields of `Family`; empty if it is not one matrix in and one out.
+        reads: The network's input.
+        width: The width between its projections; 0 if it is not one matrix in and one out.
+    """
+
+    modules: tuple[str, ...]
+    paths: dict[str, str]
+    reads: Tensor = field(default_factory=lambda: torch.empty(0))
+    width: int = 0
+
+
+def find_mlp_projections(calls: list[ModuleCall], core: ModuleCall) -> MlpProjections:
+    """Return the projections of the feed-forward network that the module `core` is, or ends."""
+    parent = core.name.rpartition(".")[0]
+    if core.has_matrix:  # two projections, without a module around them
+        beside = [call for call in calls if call.has_matrix and call.name.rpartition(".")[0] == parent]
+        before = [call for call in beside if call.time < core.time]
+        if not before:
+            return MlpProjections((core.name,), {}, core.input)
+        return _described(before[-1].input, (before[-1].name, core.name), [before[-1]], core)
+    inside = [call for call in calls if call.name.startswith(f"{core.name}.") and call.has_matrix]
+    outs = [call for call in inside if same(call.output, core.output)]
+    ins = [call for call in inside if same(call.input, core.input) and call not in outs]
+    if len(outs) != 1:
+        return MlpProjections((core.name,), {}, core.input)
+    return _described(core.input, (core.name,), ins, outs[0])
+
+
+def _described(reads: Tensor, modules: tuple[str, ...], ins: list[ModuleCall], out: ModuleCall) -> MlpProjections:
+    """Return the projections, if they are a matrix in, perhaps gated, and one out."""
+    whole = MlpProjections(modules, {}, reads)
+    width, post = out.input.shape[-1], out.input
+    outputs = [call.output for call in ins]
+    if len(ins) == 1 and outputs[0].shape[-1] == width:
+        paths = {"mlp_in": ins[0].name}
+    elif len(ins) == 1 and outputs[0].shape[-1] == 2 * width:  # the gate in the first half
+        if not _gates(outputs[0][..., :width], outputs[0][..., width:], post):
+            return whole
+        paths = {"mlp_in": ins[0].name, "mlp_gate": ins[0].name}
+    elif len(ins) == 2 and all(output.shape[-1] == width for output in outputs):
+        gates = [_gates(first, second, post) for first, second in (outputs, outputs[::-1])]
+        if not any(gates):
+            return whole
+        gate, linear = ins if gates[0] else ins[::-1]
+        paths = {"mlp_in": linear.name, "mlp_gate": gate.name}
+    else:
+        return whole
+    return MlpProjections(modules, paths | {"mlp_out": out.name}, reads, width)
+
+
+_ACTIVATIONS = (
+    functional.silu,
+    functional.gelu,
+    partial(functional.gelu, approximate="tanh"),
+    functional.relu,
+    torch.sigmoid,
+    lambda x: functional.relu(x).square(),
+)
+
+
+def _gates(gate: Tensor, linear: Tensor, post: Tensor) -> bool:
+    """Return True if the first is the gate: its activation times the second is what the output projection reads."""
+    return any(same(activation(gate) * linear, post) for activation in _ACTIVATIONS)

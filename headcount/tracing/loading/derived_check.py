@@ -1,0 +1,170 @@
+"""Further checks of a model whose parts were found by running it, and of what such a model takes."""
+
+import torch
+from torch import Tensor
+
+from headcount.tracing.cache import Cache
+from headcount.tracing.hooks.attention import AttentionCall
+from headcount.tracing.hooks.hook import Hook, RecordValue
+from headcount.tracing.loading.rules import TOLERANCE, close, give_ones, require, run_and_record
+from headcount.tracing.model import Model
+
+
+def check_derived(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) -> None:
+    """Check a model whose parts were found by running it; note on it what it takes.
+
+    Args:
+        model: The model.
+        tokens: A few tokens.
+        plain: Their logits.
+        cache: Their values of all hooks.
+
+    Raises:
+        InputError: A hook breaks a rule.
+    """
+    for layer in range(model.sizes.n_layers):
+        if model.paths(layer).attention:
+            _check_values(model, tokens, cache, layer)
+        check_gate(model, tokens, layer)
+    _check_unembedding(model, tokens, plain)
+    _check_late_start(model, tokens, plain, cache)
+    model.padding = _padding_without_effect(model, tokens, plain)
+    model.reads_embedding = _reads_embedding(model, cache)
+
+
+def check_gate(model: Model, tokens: Tensor, layer: int) -> None:
+    """Check by an edit that the gate of a feed-forward network is not its other projection.
+
+    Raises:
+        InputError: It is.
+    """
+    block = f"blocks.{layer}."
+    if not model.paths(layer).mlp_gate:
+        return
+    recorded = ["mlp.hook_pre_linear", "mlp.hook_post"]
+    linear, post = (
+        value.flatten() for value in run_and_record(model, tokens, block, {"mlp.hook_pre": give_ones}, recorded)
+    )
+    if linear.any():
+        factor = post[linear.abs().argmax()] / linear[linear.abs().argmax()]
+        rule = "with equal gates, hook_post must be proportional to hook_pre_linear"
+        require(model, block + "mlp.hook_pre", rule, post, factor * linear)
+
+
+def _check_values(model: Model, tokens: Tensor, cache: Cache, layer: int) -> None:
+    """Check that `hook_z` is what attention gives of each head, perhaps times a gate, and that of `hook_v`.
+
+    A norm between attention and W_O would mix the heads; one between `hook_v` and attention would hide values.
+    """
+    block = f"blocks.{layer}."
+    calls = _RecordCall()
+    model.run_with_hooks(tokens, [(block + "attn.call", calls)])
+    (call,) = calls.calls
+    values = call.value.transpose(1, 2)
+    if block + "attn.hook_v" in model.hooks:
+        require(
+            model, block + "attn.hook_v", "attention must average these values", cache[block + "attn.hook_v"], values
+        )
+    recorder = RecordValue()
+    model.run_with_hooks(tokens, [(block + "attn.call", _AttendToOnes()), (block + "attn.hook_z", recorder)])
+    gate, z = recorder.records[0], call.attend().output.transpose(1, 2)
+    rule = "must be what attention gives of each head, times a gate at most: a norm before W_O mixes the heads, say"
+    require(model, block + "attn.hook_z", rule, cache[block + "attn.hook_z"], gate * z.to(gate))
+
+
+def _check_unembedding(model: Model, tokens: Tensor, plain: Tensor) -> None:
+    """Check that logits are W_U's, up to a factor or a cap: W_U is what copying takes them for."""
+    given: list[Tensor] = []
+    handle = model.hf.get_output_embeddings().register_forward_hook(
+        lambda module, args, output: given.append(output.clone())
+    )
+    try:
+        model.hf(input_ids=tokens, use_cache=False)
+    finally:
+        handle.remove()
+    rule = "logits must be what the unembedding gives, in proportion to it, or capped"
+    config = model.hf.config
+    cap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
+    unembedded = given[0] if cap is None else cap * (given[0] / cap).tanh()
+    require(model, "unembed", rule, unembedded * _factor(plain, unembedded), plain)
+
+
+def _reads_embedding(model: Model, cache: Cache) -> bool:
+    """Return True if block 0 reads the embedding, or a multiple of it: no norm lies between."""
+    stream, embed = cache["blocks.0.hook_resid_pre"], cache["hook_embed"]
+    if model.family.pos_embed or model.family.project_in:
+        return True
+    return close(model, embed * _factor(stream, embed), stream)
+
+
+def _factor(values: Tensor, of: Tensor) -> Tensor:
+    """Return the factor, above zero, by which values come closest to others."""
+    return ((values.double() * of).sum() / of.double().square().sum()).clamp(min=1e-6).to(of.dtype)
+
+
+def _check_late_start(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) -> None:
+    """Check that blocks hand on nothing but the residual stream: the oracles start in the middle."""
+    last = model.sizes.n_layers - 1
+    stream = cache[f"blocks.{last}.hook_resid_pre"]
+    hooks = [(f"blocks.{layer}.skip", lambda value, hook: stream) for layer in range(last)]
+    rule = "a start at this block must give the same logits"
+    require(model, f"blocks.{last}.hook_resid_pre", rule, model.run_with_hooks(tokens, hooks), plain)
+
+
+def _padding_without_effect(model: Model, tokens: Tensor, plain: Tensor) -> set[str]:
+    """Return the sides on which padding changes no logit: elsewhere a layer reads it."""
+    harmless, padding = set(), tokens[:, :2]
+    rows = {"left": torch.cat([padding, tokens], 1), "right": torch.cat([tokens, padding], 1)}
+    for side, row in rows.items():
+        real = slice(2, None) if side == "left" else slice(None, -2)
+        mask = torch.zeros_like(row)
+        mask[:, real] = 1
+        if close(model, model(row, attention_mask=mask)[:, real], plain):
+            harmless.add(side)
+    return harmless
+
+
+def shares_rows(model: Model) -> bool:
+    """Return True if two continuations of one context, in one row with a mask, have the logits that each has alone.
+
+    They do not where a layer looks at the tokens before it other than by masked attention, or where positions enter
+    attention by the place in the row. A few tokens do not reach beyond windows and chunks: of the known types only
+    `sliding_window` has some, which `document_trees` looks at; of another, any setting of that kind is taken as one.
+    """
+    if model.derived and any(
+        ("window" in name or "chunk" in name) and name != "sliding_window" and type(value) is int and value > 0
+        for name, value in model.hf.config.to_dict().items()
+    ):
+        return False
+    context, branches = [3, 5, 4], ([6, 3], [4, 6])
+    if model.sizes.vocab <= 6 or model.sizes.context < 7 or model.dtype not in TOLERANCE:
+        return True  # such a model is too small to look; in half precision rounding would decide
+    ids = torch.tensor([context + branches[0] + branches[1]], device=model.device)
+    positions = torch.tensor([[0, 1, 2, 3, 4, 3, 4]], device=model.device)
+    branch = torch.tensor([0, 0, 0, 1, 1, 2, 2], device=model.device)
+    visible = ((branch[None] == 0) | (branch[None] == branch[:, None])).tril()[None]
+    row = torch.zeros(2, dtype=torch.long, device=model.device)
+    place = torch.tensor([4, 6], device=model.device)
+    together = model.run_passes([model.pass_at(ids, row, place, positions=positions, visible=visible)])[0]
+    alone = [
+        model.run_passes([model.pass_at(torch.tensor([context + rest], device=model.device), row[:1], place[:1])])[0]
+        for rest in branches
+    ]
+    return close(model, together.flatten(), torch.cat([logits.flatten() for logits in alone]))
+
+
+class _AttendToOnes:
+    """Lets attention return ones."""
+
+    def __call__(self, call: AttentionCall, hook: Hook) -> Tensor:
+        return torch.ones_like(call.attend().output)
+
+
+class _RecordCall:
+    """Records attention calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[AttentionCall] = []
+
+    def __call__(self, call: AttentionCall, hook: Hook) -> None:
+        self.calls.append(call)

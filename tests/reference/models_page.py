@@ -1,0 +1,80 @@
+"""The page of models: what opens, what does not, and why; `python -m reference.models_page` in `tests` writes it."""
+
+from pathlib import Path
+
+from reference import zoo
+
+from headcount.results import InputError
+from headcount.tracing import Model, load_model
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+HEAD = """# Models
+
+Every type of decoder in transformers {version}, tried as a tiny model with random weights, with sliding windows and
+mixtures of experts where the type has them. One that opens has every hook of [hooks.md](hooks.md) but those named here,
+and each is what the model itself computes. Published models may have settings that these lack: the check at load
+decides.
+
+A test compares each row with what happens. To write the page again, in `tests`: `python -m reference.models_page`.
+
+* *described*: also without its weights in memory (remote, streamed, planned), and its weights can be cut (`pruned`).
+* *gated*: what heads give is multiplied by a gate that depends on the text; eigenvalue copying is refused.
+* `mlp.*`: no `mlp.hook_pre`, `hook_pre_linear` and `hook_post` in some layers (mixtures of experts, mostly).
+* *embedding changed*: by a norm, say, before block 0 reads it; eigenvalue copying is refused.
+* *rows apart*: of requests that begin alike each has its own row, since one row for all would change the numbers.
+* *no padding on the left*: batches padded there are refused.
+
+| type | opens | without, or why not |
+|---|---|---|
+"""
+
+
+def row_of_model(model_type: str, model: Model) -> str:
+    """Return the row of a type that opens."""
+    return f"| {model_type} | yes | {'; '.join(_notes(model))} |"
+
+
+def row_of_error(model_type: str, error: InputError) -> str:
+    """Return the row of a type that is refused."""
+    reason = (str(error).partition("here: ")[2] or str(error)).partition("; the difference is")[0]
+    return f"| {model_type} | no | {reason} |"
+
+
+def _notes(model: Model) -> list[str]:
+    notes = [] if model.derived else ["described"]
+    with_heads = model.layers_with_heads
+    if without := sorted(set(range(model.sizes.n_layers)) - set(with_heads)):
+        notes.append(f"no heads in layers {', '.join(map(str, without))} of {model.sizes.n_layers}")
+    absent = dict.fromkeys(
+        name.split(".", 2)[-1] if name.startswith("blocks.") else name
+        for name in model.hooks.lost
+        if not name.startswith("blocks.") or int(name.split(".")[1]) in with_heads
+    )
+    if absent:
+        inside = [name for name in absent if name.startswith("mlp.")]
+        names = [f"`{name}`" for name in absent if name not in inside] + ["`mlp.*`"] * bool(inside)
+        notes.append("without " + ", ".join(names))
+    if any(model.paths(layer).gated for layer in with_heads):
+        notes.append("gated")
+    if not model.reads_embedding:
+        notes.append("embedding changed")
+    if not model.shares_rows:
+        notes.append("rows apart")
+    notes += [f"no padding on the {side}" for side in sorted({"left", "right"} - model.padding)]
+    return notes
+
+
+def main() -> None:
+    from transformers import __version__
+
+    rows = []
+    for model_type in zoo.DECODERS:
+        try:
+            rows.append(row_of_model(model_type, load_model(zoo.tiny(model_type))))
+        except InputError as error:
+            rows.append(row_of_error(model_type, error))
+    PAGE.write_text(HEAD.format(version=__version__) + "\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
