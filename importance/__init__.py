@@ -9,7 +9,7 @@ from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
     from headcount.importance.documents import Document, Example
-    from headcount.importance.measure import accuracy, ffn_importance, head_importance
+    from headcount.importance.measure import accuracy, expert_importance, ffn_importance, head_importance
     from headcount.importance.pruning.prune import prune, prune_grid
     from headcount.importance.tasks.loading import load_task
     from headcount.importance.tasks.paper_task import lm_eval_task
@@ -20,6 +20,7 @@ __all__ = [
     "Example",
     "Task",
     "accuracy",
+    "expert_importance",
     "ffn_importance",
     "head_importance",
     "lm_eval_task",

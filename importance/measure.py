@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from headcount.importance.attribution.gradients import (
     estimate_importance,
     normalised_by_layer,
 )
-from headcount.importance.attribution.leave_one_out import without_each_ffn, without_each_head
+from headcount.importance.attribution.leave_one_out import Part, without_each, without_each_ffn
 from headcount.importance.documents import Example
 from headcount.importance.evaluation import EncodedTask, answers_of, bos_record, encode_examples, encode_task
 from headcount.importance.likelihoods.encoding import EncodedRequest, Encoding
@@ -24,7 +24,7 @@ from headcount.importance.likelihoods.log_likelihoods import LogLikelihood, log_
 from headcount.importance.likelihoods.prefix_tree import build_tree
 from headcount.importance.likelihoods.tree_passes import document_trees
 from headcount.importance.tasks.task import Task
-from headcount.results import Accuracy, HeadScores, InputError, LayerScores
+from headcount.results import Accuracy, ExpertScores, HeadScores, InputError, LayerScores
 from headcount.results.internal import checks
 from headcount.tracing import BatchSize, Model, Progress, provenance
 from headcount.tracing.internal import Prepared, run_batches
@@ -120,17 +120,81 @@ def head_importance(
 
     Source: Bansal et al. 2023, Eq. 7 (oracle) and 8 (gradient); Michel et al. 2019.
     """
+    fields = _importance(
+        "head", model, examples, method, reduction, normalise, encoding, loss_scale, batch_size, progress
+    )
+    return HeadScores(measure="head_importance", **fields)
+
+
+def expert_importance(
+    model: Model,
+    examples: Sequence[Example],
+    method: str = "gradient",
+    reduction: str = "example",
+    *,
+    normalise: bool = False,
+    encoding: Encoding = "joint",
+    loss_scale: float | None = None,
+    batch_size: BatchSize = "auto",
+    progress: Progress | None = None,
+) -> ExpertScores:
+    """Score every expert of a mixture by how much a model's predictions need it.
+
+    As `head_importance`, with the weight that the router gives an expert in the place of a head's output: `gradient` is
+    the first-order change of the loss as that weight goes to zero for all tokens, the other experts' weights as they
+    are; `oracle` removes one expert at a time (`masked(model, experts=...)`).
+
+    Args:
+        model: A mixture of experts; removed parts stay removed.
+        examples: As for `head_importance`.
+        method: `gradient` or `oracle`.
+        reduction: For gradients `token`, `example` or `signed`.
+        normalise: Divide by the L2 norm of each layer.
+        encoding: As for `head_importance`.
+        loss_scale: As for `head_importance`.
+        batch_size: Examples run together; "auto" fits it to the machine.
+        progress: Called after each batch with the number of examples in it.
+
+    Returns:
+        Scores [layer, expert]; NaN in layers that are no mixture.
+
+    Raises:
+        InputError: As `head_importance`; or the model has no mixture of experts.
+
+    Source: the same first-order change as for heads (Michel et al. 2019), of routing weights.
+    """
+    if not model.anatomy.layers_with_experts():
+        raise InputError(f"{model.name} has no mixture of experts, or one whose experts cannot be told apart")
+    fields = _importance(
+        "expert", model, examples, method, reduction, normalise, encoding, loss_scale, batch_size, progress
+    )
+    return ExpertScores(measure="expert_importance", **fields)
+
+
+def _importance(
+    part: Part,
+    model: Model,
+    examples: Sequence[Example],
+    method: str,
+    reduction: str,
+    normalise: bool,
+    encoding: Encoding,
+    loss_scale: float | None,
+    batch_size: BatchSize,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Return the fields of the scores of heads or experts."""
     if method not in ("gradient", "oracle"):
         raise InputError(f"method must be gradient or oracle, not {method!r}")
     checks.check_one_of("encoding", encoding, get_args(Encoding))
     if not examples:
-        raise InputError("head importance needs at least one example")
+        raise InputError(f"{part} importance needs at least one example")
     requests = encode_examples(model, examples, encoding)
     scale = LOSS_SCALE.get(model.dtype, 1.0) if loss_scale is None else loss_scale
     if method == "gradient":
-        estimate = _gradient_estimate(model, requests, reduction, scale, batch_size, progress)
+        estimate = _gradient_estimate(model, requests, reduction, scale, batch_size, progress, part)
     else:
-        estimate = _oracle_estimate(model, requests, batch_size, progress)
+        estimate = _oracle_estimate(model, requests, batch_size, progress, part)
         reduction = "log-probability"
     settings = {
         "method": method,
@@ -143,15 +207,14 @@ def head_importance(
         "merged": sum(request.merged for request in requests),
         **bos_record(model, requests),
     }
-    return HeadScores(
-        normalised_by_layer(estimate.values) if normalise else estimate.values,
-        variance=None if normalise else estimate.variance,
-        n=len(examples),
-        folds=normalised_by_layer(estimate.folds) if normalise else estimate.folds,
-        measure="head_importance",
-        definition=f"{method}, {reduction}",
-        provenance=provenance(model, **settings),
-    )
+    return {
+        "values": normalised_by_layer(estimate.values) if normalise else estimate.values,
+        "variance": None if normalise else estimate.variance,
+        "n": len(examples),
+        "folds": normalised_by_layer(estimate.folds) if normalise else estimate.folds,
+        "definition": f"{method}, {reduction}",
+        "provenance": provenance(model, **settings),
+    }
 
 
 def _gradient_estimate(
@@ -161,31 +224,32 @@ def _gradient_estimate(
     loss_scale: float,
     batch_size: BatchSize,
     progress: Progress | None,
+    part: Part,
 ) -> Estimate:
     """Return importance as the first-order change of the loss."""
-    contributions = gradient_contributions(model, requests, loss_scale, batch_size, progress)
+    contributions = gradient_contributions(model, requests, loss_scale, batch_size, progress, part)
     read = torch.tensor([len(request.ids) - 1 for request in requests])
     predicted = torch.tensor([len(request.ids) - request.start for request in requests])
     return estimate_importance(contributions, read, predicted, reduction)
 
 
 def _oracle_estimate(
-    model: Model, requests: Sequence[EncodedRequest], batch_size: BatchSize, progress: Progress | None
+    model: Model, requests: Sequence[EncodedRequest], batch_size: BatchSize, progress: Progress | None, part: Part
 ) -> Estimate:
-    """Return importance as the mean drop of the log-probability without each head."""
-    drops = _drops_without_heads(model, requests, batch_size, progress)
+    """Return importance as the mean drop of the log-probability without each head or expert."""
+    drops = _drops_without_each(model, requests, batch_size, progress, part)
     counts = torch.ones(len(drops), dtype=torch.long)  # of a mean over examples, tokens do not count
     return estimate_importance(Contributions(drops, drops), counts, counts, "signed")
 
 
-def _drops_without_heads(
-    model: Model, requests: Sequence[EncodedRequest], batch_size: BatchSize, progress: Progress | None
-) -> Float[Tensor, "example layer head"]:
-    """Return the drop of the log-probability of each example without each head."""
+def _drops_without_each(
+    model: Model, requests: Sequence[EncodedRequest], batch_size: BatchSize, progress: Progress | None, part: Part
+) -> Float[Tensor, "example layer part"]:
+    """Return the drop of the log-probability of each example without each head or expert."""
     trees = [build_tree([request]) for request in requests]
 
     def prepare(batch: list[int]) -> Prepared[Tensor]:
-        return without_each_head(model, [trees[index] for index in batch])
+        return without_each(model, [trees[index] for index in batch], part)
 
     return torch.stack(run_batches(model, prepare, [len(tree.ids) for tree in trees], batch_size, progress))
 

@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = ("test_notebooks.py", "test_readme.py", "test_study.py", "test_clusters.py", "test_acceptance.py")
     slow += ("test_attention_in_browser.py", "test_flops.py", "test_report_of_studies.py", "test_server.py")
     slow += ("test_true_sizes.py", "test_lm_eval_adapter.py", "test_report_in_browser.py", "test_second_run.py")
-    slow += ("test_importance_in_browser.py", "test_tiny_opt_needs.py", "test_cli.py")
+    slow += ("test_importance_in_browser.py", "test_tiny_opt_needs.py", "test_cli.py", "test_zoo.py")
     items.sort(key=lambda item: item.path.name not in slow)
 
 

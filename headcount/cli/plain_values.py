@@ -15,6 +15,10 @@ ADDED = {"ties": 0, "merged": 0, "first_merged": -1}
 """Fields that files of earlier versions lack, and what they stand for."""
 
 
+LETTERS = {"HeadScores": ("head", "LH"), "LayerScores": ("layer", "L"), "ExpertScores": ("expert", "LE")}
+"""For each kind of scores, the word for a part and the letters of its label."""
+
+
 def plain_values(kind: str, fields: dict[str, Any], arrays: Any, top: int) -> Values | None:
     """Return the values of a result under a key that depends on its kind; None for a kind that is read in another way.
 
@@ -24,7 +28,7 @@ def plain_values(kind: str, fields: dict[str, Any], arrays: Any, top: int) -> Va
         arrays: Its arrays by name.
         top: The number of heads, or layers, to list.
     """
-    if kind in ("HeadScores", "LayerScores"):
+    if kind in LETTERS:
         return _scores(kind, fields, arrays, top)
     if kind == "Accuracy":
         return {"accuracy": {name: _number(fields[name]) for name in ACCURACY} | _counts(fields)}
@@ -68,14 +72,14 @@ def _top(kind: str, n: int, arrays: Arrays, top: int) -> list[Values]:
     extras = {name.removeprefix("extra."): array for name, array in arrays.items() if name.startswith("extra.")}
     ties = extras.get("log_p")
     best = highest_first(values.ravel(), None if ties is None else ties.ravel())[:top]
-    letters = "L" if kind == "LayerScores" else "LH"
+    part, letters = LETTERS[kind]
     rows = []
     for index in best:
         place = np.unravel_index(index, values.shape)
         label = "".join(f"{letter}{number}" for letter, number in zip(letters, place, strict=True))
         rows.append(
             {
-                "layer" if kind == "LayerScores" else "head": label,
+                part: label,
                 "value": float(values[place]),
                 "stderr": None if variance is None else float(np.sqrt(variance[place] / np.float32(n))),
                 **{name: float(extra[place]) for name, extra in extras.items()},

@@ -2,8 +2,8 @@
 
 Every measurement returns one of these frozen dataclasses of plain tensors and numbers. None of them knows a model.
 
-* `HeadScores`, `LayerScores`: one number per head or layer, with variance, count and folds. `InductionScores` are the
-  three maps of induction heads, `RepeatLoss` is the in-context learning score.
+* `HeadScores`, `LayerScores`, `ExpertScores`: one number per head, layer or expert, with variance, count and folds.
+  `InductionScores` are the three maps of induction heads, `RepeatLoss` is the in-context learning score.
 * `HeadProfile`: one head at a glance; `Patterns`: the attention of every head on a prompt.
 * `Accuracy`: the accuracy on a task; `PruningCurve`, `PruningGrid`: the same as parts of the model are removed.
 * `Correlation`, `Overlap`, `Capacity` and others: comparisons of scores; `Table`: any of them as rows in a file.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.results.kinds.patterns import Patterns
     from headcount.results.kinds.pruning import PruningCurve, PruningGrid
     from headcount.results.kinds.repeat_loss import RepeatLoss
-    from headcount.results.kinds.scores import HeadScores, LayerScores
+    from headcount.results.kinds.scores import ExpertScores, HeadScores, LayerScores
     from headcount.results.kinds.table import Table
     from headcount.results.names import ResultName, Setting
     from headcount.results.run import Run, check_folder, create_run, open_run
@@ -47,6 +47,7 @@ __all__ = [
     "Clusters",
     "Correlation",
     "CorrelationMatrix",
+    "ExpertScores",
     "HeadProfile",
     "HeadScores",
     "InductionScores",

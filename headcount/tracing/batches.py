@@ -175,10 +175,11 @@ def pad(rows: Sequence[torch.Tensor], device: Any) -> torch.Tensor:
     return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True).to(device)
 
 
-def over_all_layers(model: Model, values: Tensor, dim: int) -> Tensor:
-    """Return values of the layers with heads, along an axis, as those of all layers: NaN for the others."""
-    if len(model.layers_with_heads) == model.sizes.n_layers:
+def over_all_layers(model: Model, values: Tensor, dim: int, layers: Sequence[int] | None = None) -> Tensor:
+    """Return values of some layers, those with heads by default, as those of all layers: NaN for the others."""
+    layers = model.layers_with_heads if layers is None else list(layers)
+    if len(layers) == model.sizes.n_layers:
         return values
     shape = (*values.shape[:dim], model.sizes.n_layers, *values.shape[dim + 1 :])
     spread = values.new_full(shape, float("nan"))
-    return spread.index_copy_(dim, torch.tensor(model.layers_with_heads), values)
+    return spread.index_copy_(dim, torch.tensor(layers), values)

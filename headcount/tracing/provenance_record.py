@@ -34,6 +34,11 @@ def provenance(model: Model, **settings: Any) -> dict[str, Any]:
         "device": str(model.device),
         "removed_heads": [] if removed is None else removed.heads.nonzero().tolist(),
         "removed_ffns": [] if removed is None else removed.ffns.nonzero().flatten().tolist(),
+        **(
+            {}
+            if removed is None or not removed.experts.any()
+            else {"removed_experts": removed.experts.nonzero().tolist()}
+        ),
         "structurally_pruned": model.pruned is not None,
         **({"hooks": [str(name) for name, _ in hooks]} if (hooks := present_hooks(model)) else {}),
         **settings,

@@ -23,21 +23,39 @@ class Removed:
 
     heads: Bool[Tensor, "layer head"]
     ffns: Bool[Tensor, " layer"]
+    experts: Bool[Tensor, "layer expert"]
 
     @classmethod
-    def of(cls, sizes: Sizes, heads: HeadSet | None = None, ffns: LayerSet | None = None) -> "Removed":
+    def of(
+        cls,
+        sizes: Sizes,
+        heads: HeadSet | None = None,
+        ffns: LayerSet | None = None,
+        *,
+        kv_groups: HeadSet | None = None,
+        experts: HeadSet | None = None,
+    ) -> "Removed":
         """Read the parts to remove: a boolean mask, or the parts themselves ([(18, 6)] for head 6 of layer 18; [3, 5]).
 
-        Parts may be followed by a score, as in what `scores.top(3)` returns.
+        Parts may be followed by a score, as in what `scores.top(3)` returns. A KV group goes with all heads that share
+        its keys and values.
 
         Raises:
             InputError: A mask has another shape than the model, a part does not exist, or numbers 0 and 1 could be a
                 mask as well as parts.
         """
-        return cls(_mask("heads", heads, (sizes.n_layers, sizes.n_heads)), _mask("ffns", ffns, (sizes.n_layers,)))
+        if experts is not None and not sizes.n_experts:
+            raise InputError("the model has no mixture of experts, or one whose experts cannot be told apart")
+        groups = _mask("kv_groups", kv_groups, (sizes.n_layers, sizes.n_kv_heads))
+        return cls(
+            _mask("heads", heads, (sizes.n_layers, sizes.n_heads))
+            | groups.repeat_interleave(sizes.n_heads // sizes.n_kv_heads, dim=1),
+            _mask("ffns", ffns, (sizes.n_layers,)),
+            _mask("experts", experts, (sizes.n_layers, sizes.n_experts)),
+        )
 
     def __or__(self, other: "Removed") -> "Removed":
-        return Removed(self.heads | other.heads, self.ffns | other.ffns)
+        return Removed(self.heads | other.heads, self.ffns | other.ffns, self.experts | other.experts)
 
 
 def mark_pruned(hf: Any, removed: Removed) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from headcount.importance.attribution.gradients import Contributions, layer_contributions
+from headcount.importance.attribution.leave_one_out import Part, places_of
 from headcount.importance.likelihoods.encoding import EncodedRequest
 from headcount.importance.likelihoods.prefix_tree import build_tree
 from headcount.importance.likelihoods.tree_passes import LogitPositions, logit_positions, tree_pass
@@ -29,8 +30,9 @@ def gradient_contributions(
     loss_scale: float,
     batch_size: BatchSize = "auto",
     progress: Progress | None = None,
+    part: Part = "head",
 ) -> Contributions:
-    """Return the contributions of every head to each example's loss: one forward and one backward pass.
+    """Return the contributions of every head, or expert, to each example's loss: one forward and one backward pass.
 
     Examples do not meet in a batch: each has its own loss, the sum of the losses is differentiated, and every z belongs
     to one example. Weights get no gradients.
@@ -42,18 +44,20 @@ def gradient_contributions(
             small ones survive half precision. Examples whose gradients become infinite are run again with less.
         batch_size: Examples run together.
         progress: Called after each batch with the number of examples in it.
+        part: `head` takes each head's z, `expert` each expert's weight.
 
     Returns:
-        [example, layer, head] of each kind.
+        [example, layer, head] of each kind, or [example, layer, expert].
     """
-    examples = _by_example(model, requests, loss_scale, batch_size, progress)
+    examples = _by_example(model, requests, loss_scale, batch_size, progress, part)
     while loss_scale > 1 and (infinite := [index for index, values in enumerate(examples) if not _is_finite(values)]):
         loss_scale = max(1.0, loss_scale / SCALE_STEP)
-        repeated = _by_example(model, [requests[index] for index in infinite], loss_scale, batch_size)
+        repeated = _by_example(model, [requests[index] for index in infinite], loss_scale, batch_size, None, part)
         for index, values in zip(infinite, repeated, strict=True):
             examples[index] = values
     kinds = [torch.stack(kind) for kind in zip(*examples, strict=True)]
-    return Contributions(*(over_all_layers(model, kind, dim=1) for kind in kinds))
+    _, layers = places_of(model, part)
+    return Contributions(*(over_all_layers(model, kind, 1, layers) for kind in kinds))
 
 
 def _is_finite(contributions: Contributions) -> bool:
@@ -66,12 +70,13 @@ def _by_example(
     loss_scale: float,
     batch_size: BatchSize,
     progress: Progress | None = None,
+    part: Part = "head",
 ) -> list[Contributions]:
     """Return [layer, head] of each kind, for each example."""
 
     def prepare(batch: list[int]) -> Prepared[Contributions]:
         record = RecordGradient(ReduceToContributions(loss_scale))
-        forward = _differentiable_pass(model, [requests[index] for index in batch], record, loss_scale)
+        forward = _differentiable_pass(model, [requests[index] for index in batch], record, loss_scale, part)
         return [forward], lambda _: _split_examples(record)
 
     lengths = [len(request.ids) - 1 for request in requests]
@@ -79,11 +84,12 @@ def _by_example(
 
 
 def _differentiable_pass(
-    model: Model, requests: Sequence[EncodedRequest], record: RecordGradient, loss_scale: float
+    model: Model, requests: Sequence[EncodedRequest], record: RecordGradient, loss_scale: float, part: Part
 ) -> ForwardPass:
     trees = [build_tree([request]) for request in requests]
     hooks: list[tuple[str, Any]] = [("hook_embed", StartGradients())]
-    hooks += [(f"blocks.{layer}.attn.hook_z", record) for layer in model.layers_with_heads]
+    hook, layers = places_of(model, part)
+    hooks += [(f"blocks.{layer}.{hook}", record) for layer in layers]
     positions = logit_positions(trees, model.device)
     counts = torch.tensor([len(tree.targets[0]) for tree in trees], device=model.device)
     with torch.enable_grad():
@@ -113,6 +119,8 @@ class ReduceToContributions:
 
     def __call__(self, z: Tensor, gradient: Tensor) -> Tensor:
         """Return the contributions, on the CPU."""
+        if z.dim() == 3:  # of experts: one number each
+            z, gradient = z[..., None], gradient[..., None]
         return torch.stack(list(layer_contributions(z, gradient))).cpu() / self.loss_scale
 
 

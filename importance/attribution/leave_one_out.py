@@ -7,7 +7,7 @@ stream of the whole model's run. The hooks travel to wherever the model is (see 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -35,30 +35,39 @@ def without_each_ffn(model: Model, trees: Sequence[PrefixTree]) -> Prepared[list
     return log_likelihood_passes(model, trees, hook_sets)
 
 
-def without_each_head(model: Model, trees: Sequence[PrefixTree]) -> Prepared[Float[Tensor, "layer head"]]:
-    """Return passes for the drop of the log-probability of each tree's first request without each head.
+Part = Literal["head", "expert"]
 
-    The heads of a layer are run together, the batch repeated once for each.
+
+def places_of(model: Model, part: Part) -> tuple[str, list[int]]:
+    """Return the hook at which heads or experts are seen and removed, and the layers that have it."""
+    if part == "head":
+        return "attn.hook_z", model.layers_with_heads
+    return "mlp.hook_router", model.anatomy.layers_with_experts()
+
+
+def without_each(model: Model, trees: Sequence[PrefixTree], part: Part) -> Prepared[Float[Tensor, "layer part"]]:
+    """Return passes for the drop of the log-probability of each tree's first request without each head or expert.
+
+    The heads, or experts, of a layer are run together, the batch repeated once for each.
     """
-    n_heads = model.sizes.n_heads
+    hook, layers = places_of(model, part)
+    n_parts = model.sizes.n_heads if part == "head" else model.sizes.n_experts
     streams = [RecordValue(returns=False) for _ in range(model.sizes.n_layers)]
-    copies = list(trees) * n_heads
+    copies = list(trees) * n_parts
     positions, repeated = logit_positions(trees, model.device), logit_positions(copies, model.device)
     with torch.no_grad():
         passes = [tree_pass(model, trees, positions, _record_streams(streams), TargetLogProbabilities(positions))]
-        for layer in model.layers_with_heads:
-            hooks = [
-                *_start_at(layer, Patch(streams[layer], n_heads)),
-                (f"blocks.{layer}.attn.hook_z", _silence_each_head),
-            ]
+        for layer in layers:
+            start = _start_at(layer, Patch(streams[layer], n_parts))
+            hooks = [*start, (f"blocks.{layer}.{hook}", _silence_each)]
             passes.append(tree_pass(model, copies, repeated, hooks, TargetLogProbabilities(repeated)))
         share_inputs(passes[1:])
 
     def read(results: Sequence[Any]) -> list[Tensor]:
         whole = _first_log_p(trees, results[0])
-        without = [_first_log_p(copies, result).view(n_heads, len(trees)) for result in results[1:]]
+        without = [_first_log_p(copies, result).view(n_parts, len(trees)) for result in results[1:]]
         drops = torch.stack([(whole - values).T for values in without], dim=1)
-        return list(over_all_layers(model, drops, dim=1))
+        return list(over_all_layers(model, drops, 1, layers))
 
     return passes, read
 
@@ -79,8 +88,9 @@ def _start_at(layer: int, patch: Patch) -> list[tuple[str, Any]]:
 
 
 @runs_remotely
-def _silence_each_head(z: Tensor, hook: Hook) -> Tensor:
-    """Set head 0 to zero in the first copy of the batch, head 1 in the second, and so on."""
-    n_heads = z.shape[2]
-    factors = 1 - torch.eye(n_heads, dtype=z.dtype, device=z.device).repeat_interleave(len(z) // n_heads, dim=0)
-    return z * factors[:, None, :, None]
+def _silence_each(value: Tensor, hook: Hook) -> Tensor:
+    """Set head (or expert) 0 to zero in the first copy of the batch, 1 in the second, and so on."""
+    n_parts = value.shape[2]
+    factors = 1 - torch.eye(n_parts, dtype=value.dtype, device=value.device)
+    factors = factors.repeat_interleave(len(value) // n_parts, dim=0)[:, None]
+    return value * (factors if value.dim() == 3 else factors[..., None])

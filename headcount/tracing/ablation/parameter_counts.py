@@ -38,18 +38,25 @@ class ParameterCounts:
         return self.removed / self.total
 
 
-def removed_parameters(model: Model, heads: HeadSet | None = None, ffns: LayerSet | None = None) -> ParameterCounts:
+def removed_parameters(
+    model: Model,
+    heads: HeadSet | None = None,
+    ffns: LayerSet | None = None,
+    *,
+    kv_groups: HeadSet | None = None,
+) -> ParameterCounts:
     """Return the exact numbers of parameters that `pruned` would take out; the model may be on meta.
 
     Args:
         model: The model; parts that are removed at present (`masked`) count as well.
         heads: Mask [layer, head], True where removed, or pairs [(layer, head), ...].
         ffns: Mask [layer], True where removed, or layers.
+        kv_groups: Mask [layer, group], True where removed, or pairs: all heads of a group go.
 
     Raises:
         InputError: A mask's shape is not the model's, a part does not exist, or the model is pruned already.
     """
-    removed = with_present_removals(model, heads, ffns)
+    removed = with_present_removals(model, heads, ffns, kv_groups)
     anatomy = model.anatomy
     blocks = [model.hf.get_submodule(f"{model.family.layers}.{layer}") for layer in range(model.sizes.n_layers)]
     of_heads = of_ffns = 0

@@ -13,7 +13,13 @@ from headcount.tracing.removed_parts import HeadSet, LayerSet
 from headcount.tracing.wrapping import wrap_for_nnsight
 
 
-def pruned(model: Model, heads: HeadSet | None = None, ffns: LayerSet | None = None) -> Model:
+def pruned(
+    model: Model,
+    heads: HeadSet | None = None,
+    ffns: LayerSet | None = None,
+    *,
+    kv_groups: HeadSet | None = None,
+) -> Model:
     """Return a model from whose weights parts are taken out: the logits of `masked`, at less cost.
 
     A head goes with its rows of W_Q, W_K and W_V and its columns of W_O (W_O's bias stays); in grouped queries, W_K and
@@ -29,6 +35,7 @@ def pruned(model: Model, heads: HeadSet | None = None, ffns: LayerSet | None = N
         model: The model; parts that are removed at present (`masked`) go as well.
         heads: Boolean mask [layer, head], True where removed; or pairs [(layer, head), ...], as from `scores.top(3)`.
         ffns: Boolean mask [layer], True where removed; or layers.
+        kv_groups: KV groups, as heads: a group goes with all heads that share its keys and values.
 
     Returns:
         The smaller model, ready to run.
@@ -45,7 +52,7 @@ def pruned(model: Model, heads: HeadSet | None = None, ffns: LayerSet | None = N
         )
     if not model.in_memory:
         raise InputError(f"{model.name} is not in memory, and its weights stay as they are: use masked")
-    removed = with_present_removals(model, heads, ffns)
+    removed = with_present_removals(model, heads, ffns, kv_groups)
     small = empty_copy(model.hf)
     fill(small, {**model.hf.state_dict(), **dict(model.hf.named_buffers())})
     small.generation_config = copy.deepcopy(getattr(model.hf, "generation_config", None))

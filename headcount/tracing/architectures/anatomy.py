@@ -81,6 +81,10 @@ class Anatomy:
         """Return the family with the paths in a block."""
         return self.blocks[layer] if self.blocks else self.family
 
+    def layers_with_experts(self) -> list[int]:
+        """Return the layers that are mixtures of experts which can be told apart."""
+        return [layer for layer in range(self.sizes.n_layers) if self.block(layer).experts]
+
     def ffn(self, layer: int) -> list[str]:
         """Return the modules of a block that are pruned with its feed-forward network, in execution order.
 
@@ -110,6 +114,8 @@ def derived_anatomy(hf: Any) -> Anatomy:
     for layer, block in enumerate(blocks):
         if block.parallel != blocks[0].parallel or not isclose(block.factor, blocks[0].factor, rel_tol=1e-2):
             raise InputError(f"block {layer} adds to the residual stream in another way than block 0")
+        if block.n_experts not in (0, max(other.n_experts for other in blocks)):
+            raise InputError(f"block {layer} has another number of experts than other blocks")
         if block.attention is not None and (block.attention.query.shape[1] != n_heads or block.latent_widths != widths):
             raise InputError(f"block {layer} has another number or form of heads than the blocks before it")
     embeddings = hf.get_input_embeddings().weight
@@ -122,6 +128,7 @@ def derived_anatomy(hf: Any) -> Anatomy:
         d_mlp=next((block.d_mlp for block in blocks if block.d_mlp), 0),
         vocab=embeddings.shape[0],
         context=context_of(hf.config),
+        n_experts=max(block.n_experts for block in blocks),
     )
     variant = Variant(parallel=blocks[0].parallel, residual_factor=blocks[0].factor, latent_widths=widths)
     return Anatomy(blocks[0].family, variant, sizes, tuple(block.family for block in blocks), derived=True)

@@ -59,6 +59,8 @@ class Family:
     mlp_out: str = ""
     mlp_added: str = ""
     """The module whose output the feed-forward network adds to the residual stream."""
+    experts: str = ""
+    """The experts of a mixture: the module that takes tokens, the experts chosen for each, and their weights."""
     mlp_returns_more: bool = False
     """True if the feed-forward network's module returns a tuple, of which the first element is added."""
     block_elements: int = 0

@@ -16,7 +16,12 @@ from torch import Tensor, nn
 
 from headcount.results import InputError
 from headcount.tracing.architectures.families import Family
-from headcount.tracing.architectures.projections import MlpProjections, find_mlp_projections, find_projections
+from headcount.tracing.architectures.projections import (
+    MlpProjections,
+    find_experts,
+    find_mlp_projections,
+    find_projections,
+)
 from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, Recording, record, same, tolerance
 
 
@@ -31,6 +36,7 @@ class Block:
         attention: Its call of the attention interface; None if it has no attention heads.
         latent_widths: In latent attention (MLA), the widths of a head's key without its rotated part, and of its value.
         d_mlp: The width of its feed-forward network; 0 if it is not one matrix in and one out.
+        n_experts: The number of experts to choose from; 0 if there are none, or they cannot be told apart.
     """
 
     family: Family
@@ -39,6 +45,7 @@ class Block:
     attention: AttentionRecord | None
     latent_widths: tuple[int, int]
     d_mlp: int
+    n_experts: int
 
 
 def probe(hf: Any) -> list[Block]:
@@ -139,13 +146,16 @@ def _parts(hf: nn.Module, outer: Family, calls: list[ModuleCall], heads: _Heads 
         family, widths = find_projections(outer, block.name, heads.caller, heads.attend, calls)
         paths |= {"attention": heads.caller.name, "output": heads.output.name}
         family = replace(family, gated=not same(heads.output.input, heads.attend.output.transpose(1, 2)))
+    experts, n_experts = find_experts(calls)
+    paths["experts"] = experts
     relative: dict[str, Any] = {name: path.removeprefix(f"{block.name}.") for name, path in paths.items()}
     modules = tuple(path.removeprefix(f"{block.name}.") for path in mlp.modules)
     flat = mlp_added is not None and mlp_added.output.dim() < block.output.dim()
     more = mlp_added is not None and mlp_added.elements > 0
     fields: dict[str, Any] = {"mlp": modules, "mlp_returns_more": more, "flat_mlp": flat}
     found = replace(family, **relative, **fields, block_elements=block.elements)
-    return Block(found, norms.parallel, factor, None if heads is None else heads.attend, widths, mlp.width)
+    attend = None if heads is None else heads.attend
+    return Block(found, norms.parallel, factor, attend, widths, mlp.width, n_experts)
 
 
 def _output_projection(calls: list[ModuleCall], caller: ModuleCall, attend: AttentionRecord) -> ModuleCall:

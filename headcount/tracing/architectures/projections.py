@@ -127,3 +127,22 @@ _ACTIVATIONS = (
 def _gates(gate: Tensor, linear: Tensor, post: Tensor) -> bool:
     """Return True if the first is the gate: its activation times the second is what the output projection reads."""
     return any(same(activation(gate) * linear, post) for activation in _ACTIVATIONS)
+
+
+def find_experts(calls: list[ModuleCall]) -> tuple[str, int]:
+    """Return the path and number of a mixture's experts; an empty path and 0 if they cannot be told apart.
+
+    The module takes tokens, the numbers of the experts chosen for each, and their weights, and is linear in these.
+    """
+    for call in calls:
+        number = getattr(call.module, "num_experts", 0)
+        if len(call.args) != 3 or call.kwargs or not all(isinstance(part, Tensor) for part in call.args):
+            continue
+        tokens, chosen, weights = call.args
+        if chosen.is_floating_point() or chosen.shape != weights.shape or chosen.dim() != 2 or chosen.max() >= number:
+            continue
+        with torch.no_grad():
+            twice, none = (call.module(tokens, chosen, factor * weights) for factor in (2, 0))
+        if same(twice, 2 * call.output) and not none.any():
+            return call.name, int(number)
+    return "", 0

@@ -20,6 +20,8 @@ class Sizes:
     """The number of rows of the embedding, which may exceed the number of the tokenizer's tokens."""
     context: int
     """The length of the longest sequence that the model takes, in tokens."""
+    n_experts: int = 0
+    """The number of experts of a layer with a mixture, not counting those that every token passes; 0 without any."""
 
     @classmethod
     def of(cls, config: Any) -> "Sizes":

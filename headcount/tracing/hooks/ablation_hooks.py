@@ -13,6 +13,10 @@ def removal_hooks(removed: Removed, hook_map: HookMap) -> list[tuple[HookPoint, 
         if heads.any():
             (point,) = hook_map.find(f"blocks.{layer}.attn.hook_z")
             hooks.append((point, Zero(heads)))
+    for layer, experts in enumerate(removed.experts):
+        if experts.any():
+            (point,) = hook_map.find(f"blocks.{layer}.mlp.hook_router")
+            hooks.append((point, Zero(experts)))
     for layer in removed.ffns.nonzero().flatten().tolist():
         hooks.append((hook_map[f"blocks.{layer}.hook_mlp_out"], Zero()))
     return hooks

@@ -117,20 +117,21 @@ class Patch:
 
 @runs_remotely
 class Zero:
-    """Replaces a value by zeros: all of it, or the z of some heads.
+    """Replaces a value by zeros: all of it, the z of some heads, or the weights of some experts.
 
     Args:
-        heads: For `hook_z`, True for the heads to set to zero; None for the whole value.
+        parts: For `hook_z` and `hook_router`, True for the heads or experts to set to zero; None for the whole value.
     """
 
-    def __init__(self, heads: Bool[Tensor, " head"] | None = None) -> None:
-        self.heads = heads
+    def __init__(self, parts: Bool[Tensor, " part"] | None = None) -> None:
+        self.parts = parts
 
     def __call__(self, value: Tensor, hook: Hook) -> Tensor:
         """Return the zeros."""
-        if self.heads is None:
+        if self.parts is None:
             return torch.zeros_like(value)
-        return value.masked_fill(self.heads.to(value.device)[:, None], 0.0)
+        parts = self.parts.to(value.device)
+        return value.masked_fill(parts[:, None] if value.dim() == 4 else parts, 0.0)
 
 
 @runs_remotely

@@ -19,7 +19,7 @@ from headcount.tracing.architectures.sizes import Sizes
 from headcount.tracing.architectures.views import View, fused_views
 
 Port = Literal[
-    "input", "output", "operation", "keep", "middle", "rest", "norm", "attention", "result", "select", "skip"
+    "input", "output", "operation", "keep", "middle", "rest", "norm", "attention", "result", "router", "select", "skip"
 ]
 
 
@@ -37,6 +37,7 @@ class HookPoint:
     * `norm`: its normalised input, before gain and bias;
     * `attention`: a part of the call of the attention function, named by `detail` (see `AttentionCall`);
     * `result`: what each head adds to its output, for an output projection;
+    * `router`: the weight of each expert for each token, 0 where it is not chosen, for the experts of a mixture;
     * `select`: its input, of which the hook returns some rows [row, d_model] for the module to work on;
     * `skip`: its output, without running it: the hook's return value, or the module's input if that is None.
 
@@ -171,6 +172,8 @@ def _absent(family: Family, layer: int) -> dict[str, str]:
         reasons |= dict.fromkeys(("attn.hook_q", "attn.hook_k", "attn.hook_v"), split)
     if family.latent:
         reasons["attn.hook_k"] = "heads share a part of their keys (latent attention); attn.hook_rot_k has whole keys"
+    if not family.experts:
+        reasons["mlp.hook_router"] = "this layer is no mixture of experts, or one whose experts cannot be told apart"
     if not family.mlp_out:
         inside = (
             "the feed-forward network of this layer is not one matrix in and one out (a mixture of experts, say); "
@@ -260,6 +263,8 @@ def _mlp(family: Family, d_mlp: int, factor: float) -> list[InBlock]:
     points: list[InBlock] = [
         (f"mlp.skip_{number}", module, "skip", View(), "") for number, module in enumerate(modules)
     ]
+    if family.experts:
+        points.append(("mlp.hook_router", family.experts, "router", View(), ""))
     if not family.mlp_added:
         return [*points, ("hook_mlp_out", "", "rest", View(), "")]
     if not family.mlp_out:

@@ -223,6 +223,24 @@ def _at_result(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 
 @runs_remotely
+def _at_router(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    """Call hooks with the weight of each expert for each token, [batch, pos, expert]; 0 where it is not chosen."""
+    (tokens, chosen, weights), options = envoy.inputs
+    dense = weights.new_zeros(len(weights), envoy._module.num_experts).scatter(1, chosen, weights)
+    edited = _edited(model, dense.unflatten(0, (batch, -1)), stop)
+    if edited is None:
+        return
+    flat = edited.flatten(0, 1)
+    kept = flat.gather(1, chosen)
+    if flat.count_nonzero() != kept.count_nonzero():
+        raise InputError(
+            f"the hook on {stop.first_name()} gave a weight to an expert that was not chosen for a token: such an "
+            "expert does not run; change the weights of chosen ones"
+        )
+    envoy.inputs = ((tokens, chosen, kept), options)
+
+
+@runs_remotely
 def _at_select(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     hook = stop.hooks[-1]
     envoy.input = hook.function(envoy.input, Hook(hook.name, model))
@@ -247,6 +265,7 @@ HANDLERS = {
     "norm": _at_norm,
     "attention": _at_attention,
     "result": _at_result,
+    "router": _at_router,
     "select": _at_select,
     "skip": _at_skip,
 }

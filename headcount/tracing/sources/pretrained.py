@@ -74,7 +74,9 @@ def read_configuration(location: str | Path, revision: str | None = None, *, any
     config.return_dict = True  # outputs of modules are read by name
     if attention is None and getattr(config.get_text_config(), "attn_logit_softcapping", None):
         config._attn_implementation = "eager"  # transformers before 5.24 chooses one that leaves the cap out
-    for name, size in asdict(read_part(str(location), "sizes", lambda: Sizes.of(config))).items():
+    sizes = asdict(read_part(str(location), "sizes", lambda: Sizes.of(config)))
+    del sizes["n_experts"]  # of the types that are described, none has any
+    for name, size in sizes.items():
         if type(size) is not int or size < 1:
             raise InputError(f"the configuration of {location} gives {name} = {size!r}: expected 1 or more")
     return config
