@@ -21,9 +21,12 @@ def text_of(source: str | Path) -> str:
 def unpacked(text: str) -> bytes:
     """The bytes of a packed element: two of 91 signs for every 13 bits, then gzip."""
     signs = [" ", "\t", *(sign for sign in map(chr, range(33, 127)) if sign not in "&<>\"'")]
-    places = {sign: place for place, sign in enumerate(signs)}
-    pairs = [91 * places[first] + places[second] for first, second in zip(text[::2], text[1::2], strict=False)]
-    bits = np.array([[number >> (12 - bit) & 1 for bit in range(13)] for number in pairs], np.uint8).ravel()
+    places = np.full(128, 91, np.int64)
+    places[[ord(sign) for sign in signs]] = range(91)
+    found = places[np.frombuffer(text.encode("ascii"), np.uint8)]
+    assert found.max() < 91
+    numbers = 91 * found[: len(found) // 2 * 2 : 2] + found[1::2]
+    bits = (numbers[:, None] >> np.arange(12, -1, -1) & 1).astype(np.uint8).ravel()
     data = np.packbits(bits[: len(bits) // 8 * 8]).tobytes()
     return gzip.decompress(data[:-1] if len(text) % 2 else data)
 

@@ -316,11 +316,16 @@ def pairs_of_colours(page: Page) -> list[list[str]]:
     """Return the colours of texts, each with that of what is behind it."""
     pairs: list[list[str]] = page.evaluate(
         """() => {
+            const known = new Map();
+            const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
             const hex = (css) => {
-                const canvas = new OffscreenCanvas(1, 1).getContext("2d");
-                canvas.fillStyle = css;
-                canvas.fillRect(0, 0, 1, 1);
-                return [...canvas.getImageData(0, 0, 1, 1).data];
+                if (!known.has(css)) {
+                    canvas.clearRect(0, 0, 1, 1);
+                    canvas.fillStyle = css;
+                    canvas.fillRect(0, 0, 1, 1);
+                    known.set(css, [...canvas.getImageData(0, 0, 1, 1).data]);
+                }
+                return known.get(css);
             };
             const behind = (element) => {
                 const layers = [];
