@@ -162,6 +162,12 @@ def test_what_works_otherwise_is_refused(model_type: str) -> None:
         load_model(zoo.tiny(model_type))
 
 
+def test_a_factor_is_the_stated_one_in_half_precision() -> None:
+    """Measured in bfloat16 it would be off by a thousandth."""
+    model = load_model(zoo.tiny("granite", residual_multiplier=0.22).to(torch.bfloat16))
+    assert model.variant.residual_factor == 0.22
+
+
 class TestHybrids:
     """Layers without heads, and heads with a gate: each number is right, or is not given."""
 

@@ -130,8 +130,17 @@ def derived_anatomy(hf: Any) -> Anatomy:
         context=context_of(hf.config),
         n_experts=max(block.n_experts for block in blocks),
     )
-    variant = Variant(parallel=blocks[0].parallel, residual_factor=blocks[0].factor, latent_widths=widths)
+    factor = _stated(blocks[0].factor, hf.config, embeddings.dtype)
+    variant = Variant(parallel=blocks[0].parallel, residual_factor=factor, latent_widths=widths)
     return Anatomy(blocks[0].family, variant, sizes, tuple(block.family for block in blocks), derived=True)
+
+
+def _stated(factor: float, config: Any, dtype: torch.dtype) -> float:
+    """Return the number in a configuration that a measured factor is, up to rounding, if there is one."""
+    rounding = 1e-5 if dtype in (torch.float32, torch.float64) else 5e-3
+    stated = [value for value in config.to_dict().values() if isinstance(value, float) and value > 0]
+    close = [value for value in stated if isclose(value, factor, rel_tol=rounding)]
+    return min(close, key=lambda value: abs(value - factor), default=factor) if factor != 1 else factor
 
 
 def calls_interface(hf: nn.Module) -> bool:
