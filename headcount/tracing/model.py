@@ -52,13 +52,11 @@ class Model(TextModel):
         nnsight: The nnsight model of it, for everything that this class does not offer.
         tokenizer: Its tokenizer, or None.
         sizes: The sizes of the whole model.
-        family: The paths of its modules.
-        variant: Its differences from its family's common layout.
+        family, variant: The paths of its modules, and its differences from its family's common layout.
         anatomy: Its parts, the three above among them, and the paths in each block.
         derived: True if its type is not described, and its parts were found by running it.
-        reads_embedding: True if block 0 reads the embedding, or a multiple of it; found by the check at load.
-        shares_rows: True if requests that begin alike may share a row; found by the check at load.
-        padding: The sides on which rows may be padded, found by the check at load.
+        reads_embedding: True if block 0 reads the embedding, or a multiple of it, as the check at load found.
+        shares_rows, padding: True if requests that begin alike may share a row; the sides that may be padded, likewise.
         hooks: Every hook name, and the place of its value.
         pruned: Parts that were taken out of the weights; see `hc.pruned`. `sizes` are the whole model's.
         server: The server that runs it, if one does; the weights are there, and here they have shapes only.
@@ -104,8 +102,7 @@ class Model(TextModel):
         self.hf, self.tokenizer, self.name, self.revision = hf, tokenizer, name, revision
         self.family, self.variant, self.sizes = anatomy.family, anatomy.variant, anatomy.sizes
         self.derived, self.anatomy = anatomy.derived, anatomy
-        self.shares_rows = self.reads_embedding = True
-        self.padding = {"left", "right"}
+        self.shares_rows, self.reads_embedding, self.padding = True, True, {"left", "right"}
         self.server: RemoteExecutor | None = None
         self.stream: StreamingExecutor | None = None
         self.own_hooks = execution.foreign_hooks(hf)
@@ -129,7 +126,10 @@ class Model(TextModel):
         if self.changed:
             raise InputError(f"a copy of {self.name} would be whole and without hooks: copy it outside of the block")
         # An nnsight model cannot be copied: the copy gets a new one.
-        return Model(copy.deepcopy(self.hf, memo), self.tokenizer, name=self.name, revision=self.revision)
+        copied = Model(copy.deepcopy(self.hf, memo), self.tokenizer, name=self.name, anatomy=self.anatomy)
+        for fact in ("revision", "shares_rows", "reads_embedding", "padding"):  # known from loading
+            setattr(copied, fact, getattr(self, fact))
+        return copied
 
     @property
     def removed(self) -> Removed | None:
@@ -193,7 +193,7 @@ class Model(TextModel):
     @property
     def layers_with_heads(self) -> list[int]:
         """The layers that have attention heads: in hybrid models not all."""
-        return [layer for layer in range(self.sizes.n_layers) if self.paths(layer).attention]
+        return self.anatomy.layers_with_heads()
 
     def run_on(self, server: RemoteExecutor, nnsight_model: Any) -> None:
         """Run on a server from now on; `nnsight_model` is the nnsight model that requests refer to."""

@@ -12,8 +12,9 @@ HEAD = """# Models
 
 Every type of decoder in transformers {version}, tried as a tiny model with random weights, with sliding windows and
 mixtures of experts where the type has them. One that opens has every hook of [hooks.md](hooks.md) but those named here,
-and each is what the model itself computes. Published models may have settings that these lack: the check at load
-decides.
+and each was checked as the test does it: logits, patterns, W_O's input, what heads, attention and feed-forward network
+add, removal of a head, a network and an expert, padding and gradients against raw PyTorch. Published models may have
+settings that these lack: the check at load decides.
 
 A test compares each row with what happens. To write the page again, in `tests`: `python -m reference.models_page`.
 

@@ -162,6 +162,12 @@ def test_what_works_otherwise_is_refused(model_type: str) -> None:
         load_model(zoo.tiny(model_type))
 
 
+def test_a_folder_with_attention_of_its_own_says_so_before_its_weights_are_read(tmp_path: Path) -> None:
+    zoo.config("bloom").save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="here: it computes attention itself"):
+        load_model(tmp_path)
+
+
 def test_a_factor_is_the_stated_one_in_half_precision() -> None:
     """Measured in bfloat16 it would be off by a thousandth."""
     model = load_model(zoo.tiny("granite", residual_multiplier=0.22).to(torch.bfloat16))
@@ -201,6 +207,14 @@ class TestHybrids:
         ).mean(0)
         close(values[3], expected)
         assert values[[0, 2]].isnan().all()
+
+    def test_a_copy_has_the_same_parts_and_limits(self, model: Model) -> None:
+        copied = deepcopy(model)
+        assert torch.equal(copied(TOKENS), model(TOKENS))
+        assert copied.anatomy == model.anatomy
+        assert copied.shares_rows is model.shares_rows is False
+        recurrent = load_model(zoo.tiny("recurrent_gemma"))
+        assert deepcopy(recurrent).padding == recurrent.padding == {"right"}
 
     def test_heads_that_are_not_there_are_never_ranked(self, model: Model) -> None:
         scores = head_importance(model, [EXAMPLE])

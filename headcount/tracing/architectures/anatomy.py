@@ -81,6 +81,10 @@ class Anatomy:
         """Return the family with the paths in a block."""
         return self.blocks[layer] if self.blocks else self.family
 
+    def layers_with_heads(self) -> list[int]:
+        """Return the layers that have attention heads."""
+        return [layer for layer in range(self.sizes.n_layers) if self.block(layer).attention]
+
     def layers_with_experts(self) -> list[int]:
         """Return the layers that are mixtures of experts which can be told apart."""
         return [layer for layer in range(self.sizes.n_layers) if self.block(layer).experts]

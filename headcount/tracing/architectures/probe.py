@@ -24,6 +24,9 @@ from headcount.tracing.architectures.projections import (
 )
 from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, Recording, record, same, tolerance
 
+OWN_ATTENTION = "it computes attention itself, not by transformers' attention interface"
+"""The reason why a type is refused whose source does not call the interface."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -64,7 +67,7 @@ def probe(hf: Any) -> list[Block]:
 def _layers(hf: nn.Module, recording: Recording) -> str:
     """Return the path of the list of blocks: the outermost that has all attention calls."""
     if not recording.attention:
-        raise InputError("it computes attention itself, not by transformers' attention interface")
+        raise InputError(OWN_ATTENTION)
     names = {module: name for name, module in hf.named_modules()}
     callers = [names[call.module] for call in recording.attention]
     for name, module in hf.named_modules():
@@ -106,7 +109,7 @@ def _block(hf: nn.Module, recording: Recording, outer: Family, layer: int) -> Bl
         raise InputError(f"block {layer} does not take and return one residual stream")
     heads = _heads(hf, recording, calls, root)
     try:
-        return _parts(hf, outer, calls, heads, whole[0])
+        return _parts(outer, calls, heads, whole[0])
     except InputError as error:
         raise InputError(f"block {layer}: {error}") from None
 
@@ -130,7 +133,7 @@ def _heads(hf: nn.Module, recording: Recording, calls: list[ModuleCall], root: s
     return _Heads(attention[0], caller, _output_projection(calls, caller, attention[0]))
 
 
-def _parts(hf: nn.Module, outer: Family, calls: list[ModuleCall], heads: _Heads | None, block: ModuleCall) -> Block:
+def _parts(outer: Family, calls: list[ModuleCall], heads: _Heads | None, block: ModuleCall) -> Block:
     attention_added, mlp_added, factor = _added(calls, heads, block)
     reader = attention_added if heads is None else heads.caller
     middle = block.input + factor * attention_added.output.reshape(block.input.shape)

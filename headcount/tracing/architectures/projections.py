@@ -41,7 +41,7 @@ def find_projections(
             view = fused_views(interleaved, n_heads, groups, d_head)[2]
             if _fits(view, value.output, flowing):
                 return replace(outer, fused=paths[0], fused_layout="interleaved" if interleaved else "in turn"), (0, 0)
-    elif key is value and query is not key:
+    elif key is value:
         widths = (value.output.shape[-1] // n_heads - flowing.shape[-1], flowing.shape[-1])
         if widths[0] > 0 and _fits(View(n_heads, 1, widths, interleaved=True), value.output, flowing):
             return replace(outer, query=paths[0], latent=paths[2]), widths

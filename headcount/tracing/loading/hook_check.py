@@ -28,9 +28,9 @@ def check_operations(model: Model) -> None:
         InputError: An operation is not there.
     """
     for layer in range(model.sizes.n_layers):
-        block = model.envoy(f"{model.family.layers}.{layer}")
         if not model.paths(layer).attention:
             continue
+        block = model.envoy(f"{model.family.layers}.{layer}")
         operation = attention_operation(model.envoy(f"{model.family.layers}.{layer}.{model.paths(layer).attention}"))
         if operation is None and (model.pruned is None or not model.pruned.heads[layer].all()):
             raise InputError(f"{model.name}: no call of an attention interface in layer {layer}'s attention module")
