@@ -10,10 +10,6 @@ from headcount.results import InputError
 from headcount.results.internal import write_folder_whole
 from headcount.tracing.sources.downloads import cache_folder
 
-_SAMPLE = 1 << 20
-"""Bytes at each of some places of a file that tell it from others."""
-_PLACES = 16
-
 
 def gguf_file(path: Path) -> Path | None:
     """Return the GGUF file that a path is, or that is the only one in a folder without config.json; else None.
@@ -90,13 +86,6 @@ def convert(source: str, folder: Path, options: dict[str, Any]) -> None:
 
 
 def _digest(file: Path) -> str:
-    """Return a digest of a file's size and of samples of its bytes."""
-    size = file.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
+    """Return a digest of a file's bytes."""
     with file.open("rb") as stream:
-        for place in range(_PLACES):
-            stream.seek(place * size // _PLACES)
-            digest.update(stream.read(_SAMPLE))
-        stream.seek(max(0, size - _SAMPLE))
-        digest.update(stream.read())
-    return digest.hexdigest()[:16]
+        return hashlib.file_digest(stream, "blake2b").hexdigest()[:16]
