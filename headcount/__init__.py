@@ -9,6 +9,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import headcount.threads  # noqa: F401 - notes how busy the cores are, for the number of threads of a model
+
 if TYPE_CHECKING:  # the names that `__getattr__` finds, for editors and type checkers
     from headcount import importance as importance
     from headcount import induction as induction

@@ -20,11 +20,11 @@ def lazy_names(package: str, file: str) -> tuple[Callable[[str], Any], Callable[
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = import_module(homes[name])
-        try:
-            value = getattr(module, name)
-        except AttributeError:  # a module of its own
-            value = import_module(f"{homes[name]}.{name}")
+        home = homes[name]
+        if home != package and hasattr(import_module(home), name):
+            value = getattr(sys.modules[home], name)
+        else:  # a module of its own
+            value = import_module(f"{home}.{name}")
         setattr(sys.modules[package], name, value)
         return value
 

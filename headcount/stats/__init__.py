@@ -3,6 +3,13 @@
 `compare` holds all of them, each a function of results that returns plain data.
 """
 
-from headcount.stats import compare
+from typing import TYPE_CHECKING
+
+from headcount.lazy import lazy_names
+
+if TYPE_CHECKING:  # imported at its first use: it needs scipy
+    from headcount.stats import compare
 
 __all__ = ["compare"]
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from headcount.tracing.model import Model
 from headcount.tracing.present import present_hooks
 
@@ -32,6 +34,7 @@ def provenance(model: Model, **settings: Any) -> dict[str, Any]:
         "model": fields.pop("name"),
         **fields,
         "device": str(model.device),
+        **({"threads": torch.get_num_threads()} if str(model.device) == "cpu" else {}),
         "removed_heads": [] if removed is None else removed.heads.nonzero().tolist(),
         "removed_ffns": [] if removed is None else removed.ffns.nonzero().flatten().tolist(),
         **(
