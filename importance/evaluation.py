@@ -80,6 +80,8 @@ class Answers(NamedTuple):
         choice: The request chosen in each document; -1 where there is only one.
         gold_log_p: Log-probability of the right continuation, in nats.
         margin: That less the best wrong one; NaN where there is none.
+        greedy: 1 where the likeliest token at each place gives a right continuation, else 0; NaN where the choices
+            stand after contexts of their own, so that none of them is generated.
         ties: The number of documents in which several choices are exactly as likely.
     """
 
@@ -87,6 +89,7 @@ class Answers(NamedTuple):
     choice: Float[Tensor, " document"]
     gold_log_p: Float[Tensor, " document"]
     margin: Float[Tensor, " document"]
+    greedy: Float[Tensor, " document"]
     ties: int
 
 
@@ -131,6 +134,7 @@ def answers_of(encoded: EncodedTask, log_likelihoods: Sequence[list[LogLikelihoo
         choice=torch.tensor([_choice(values) for values in log_p], dtype=torch.float32),
         gold_log_p=torch.tensor([_gold(document, values) for document, values in pairs]),
         margin=torch.tensor([_margin(document, values) for document, values in pairs]),
+        greedy=torch.tensor([_greedy(*pair) for pair in zip(encoded.documents, greedy, log_p, strict=True)]),
         ties=sum(metrics.is_tied(values) for values in log_p),
     )
 
@@ -141,6 +145,13 @@ def _choice(log_p: list[float]) -> float:
 
 def _gold(document: Document, log_p: list[float]) -> float:
     return metrics.highest([log_p[choice] for choice in document.gold])
+
+
+def _greedy(document: Document, greedy: list[bool], log_p: list[float]) -> float:
+    """Return 1 if greedy decoding gives one of the right continuations, else 0; NaN where that has no meaning."""
+    if len({request.context for request in document.requests}) > 1 or any(map(math.isnan, log_p)):
+        return math.nan
+    return float(any(greedy[choice] for choice in document.gold))
 
 
 def _margin(document: Document, log_p: list[float]) -> float:

@@ -219,7 +219,7 @@ def _answer_fields(answers: PrunedAnswers, removals: list[list[Removal]]) -> dic
     table = [[answers.without(removal) for removal in row] for row in removals]
     by_document = {
         name: torch.stack([torch.stack([getattr(cell, name) for cell in row]) for row in table])
-        for name in ("correct", "gold_log_p", "margin")
+        for name in ("correct", "gold_log_p", "margin", "greedy")
     }
     return {**by_document, "chance": answers.encoded.chance, "majority": answers.encoded.majority}
 

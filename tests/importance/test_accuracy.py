@@ -65,6 +65,29 @@ def test_every_number_follows_from_plain_log_likelihoods(task):
     assert (result.n, result.chance) == (3, 0.5)
 
 
+def test_greedy_are_the_documents_that_the_model_writes_right_by_itself():
+    model, task = load_model("tiny-opt"), load_task("key_value")
+    result = accuracy(model, task, limit=12)
+    written = []
+    for document in task.documents(limit=12):
+        gold = document.requests[document.gold[0]]
+        request = encode(model.tokenizer, gold.context, gold.continuation, longest=512)
+        likeliest = model.hf(torch.tensor([request.ids])).logits[0].argmax(-1).tolist()
+        written.append(float(likeliest[request.start - 1 : -1] == list(request.ids[request.start :])))
+    assert 0 < sum(written) < 12
+    assert result.greedy.tolist() == written
+    mean = sum(written) / 12
+    assert result.exact_match == pytest.approx((mean, math.sqrt(mean * (1 - mean) / 11)), abs=1e-6)
+
+
+def test_nothing_is_written_where_each_choice_has_a_context_of_its_own(tmp_path):
+    row = {"sentence": "The cup is in the box because the _ is small.", "option1": "cup", "option2": "box"}
+    (tmp_path / "winogrande.jsonl").write_text(json.dumps(row | {"answer": "1"}) + "\n")
+    result = accuracy(load_model("tiny-opt"), load_task("winogrande", data=tmp_path))
+    assert result.greedy.isnan().all()
+    assert math.isnan(result.exact_match[0])
+
+
 def test_ffn_importance_is_the_drop_of_accuracy_and_log_probability(task):
     model = load_model("tiny-opt")
     whole, scores = accuracy(model, task), ffn_importance(model, task)

@@ -50,6 +50,8 @@ def test_a_curve_is_a_loop_over_masked_models(model, task, component):
         assert curve.removed[step] == count
         assert curve.parameters[step] == removed_parameters(model, **removed).removed
         assert torch.equal(curve.correct[0, step], expected.correct)
+        assert torch.equal(curve.greedy[0, step], expected.greedy)
+        assert curve.to_frame()["exact_match"][step] == pytest.approx(expected.exact_match[0])
         torch.testing.assert_close(curve.gold_log_p[0, step], expected.gold_log_p, atol=1e-4, rtol=1e-5)
         assert float(curve.value[step]) == pytest.approx(expected.value)
         assert float(curve.stderr[step]) == pytest.approx(expected.stderr)

@@ -34,6 +34,16 @@ def test_it_survives_a_file_and_a_run_unchanged(tmp_path):
         assert back.provenance == {"task": "copa"}
         for name in ("correct", "choice", "gold_log_p", "margin"):
             assert torch.equal(getattr(back, name).nan_to_num(9), getattr(accuracy(), name).nan_to_num(9))
+        assert back.greedy is None
+        assert all(map(math.isnan, back.exact_match))
+
+
+def test_documents_written_right_survive_a_file(tmp_path):
+    accuracy(greedy=[1, 0, 1]).save(tmp_path / "a.safetensors")
+    back = Accuracy.load(tmp_path / "a.safetensors")
+    assert back.greedy.tolist() == [1, 0, 1]
+    assert back.exact_match == pytest.approx((2 / 3, 1 / 3), abs=1e-6)
+    assert back.to_frame()["greedy"].tolist() == [1, 0, 1]
 
 
 def test_the_table_has_a_row_for_each_document():
@@ -46,7 +56,9 @@ def test_units_and_documents_may_differ_in_number():
     assert accuracy(n=2, correct=[1, 0]).n == 2
 
 
-@pytest.mark.parametrize("changes", [{"correct": [1, 0]}, {"n": 0}, {"margin": [1.0]}, {"gold_log_p": [[1.0]]}])
+@pytest.mark.parametrize(
+    "changes", [{"correct": [1, 0]}, {"n": 0}, {"margin": [1.0]}, {"greedy": [1.0]}, {"gold_log_p": [[1.0]]}]
+)
 def test_what_does_not_fit_is_refused(changes):
     with pytest.raises(InputError):
         accuracy(**changes)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,6 +26,12 @@ def beats_guessing(value: float, stderr: float, *guesses: float) -> bool:
     return value - 2 * stderr > max(guess for guess in (*guesses, 0.0) if not math.isnan(guess))
 
 
+def mean_and_stderr(values: Float[Tensor, "*axes unit"]) -> tuple[Float[Tensor, "*axes"], Float[Tensor, "*axes"]]:
+    """Return the mean over units and its standard error, sqrt(s² / n), which is NaN for a single unit."""
+    mean, n = values.mean(-1), values.shape[-1]
+    return mean, values.std(-1) / math.sqrt(n) if n > 1 else torch.full_like(mean, torch.nan)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Accuracy(Stored):
     """Accuracy on a task, and the answers that it is the mean of.
@@ -39,6 +46,9 @@ class Accuracy(Stored):
         choice: The request chosen in each document; -1 where there is nothing to choose.
         gold_log_p: Log-probability of each document's right continuation (the likeliest one if several are), in nats.
         margin: That less the log-probability of the best wrong one; NaN where there is none.
+        greedy: 1 for each document whose right continuation the model would write by itself, the likeliest token at
+            each place, else 0; NaN where the choices stand after contexts of their own. None in results of earlier
+            versions.
         cut: The number of documents whose context was too long and was cut from the left.
         ties: The number of documents in which several choices are exactly as likely; the first of them counts.
         merged: The number of documents in which the tokenizer joins the end of a context with the beginning of its
@@ -59,6 +69,7 @@ class Accuracy(Stored):
     choice: Float[Tensor, " document"]
     gold_log_p: Float[Tensor, " document"]
     margin: Float[Tensor, " document"]
+    greedy: Float[Tensor, " document"] | None = None
     cut: int = 0
     ties: int = 0
     merged: int = 0
@@ -73,6 +84,19 @@ class Accuracy(Stored):
         self._adopt("gold_log_p", ["document"], [None])
         for name in ("choice", "margin"):
             self._adopt(name, ["document"], list(self.gold_log_p.shape))
+        self._adopt("greedy", ["document"], list(self.gold_log_p.shape), optional=True)
+
+    @property
+    def exact_match(self) -> tuple[float, float]:
+        """The share of documents that greedy decoding gets right, and its standard error; NaN where it has no meaning.
+
+        It falls before the accuracy of a choice does: the right answer may be likelier than the wrong ones long after
+        it has ceased to be the likeliest of all.
+        """
+        if self.greedy is None:
+            return math.nan, math.nan
+        value, stderr = mean_and_stderr(self.greedy)
+        return float(value), float(stderr)
 
     @property
     def remarks(self) -> list[str]:
@@ -87,8 +111,9 @@ class Accuracy(Stored):
         return beats_guessing(self.value, self.stderr, self.chance, self.majority)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a tidy table, one row a document: `document`, `choice`, `gold_log_p`, `margin`."""
-        columns = {name: getattr(self, name).numpy() for name in ("choice", "gold_log_p", "margin")}
+        """Return a tidy table, one row a document: `document`, `choice`, `gold_log_p`, `margin`, `greedy` if known."""
+        names = ("choice", "gold_log_p", "margin", *(() if self.greedy is None else ("greedy",)))
+        columns = {name: getattr(self, name).numpy() for name in names}
         return pd.DataFrame({"document": np.arange(len(self.gold_log_p)), **columns}, copy=True)
 
     def __repr__(self) -> str:

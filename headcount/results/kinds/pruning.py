@@ -1,25 +1,20 @@
 """Accuracy on a task as parts of the model are removed: along one ranking, or along two at once."""
 
 from dataclasses import dataclass, field
-from math import sqrt
 from typing import Any
 
 import pandas as pd
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from headcount.results.errors import InputError
-from headcount.results.kinds.accuracy import beats_guessing
+from headcount.results.kinds.accuracy import beats_guessing, mean_and_stderr
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
 
 COMPONENTS = ("heads", "ffns")
 STRATEGIES = ("static", "recomputed", "random")
-
-
-def mean_and_stderr(values: Float[Tensor, "*axes unit"]) -> tuple[Float[Tensor, "*axes"], Float[Tensor, "*axes"]]:
-    """Return the mean over units and its standard error, sqrt(s² / n), which is NaN for a single unit."""
-    return values.mean(-1), values.std(-1) / sqrt(values.shape[-1])
 
 
 class _Pruning(Stored):
@@ -28,6 +23,7 @@ class _Pruning(Stored):
     correct: Float[Tensor, "*axes unit"]
     gold_log_p: Float[Tensor, "*axes document"]
     margin: Float[Tensor, "*axes document"]
+    greedy: Float[Tensor, "*axes document"] | None
     chance: float
     majority: float
     provenance: dict[str, Any]
@@ -43,10 +39,17 @@ class _Pruning(Stored):
         value, stderr = mean_and_stderr(self.correct[0, 0])
         return beats_guessing(float(value), float(stderr), self.chance, self.majority)
 
+    def _means(self) -> dict[str, Float[Tensor, "*axes"]]:
+        """Return the means over documents of what is not counted in units."""
+        log_p = self.gold_log_p.mean(-1)
+        greedy = torch.full_like(log_p, torch.nan) if self.greedy is None else self.greedy.mean(-1)
+        return {"gold_log_p": log_p, "margin": self.margin.mean(-1), "exact_match": greedy}
+
     def _adopt_answers(self, axes: list[str], sizes: list[int]) -> None:
         self._adopt("correct", [*axes, "unit"], [*sizes, None])
         self._adopt("gold_log_p", [*axes, "document"], [*sizes, None])
         self._adopt("margin", [*axes, "document"], list(self.gold_log_p.shape))
+        self._adopt("greedy", [*axes, "document"], list(self.gold_log_p.shape), optional=True)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +69,8 @@ class PruningCurve(_Pruning):
         margin: That less the best wrong one; NaN where there is none.
         chance: The accuracy of guessing.
         majority: The accuracy of always giving the most frequent answer; NaN where answers have no common names.
+        greedy: 1 for each document that greedy decoding gets right, as in `Accuracy`; None in results of earlier
+            versions.
         provenance: Everything that is needed to measure it again, as JSON can hold it.
 
     Raises:
@@ -84,6 +89,7 @@ class PruningCurve(_Pruning):
     margin: Float[Tensor, "seed step document"]
     chance: float
     majority: float
+    greedy: Float[Tensor, "seed step document"] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,6 +118,11 @@ class PruningCurve(_Pruning):
         return self.correct.mean(-1).std(0)
 
     @property
+    def exact_match(self) -> tuple[Float[Tensor, " step"], Float[Tensor, " step"]] | None:
+        """The share of documents that greedy decoding gets right at each step, the mean over seeds, and its error."""
+        return None if self.greedy is None else mean_and_stderr(self.greedy.mean(0))
+
+    @property
     def drop(self) -> Float[Tensor, " step"]:
         """Accuracy of the whole model less that of each step."""
         return mean_and_stderr(self._drops(self.correct))[0]
@@ -134,12 +145,12 @@ class PruningCurve(_Pruning):
 
         Returns:
             Columns: `seed`, `percent`, `removed`, `parameters`, `value`, `stderr`, `drop`, `drop_stderr`, and the means
-            over documents `gold_log_p` and `margin`.
+            over documents `gold_log_p`, `margin` and `exact_match` (NaN in results of earlier versions).
         """
         value, stderr = mean_and_stderr(self.correct)
         drop, drop_stderr = mean_and_stderr(self.correct[:, :1] - self.correct)
         columns = {"value": value, "stderr": stderr, "drop": drop, "drop_stderr": drop_stderr}
-        columns |= {"gold_log_p": self.gold_log_p.mean(-1), "margin": self.margin.mean(-1)}
+        columns |= self._means()
         steps = {"percent": self.percents, "removed": self.removed, "parameters": self.parameters}
         return pd.DataFrame(
             {"seed": [seed for seed in self.seeds for _ in self.percents]}
@@ -169,6 +180,8 @@ class PruningGrid(_Pruning):
         margin: That less the best wrong one; NaN where there is none.
         chance: The accuracy of guessing.
         majority: The accuracy of always giving the most frequent answer; NaN where answers have no common names.
+        greedy: 1 for each document that greedy decoding gets right, as in `Accuracy`; None in results of earlier
+            versions.
         provenance: Everything that is needed to measure it again, as JSON can hold it.
 
     Raises:
@@ -183,6 +196,7 @@ class PruningGrid(_Pruning):
     margin: Float[Tensor, "ffn head document"]
     chance: float
     majority: float
+    greedy: Float[Tensor, "ffn head document"] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -219,11 +233,11 @@ class PruningGrid(_Pruning):
 
         Returns:
             Columns: `ffn_percent`, `head_percent`, `parameters`, `value`, `stderr`, `drop`, `drop_stderr`, and the
-            means over documents `gold_log_p` and `margin`.
+            means over documents `gold_log_p`, `margin` and `exact_match` (NaN in results of earlier versions).
         """
         points = [(ffn, head) for ffn in self.ffn_percents for head in self.head_percents]
         columns = {"value": self.value, "stderr": self.stderr, "drop": self.drop, "drop_stderr": self.drop_stderr}
-        columns |= {"gold_log_p": self.gold_log_p.mean(-1), "margin": self.margin.mean(-1)}
+        columns |= self._means()
         return pd.DataFrame(
             {"ffn_percent": [ffn for ffn, _ in points], "head_percent": [head for _, head in points]}
             | {"parameters": [count for row in self.parameters for count in row]}
