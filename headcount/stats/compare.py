@@ -7,6 +7,8 @@
 * `overlap`: the share of the highest heads that two measurements have in common;
 * `capacity_retained`, `capacity`: the part of a score that is left as heads are removed in the order of another;
 * `aggregate`: one score of several tasks;
+* `area`, `faithfulness`: a curve of removal in one number;
+* `head_verdicts`: heads that a task needs, and heads that only go along;
 * `by_layer`: one score of a layer's heads;
 * `at_depths`: scores by relative depth, to compare models of different sizes.
 
@@ -22,16 +24,21 @@ from headcount.stats.clusters import clusters
 from headcount.stats.overlap import overlap
 from headcount.stats.rank_correlation import across_shots, matrix, spearman
 from headcount.stats.reliability import reliability
+from headcount.stats.removal.areas import area, faithfulness
+from headcount.stats.removal.verdicts import head_verdicts
 
 __all__ = [
     "FEWEST",
     "across_shots",
     "aggregate",
+    "area",
     "at_depths",
     "by_layer",
     "capacity",
     "capacity_retained",
     "clusters",
+    "faithfulness",
+    "head_verdicts",
     "matrix",
     "overlap",
     "reliability",

@@ -13,6 +13,9 @@ from scipy import stats
 from headcount.stats.ranks import Variant, unit
 
 LEVEL = 0.95
+BOUNDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+"""The quantiles that bound the middle 95 %."""
+
 CHUNK = 2_000_000
 """The count of numbers in one step of resampling: 16 MB, whatever the model's size."""
 
@@ -88,7 +91,7 @@ def mean_shuffled_direction(
 
 def middle(draws: Float[np.ndarray, " resample *batch"]) -> Float[np.ndarray, " 2 *batch"]:
     """Return the bounds of the middle 95 % of draws."""
-    return np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return np.quantile(draws, BOUNDS, axis=0)
 
 
 def chunks(total: int, width: int) -> Iterator[int]:

@@ -1,0 +1,1 @@
+"""Statistics of removal: curves in one number, and verdicts on heads."""
