@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
+    from headcount.importance.causes.head_effects import head_verdicts
+    from headcount.importance.causes.set_effects import set_effects
     from headcount.importance.documents import Document, Example
     from headcount.importance.measure import accuracy, expert_importance, ffn_importance, head_importance
     from headcount.importance.pruning.prune import prune, prune_grid
@@ -23,10 +25,12 @@ __all__ = [
     "expert_importance",
     "ffn_importance",
     "head_importance",
+    "head_verdicts",
     "lm_eval_task",
     "load_task",
     "prune",
     "prune_grid",
+    "set_effects",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

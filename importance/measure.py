@@ -237,12 +237,12 @@ def _oracle_estimate(
     model: Model, requests: Sequence[EncodedRequest], batch_size: BatchSize, progress: Progress | None, part: Part
 ) -> Estimate:
     """Return importance as the mean drop of the log-probability without each head or expert."""
-    drops = _drops_without_each(model, requests, batch_size, progress, part)
+    drops = drops_without_each(model, requests, batch_size, progress, part)
     counts = torch.ones(len(drops), dtype=torch.long)  # of a mean over examples, tokens do not count
     return estimate_importance(Contributions(drops, drops), counts, counts, "signed")
 
 
-def _drops_without_each(
+def drops_without_each(
     model: Model, requests: Sequence[EncodedRequest], batch_size: BatchSize, progress: Progress | None, part: Part
 ) -> Float[Tensor, "example layer part"]:
     """Return the drop of the log-probability of each example without each head or expert."""

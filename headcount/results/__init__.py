@@ -5,7 +5,8 @@ Every measurement returns one of these frozen dataclasses of plain tensors and n
 * `HeadScores`, `LayerScores`, `ExpertScores`: one number per head, layer or expert, with variance, count and folds.
   `InductionScores` are the three maps of induction heads, `RepeatLoss` is the in-context learning score.
 * `HeadProfile`: one head at a glance; `Patterns`: the attention of every head on a prompt.
-* `Accuracy`: the accuracy on a task; `PruningCurve`, `PruningGrid`: the same as parts of the model are removed.
+* `Accuracy`: the accuracy on a task; `PruningCurve`, `PruningGrid`: the same as parts of the model are removed;
+  `SetEffects`: the same without whole sets of heads, beside random sets.
 * `Correlation`, `Overlap`, `Capacity` and others: comparisons of scores; `Table`: any of them as rows in a file.
 
 All but the comparisons are saved and loaded as one file (`save`, `load`). `create_run` and `open_run` give a `Run`, the
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.results.kinds.pruning import PruningCurve, PruningGrid
     from headcount.results.kinds.repeat_loss import RepeatLoss
     from headcount.results.kinds.scores import ExpertScores, HeadScores, LayerScores
+    from headcount.results.kinds.set_effects import SetEffects
     from headcount.results.kinds.table import Table
     from headcount.results.names import ResultName, Setting
     from headcount.results.run import Run, check_folder, create_run, open_run
@@ -63,6 +65,7 @@ __all__ = [
     "Result",
     "ResultName",
     "Run",
+    "SetEffects",
     "Setting",
     "ShotPair",
     "Standing",

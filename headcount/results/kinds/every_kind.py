@@ -9,9 +9,10 @@ from headcount.results.kinds.patterns import Patterns
 from headcount.results.kinds.pruning import PruningCurve, PruningGrid
 from headcount.results.kinds.repeat_loss import RepeatLoss
 from headcount.results.kinds.scores import ExpertScores, HeadScores, LayerScores
+from headcount.results.kinds.set_effects import SetEffects
 from headcount.results.kinds.table import Table
 
 Scored = HeadScores | LayerScores | ExpertScores
-Result = Scored | HeadProfile | RepeatLoss | Accuracy | PruningCurve | PruningGrid | Table | Patterns
+Result = Scored | HeadProfile | RepeatLoss | Accuracy | PruningCurve | PruningGrid | SetEffects | Table | Patterns
 
 KINDS: Mapping[str, type[Result]] = {kind.__name__: kind for kind in get_args(Result)}
