@@ -1,6 +1,6 @@
 """The parts of a task: an example, a document, a prompt."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -10,10 +10,13 @@ class Example:
     Args:
         context: The text that the model reads first: shots and question.
         continuation: The text whose probability is measured; the space between the two, if any, belongs to it.
+        counterfactual: The same context with the answers of its shots shuffled; None where that changes nothing, or
+            the shots do not state an answer of their own.
     """
 
     context: str
     continuation: str
+    counterfactual: str | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,13 @@ class Prompt:
     shot: str
     prefix: str = ""
 
-    def after(self, shots: str) -> tuple[Example, ...]:
-        """Return the requests, with `shots` in front of each context."""
-        pairs = zip(self.contexts, self.continuations, strict=True)
-        return tuple(Example(self.prefix + shots + context, continuation) for context, continuation in pairs)
+    def after(self, shots: str, shuffled: str | None = None) -> tuple[Example, ...]:
+        """Return the requests, with `shots` in front of each context, or in its counterfactual the shuffled ones."""
+
+        def whole(shots: str, context: str) -> str:
+            return self.prefix + shots + context
+
+        return tuple(
+            Example(whole(shots, context), continuation, None if shuffled is None else whole(shuffled, context))
+            for context, continuation in zip(self.contexts, self.continuations, strict=True)
+        )

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 from headcount.importance.documents import Document, Example, Prompt
 from headcount.importance.likelihoods import metrics
 from headcount.importance.likelihoods.encoding import Encoding
+from headcount.importance.prompts.shuffled_answers import shuffled_answers
 from headcount.importance.rows.rows import Rows
 from headcount.importance.rows.schema import Row
 from headcount.importance.tasks.shots import ShotPool
@@ -133,9 +134,12 @@ class Task:
         drawn = self._draw_shots(rows, shots, seed)
         distinct = {id(row): row for row_shots in drawn for row in row_shots}
         solved = dict(zip(distinct, self.prompter.prompts(list(distinct.values())), strict=True))
-        before = ["".join(solved[id(row)].shot for row in row_shots) for row_shots in drawn]
+        before = [[solved[id(row)] for row in row_shots] for row_shots in drawn]
         prompts = self.prompter.prompts(rows)
-        return [(prompt.after(text), prompt.gold) for prompt, text in zip(prompts, before, strict=True)]
+        return [
+            (prompt.after("".join(shot.shot for shot in text), shuffled_answers(text, seed)), prompt.gold)
+            for prompt, text in zip(prompts, before, strict=True)
+        ]
 
     def _draw_shots(self, rows: list[Row], shots: int, seed: int) -> list[list[Row]]:
         if shots == 0:

@@ -5,6 +5,8 @@ import torch
 
 from headcount import importance, induction
 from headcount.importance import Example
+from headcount.importance.ablation.reference import reference_means
+from headcount.importance.evaluation import encode_examples
 from headcount.tracing import masked
 
 TEXT = "do re mi fa do re mi"
@@ -53,6 +55,11 @@ class EqualsLocal:
         for parts in ({"heads": [(0, 1), (1, 0)]}, {"ffns": [1]}):
             with masked(far, **parts), masked(local, **parts):
                 self.close(far(TEXT), local(TEXT))
+
+    def test_means_over_reference_examples(self, local, far):
+        on_local, on_far = (reference_means(model, encode_examples(model, EXAMPLES, "joint")) for model in (local, far))
+        self.close(on_far.heads, on_local.heads)
+        self.close(on_far.ffns, on_local.ffns)
 
     def test_induction_scores(self, local, far):
         tokens = induction.repeated_tokens(local, 6, 3)
