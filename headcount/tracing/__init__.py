@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
+    from headcount.tracing.ablation.masks import masked
     from headcount.tracing.ablation.parameter_counts import ParameterCounts, removed_parameters
     from headcount.tracing.ablation.pruned import pruned
     from headcount.tracing.ablation.saved import save_pruned
-    from headcount.tracing.ablation.zero_ablation import masked
     from headcount.tracing.architectures.sizes import Sizes
     from headcount.tracing.batches import BatchSize, Progress
     from headcount.tracing.cache import Cache

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
+    from headcount.tracing.ablation.masks import replaced
     from headcount.tracing.batches import (
         TOKENS,
         Prepared,
@@ -14,10 +15,20 @@ if TYPE_CHECKING:  # imported at their first use
         planned_batches,
         run_batches,
     )
-    from headcount.tracing.hooks.hook import Patch, Recorder, RecordGradient, RecordValue, Zero, pass_through
+    from headcount.tracing.hooks.hook import (
+        Patch,
+        Put,
+        Recorder,
+        RecordGradient,
+        RecordValue,
+        Zero,
+        pass_through,
+    )
     from headcount.tracing.hooks.passes import ForwardPass
     from headcount.tracing.hooks.run import to_device
+    from headcount.tracing.present import present_replacements, replaced_by_rows
     from headcount.tracing.remote.status import has_server_key, running_models, server_address
+    from headcount.tracing.removed_parts import AblationKind, Replacement, Row
     from headcount.tracing.sources import default_model
     from headcount.tracing.sources.downloads import Wheel, cache_folder
     from headcount.tracing.text.token_pool import TokenPool, token_pool
@@ -26,6 +37,7 @@ if TYPE_CHECKING:  # imported at their first use
 
 __all__ = [
     "TOKENS",
+    "AblationKind",
     "ForwardPass",
     "Item",
     "Items",
@@ -33,9 +45,12 @@ __all__ = [
     "ModelPass",
     "Patch",
     "Prepared",
+    "Put",
     "RecordGradient",
     "RecordValue",
     "Recorder",
+    "Replacement",
+    "Row",
     "TokenPool",
     "Wheel",
     "Work",
@@ -50,6 +65,9 @@ __all__ = [
     "pad",
     "pass_through",
     "planned_batches",
+    "present_replacements",
+    "replaced",
+    "replaced_by_rows",
     "run_batches",
     "running_models",
     "server_address",

@@ -15,14 +15,14 @@ from headcount.tracing.architectures.families import Family
 from headcount.tracing.cache import Cache
 from headcount.tracing.fingerprint import fingerprint, weights_state
 from headcount.tracing.hooks import execution
-from headcount.tracing.hooks.ablation_hooks import lost_hooks, removal_hooks
+from headcount.tracing.hooks.ablation_hooks import lost_hooks, plan_ablated
 from headcount.tracing.hooks.execution import PlacedHook
 from headcount.tracing.hooks.hook import Finish, HookFunction, RecordValue, SelectPositions
 from headcount.tracing.hooks.hook_map import HookName, build_hook_map
 from headcount.tracing.hooks.passes import ForwardPass
 from headcount.tracing.hooks.ports import find_envoy
 from headcount.tracing.hooks.protocol import RemoteExecutor, StreamingExecutor
-from headcount.tracing.present import Change, changed, present_hooks, present_removals
+from headcount.tracing.present import Change, changed, present_changes, present_hooks, present_removals
 from headcount.tracing.removed_parts import Removed, pruned_parts
 from headcount.tracing.text.text_model import TextModel
 from headcount.tracing.text.texts import is_text
@@ -232,7 +232,7 @@ class Model(TextModel):
             raise InputError(f"return_type must be logits or loss, not {return_type!r}")
         ids, mask = self._read(tokens, attention_mask)
         inputs = padding_inputs(mask)
-        logits: Tensor = self.run_passes([execution.plan_pass(ids, self._all_hooks(fwd_hooks), inputs=inputs)])[0]
+        logits: Tensor = self.run_passes([self._plan(ids, fwd_hooks, real=mask, inputs=inputs)])[0]
         return logits if return_type == "logits" else next_token_loss(logits, ids, mask)
 
     def run_with_cache(
@@ -294,7 +294,7 @@ class Model(TextModel):
         Raises:
             InputError: As `run_with_hooks`.
         """
-        return execution.plan_pass(self.check_tokens(tokens), self._all_hooks(fwd_hooks), finish)
+        return self._plan(self.check_tokens(tokens), fwd_hooks, finish)
 
     def pass_at(
         self,
@@ -306,6 +306,7 @@ class Model(TextModel):
         *,
         positions: Int[Tensor, "batch pos"] | None = None,
         visible: Bool[Tensor, "batch query key"] | None = None,
+        real: Bool[Tensor, "batch pos"] | None = None,
     ) -> ForwardPass:
         """Return a pass for the logits at some places: the unembedding, costly in small models, is applied there alone.
 
@@ -318,6 +319,7 @@ class Model(TextModel):
             positions: Each token's position, where that is not its index.
             visible: The tokens that each token attends to, where that is not every token up to itself; needs
                 `positions`.
+            real: True for tokens, False for padding; None where there is no padding.
 
         Raises:
             InputError: As `run_with_hooks`.
@@ -326,8 +328,8 @@ class Model(TextModel):
         inputs: dict[str, Tensor] = {}
         if visible is not None and positions is not None:
             inputs = {"visible": visible.to(self.device), "position_ids": positions.to(self.device)}
-        hooks = self._all_hooks([*fwd_hooks, ("unembed.select", SelectPositions(row, pos))])
-        return execution.plan_pass(ids, hooks, finish, inputs=inputs)
+        hooks: Any = [*fwd_hooks, ("unembed.select", SelectPositions(row, pos))]
+        return self._plan(ids, hooks, finish, real=real, inputs=inputs)
 
     def pass_until_last(
         self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]
@@ -335,7 +337,7 @@ class Model(TextModel):
         """Return a pass for its hooks alone, without gradients; it ends after the last hook."""
         ids = self.check_tokens(tokens)
         with torch.no_grad():
-            return execution.plan_pass(ids, self._all_hooks(fwd_hooks), only_hooks=True)
+            return self._plan(ids, fwd_hooks, only_hooks=True)
 
     def run_until_last(self, tokens: Int[Tensor, "batch pos"], fwd_hooks: Sequence[tuple[str, HookFunction]]) -> None:
         """Plan a pass with `pass_until_last`, and run it."""
@@ -385,13 +387,10 @@ class Model(TextModel):
         check_sides(mask := read_mask(attention_mask, ids), self.padding, self.name)
         return ids, mask
 
-    def _all_hooks(self, fwd_hooks: Sequence[tuple[HookName, HookFunction]]) -> list[PlacedHook]:
-        """Put hooks after those that remove parts; the latter are left out inside of skipped modules."""
-        placed = self._placed(fwd_hooks)
-        placed = [*self._placed(present_hooks(self)), *placed]
-        skipped = tuple(f"{point.module}." for point, _ in placed if point.port == "skip")
-        removals = [] if self.removed is None else removal_hooks(self.removed, self.hooks)
-        return [hook for hook in removals if not hook[0].module.startswith(skipped)] + placed
+    def _plan(self, ids: Tensor, fwd_hooks: Sequence[Any], finish: Finish | None = None, **more: Any) -> ForwardPass:
+        """Return a pass with hooks, after those of blocks and those that ablate the parts that are removed."""
+        hooks = self._placed([*present_hooks(self), *fwd_hooks])
+        return plan_ablated(self.hooks, present_changes(self), ids, hooks, finish, **more)
 
     def _placed(self, fwd_hooks: Sequence[tuple[HookName, HookFunction]]) -> list[PlacedHook]:
         for hook in fwd_hooks:

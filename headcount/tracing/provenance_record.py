@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from headcount.tracing.model import Model
-from headcount.tracing.present import present_hooks
+from headcount.tracing.present import present_hooks, present_replacements
 
 _PACKAGES = ("headcount", "torch", "transformers", "nnsight")
 
@@ -43,12 +43,25 @@ def provenance(model: Model, **settings: Any) -> dict[str, Any]:
             else {"removed_experts": removed.experts.nonzero().tolist()}
         ),
         "structurally_pruned": model.pruned is not None,
+        **({"ablated": ablated} if (ablated := _ablated(model)) else {}),
         **({"hooks": [str(name) for name, _ in hooks]} if (hooks := present_hooks(model)) else {}),
         **settings,
         "versions": {package: _version(package) for package in _PACKAGES},
         "command": _command(),
         "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _ablated(model: Model) -> list[dict[str, Any]]:
+    """Return the parts whose outputs other values than zeros replace, by block, with the reference of these values."""
+    return [
+        {
+            "heads": removed.heads.nonzero().tolist(),
+            "ffns": removed.ffns.nonzero().flatten().tolist(),
+            **replacement.record,
+        }
+        for removed, replacement in present_replacements(model)
+    ]
 
 
 @cache

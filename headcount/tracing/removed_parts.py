@@ -1,13 +1,13 @@
-"""Heads and feed-forward networks that are removed from a model, as masks."""
+"""Heads and feed-forward networks that are removed from a model, as masks, and values in the place of their outputs."""
 
 import operator
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from headcount.results import InputError
@@ -15,6 +15,12 @@ from headcount.tracing.architectures.sizes import Sizes
 
 HeadSet = Bool[Tensor, "layer head"] | Iterable[tuple[int, int]] | Any
 LayerSet = Bool[Tensor, " layer"] | Iterable[int] | Any
+
+AblationKind = Literal["zero", "mean", "resample", "patch"]
+"""Zeros; the mean over reference examples; the value in another reference example; that in a counterfactual prompt."""
+
+Row = tuple[int, ...]
+"""The tokens of one sequence, as they are read."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,26 @@ class Removed:
 
     def __or__(self, other: "Removed") -> "Removed":
         return Removed(self.heads | other.heads, self.ffns | other.ffns, self.experts | other.experts)
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """The values in the place of ablated outputs: means, or those of other rows.
+
+    Attributes:
+        kind: The kind of ablation, other than `zero`.
+        heads: The value of z at every position, for the kind `mean`; NaN for layers without heads.
+        ffns: The value of a feed-forward network's output at every position, likewise.
+        rows: Returns, for each row, another one of the same length, whose values take the places of the row's own,
+            position by position; for the kinds `resample` and `patch`.
+        record: The part of a result's provenance on the reference examples.
+    """
+
+    kind: AblationKind
+    heads: Float[Tensor, "layer head d_head"] | None = None
+    ffns: Float[Tensor, "layer d_model"] | None = None
+    rows: Callable[[Sequence[Row]], list[Row]] | None = None
+    record: dict[str, Any] = field(default_factory=dict)
 
 
 def mark_pruned(hf: Any, removed: Removed) -> None:

@@ -21,13 +21,10 @@ from headcount.importance.likelihoods.encoding import EncodedRequest, Encoding
 from headcount.remote_code import runs_remotely
 from headcount.results import InputError
 from headcount.tracing import BatchSize, Hook, Model, Progress, Recorder
-from headcount.tracing.internal import Prepared, pad, run_batches
+from headcount.tracing.internal import Prepared, Row, pad, run_batches
 
 Position = Literal["all", "last"]
 """The positions of a mean: all that are read, or the last one of each context, which predicts the continuation."""
-
-Row = tuple[int, ...]
-"""The tokens of one sequence, as they are read."""
 
 
 class Means(NamedTuple):

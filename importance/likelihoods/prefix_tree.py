@@ -82,22 +82,23 @@ class TreeBatch:
         ids: Tokens.
         positions: Their positions; None where no tree forks, since they are the usual ones then.
         visible: The tokens that each token sees; None where no tree forks, since attention is causal then.
+        real: True for tokens, False for padding.
     """
 
     ids: Int[Tensor, "batch pos"]
     positions: Int[Tensor, "batch pos"] | None
     visible: Bool[Tensor, "batch query key"] | None
+    real: Bool[Tensor, "batch pos"]
 
 
 def batch_trees(trees: Sequence[PrefixTree]) -> TreeBatch:
     """Return some trees as one batch."""
-    ids = _padded([tree.ids for tree in trees], 0)
+    ids, branch = _padded([tree.ids for tree in trees], 0), _padded([tree.branch for tree in trees], -1)
     if not any(tree.forks for tree in trees):
-        return TreeBatch(ids, None, None)
-    branch = _padded([tree.branch for tree in trees], -1)
+        return TreeBatch(ids, None, None, branch >= 0)
     same = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
     causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
-    return TreeBatch(ids, _padded([tree.positions for tree in trees], 0), same & causal)
+    return TreeBatch(ids, _padded([tree.positions for tree in trees], 0), same & causal, branch >= 0)
 
 
 def _padded(rows: Sequence[Sequence[int]], filler: int) -> Int[Tensor, "batch pos"]:

@@ -13,7 +13,7 @@ from headcount.importance.likelihoods.encoding import EncodedRequest
 from headcount.importance.likelihoods.prefix_tree import PrefixTree, batch_trees, build_tree
 from headcount.remote_code import runs_remotely
 from headcount.tracing import Hook, Model
-from headcount.tracing.internal import ForwardPass
+from headcount.tracing.internal import ForwardPass, replaced_by_rows
 
 Hooks = Sequence[tuple[str, Callable[..., Any]]]
 
@@ -23,11 +23,12 @@ def document_trees(model: Model, documents: Sequence[Sequence[EncodedRequest]]) 
 
     Where attention has a window and some request is longer than it, all requests become trees of their own: the mask of
     a tree knows no window, and trees that need one must not share a batch with trees that have a mask. The same where
-    the check at load found that a tree has not the logits of its requests alone.
+    the check at load found that a tree has not the logits of its requests alone, or where values of another prompt of
+    the same length take the place of a prompt's own.
     """
     window = getattr(model.hf.config, "sliding_window", None)
     longest = max((len(request.ids) for requests in documents for request in requests), default=0)
-    if not model.shares_rows or (window is not None and longest > window):
+    if not model.shares_rows or replaced_by_rows(model) or (window is not None and longest > window):
         return [(number, build_tree([request])) for number, requests in enumerate(documents) for request in requests]
     return [(number, build_tree(requests)) for number, requests in enumerate(documents)]
 
@@ -71,9 +72,8 @@ def tree_pass(
 ) -> ForwardPass:
     """Return the pass for the logits of a batch of trees at some places."""
     batch = batch_trees(trees)
-    return model.pass_at(
-        batch.ids, positions.row, positions.pos, hooks, finish, positions=batch.positions, visible=batch.visible
-    )
+    places = {"positions": batch.positions, "visible": batch.visible, "real": batch.real}
+    return model.pass_at(batch.ids, positions.row, positions.pos, hooks, finish, **places)
 
 
 def share_inputs(passes: Sequence[ForwardPass]) -> None:

@@ -20,6 +20,9 @@ ENCODING: dict[str, Encoding] = {"harness": "joint", "paper": "apart"}
 """The encoding of each profile. Joint: context and continuation as one text, with the special tokens that the tokenizer
 adds by default. Apart: one by one, with none."""
 
+REFERENCE = 100
+"""Train rows, at most, that an ablation's means and other prompts come from."""
+
 _SHUFFLE = 42  # the harness of the paper's time shuffled documents so before it took the first ones
 
 
@@ -100,7 +103,26 @@ class Task:
         _check_options(shots, limit, seed)
         if split not in {"train", "scored"}:
             raise InputError(f"expected the split 'train' or 'scored', got {split!r}")
-        rows = (self._pool() if split == "train" else list(self.rows.scored))[:limit]
+        return self._examples((self._pool() if split == "train" else list(self.rows.scored))[:limit], shots, seed)
+
+    def reference(self, shots: int = 0, limit: int = REFERENCE, seed: int = 0) -> list[Example]:
+        """Return train rows with their right continuation, to take means and other prompts of an ablation from.
+
+        They are the last rows of the pool, in the order of `examples`, which takes the first ones: where the pool is
+        large enough, no row is both measured and a reference.
+
+        Args:
+            shots: As for `examples`.
+            limit: Examples at most.
+            seed: Seed of the shots.
+
+        Raises:
+            InputError: A number is out of range, or the pool is too small.
+        """
+        _check_options(shots, limit, seed)
+        return self._examples(self._pool()[-limit:], shots, seed)
+
+    def _examples(self, rows: list[Row], shots: int, seed: int) -> list[Example]:
         if not rows:
             raise InputError(f"{self.name} has no rows to take examples from: {self._pool_advice()}")
         return [requests[gold[0]] for requests, gold in self._requests(rows, shots, seed)]

@@ -1,10 +1,12 @@
 """Tests that a model has the same numbers wherever it runs as in memory."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from headcount import importance, induction
-from headcount.importance import Example
+from headcount.importance import Example, ablated
 from headcount.importance.ablation.reference import reference_means
 from headcount.importance.evaluation import encode_examples
 from headcount.tracing import masked
@@ -55,6 +57,16 @@ class EqualsLocal:
         for parts in ({"heads": [(0, 1), (1, 0)]}, {"ffns": [1]}):
             with masked(far, **parts), masked(local, **parts):
                 self.close(far(TEXT), local(TEXT))
+
+    def test_parts_ablated(self, local, far):
+        patched = [replace(example, counterfactual=" ".join(example.context.split()[::-1])) for example in EXAMPLES]
+        tokens = torch.tensor([encode_examples(local, EXAMPLES, "joint")[0].ids])
+        for kind, reference in (("mean", EXAMPLES), ("resample", EXAMPLES), ("patch", patched[:1])):
+            parts = {"heads": [(0, 1), (1, 0)], "ffns": [1], "kind": kind, "reference": reference}
+            with ablated(far, **parts), ablated(local, **parts):
+                self.close(far(tokens), local(tokens))
+                on_local, on_far = (importance.head_importance(model, EXAMPLES[:1]) for model in (local, far))
+                self.close(on_far.values, on_local.values)
 
     def test_means_over_reference_examples(self, local, far):
         on_local, on_far = (reference_means(model, encode_examples(model, EXAMPLES, "joint")) for model in (local, far))

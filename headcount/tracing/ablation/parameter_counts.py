@@ -7,7 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from headcount.results import InputError
-from headcount.tracing.ablation.zero_ablation import with_present_removals
+from headcount.tracing.ablation.masks import with_present_removals
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.model import Model
 from headcount.tracing.removed_parts import HeadSet, LayerSet

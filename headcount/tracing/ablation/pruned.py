@@ -5,10 +5,11 @@ import copy
 from headcount.results import InputError
 from headcount.tracing.ablation.cut_weights import take_out
 from headcount.tracing.ablation.fill import fill
-from headcount.tracing.ablation.zero_ablation import with_present_removals
+from headcount.tracing.ablation.masks import with_present_removals
 from headcount.tracing.architectures.anatomy import empty_copy
 from headcount.tracing.devices import place_as
 from headcount.tracing.model import Model
+from headcount.tracing.present import present_replacements
 from headcount.tracing.removed_parts import HeadSet, LayerSet
 from headcount.tracing.wrapping import wrap_for_nnsight
 
@@ -52,6 +53,10 @@ def pruned(
         )
     if not model.in_memory:
         raise InputError(f"{model.name} is not in memory, and its weights stay as they are: use masked")
+    if present_replacements(model):
+        raise InputError(
+            f"parts of {model.name} have other values than zeros at present: prune it outside of the block"
+        )
     removed = with_present_removals(model, heads, ffns, kv_groups)
     small = empty_copy(model.hf)
     fill(small, {**model.hf.state_dict(), **dict(model.hf.named_buffers())})

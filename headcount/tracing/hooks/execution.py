@@ -59,6 +59,13 @@ def execute(
     Hooks of later passes may read records of earlier ones. On a server all passes are one request; streamed, they go
     through the model side by side, and `progress` is called with the share that is done, from 0 to 1.
     """
+    run = [each for forward in passes for each in (*forward.before, forward)]
+    before = {id(each) for forward in passes for each in forward.before}
+    results = zip(run, _execute(model, run, progress), strict=False)
+    return [result for forward, result in results if id(forward) not in before]
+
+
+def _execute(model: RunnableModel, passes: Sequence[ForwardPass], progress: Callable[[float], Any] | None) -> list[Any]:
     if model.server is not None:
         return model.server.run(model, passes)
     _check_state(model, passes)

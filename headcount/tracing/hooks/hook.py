@@ -135,6 +135,64 @@ class Zero:
 
 
 @runs_remotely
+class Put:
+    """Replaces a value at every position by one that is the same for all.
+
+    Args:
+        mean: The value: [head, d_head] for `hook_z`, [d_model] for a network's output. It may have more columns.
+        parts: For `hook_z`, True for the heads to replace; None for the whole value.
+    """
+
+    def __init__(self, mean: Tensor, parts: Bool[Tensor, " head"] | None = None) -> None:
+        self.mean, self.parts = mean, parts
+
+    def __call__(self, value: Tensor, hook: Hook) -> Tensor:
+        """Return the value with the mean in its place."""
+        mean = self.mean[..., : value.shape[-1]].to(value.device, value.dtype)
+        if self.parts is None:
+            return mean.expand_as(value).clone()
+        return torch.where(self.parts.to(value.device)[:, None], mean, value)
+
+
+@runs_remotely
+class RecordParts(Recorder):
+    """Records the z of some heads, or a whole value, for another pass of the same run.
+
+    Args:
+        parts: True for the heads; None for the whole value.
+    """
+
+    def __init__(self, parts: Bool[Tensor, " head"] | None = None) -> None:
+        super().__init__(returns=False)
+        self.parts = parts
+
+    def __call__(self, value: Tensor, hook: Hook) -> None:
+        """Record a copy."""
+        value = value.detach()
+        self.records.append(value.clone() if self.parts is None else value[:, :, self.parts.to(value.device)])
+
+
+@runs_remotely
+class PutRecord:
+    """Replaces the z of some heads, or a whole value, by what was recorded of it in an earlier pass.
+
+    Args:
+        recorder: The hook of that pass.
+        parts: True for the heads; None for the whole value.
+    """
+
+    def __init__(self, recorder: RecordParts, parts: Bool[Tensor, " head"] | None = None) -> None:
+        self.recorder, self.parts = recorder, parts
+
+    def __call__(self, value: Tensor, hook: Hook) -> Tensor:
+        """Return the value with the record in its place."""
+        (record,) = self.recorder.records
+        if self.parts is None:
+            return record
+        return value.index_copy(2, self.parts.to(value.device).nonzero().flatten(), record)
+
+
+@runs_remotely
 class SelectPositions:
     """Selects the positions of a batch at which the unembedding is applied.
 

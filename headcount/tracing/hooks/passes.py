@@ -87,7 +87,10 @@ class ForwardPass:
             logits themselves. For `RecordGradient` hooks the result is one number, which is differentiated.
         only_hooks: True ends the pass after the last hook: nothing that only serves the logits is computed.
         gradients: True if the pass can be differentiated.
+        before: Passes that run before this one, whose records its hooks read.
     """
+
+    before: list[ForwardPass]
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class ForwardPass:
     ) -> None:
         self.inputs, self.stops, self.finish = inputs, stops, finish
         self.only_hooks, self.gradients = only_hooks, gradients
+        self.before = []
 
     def functions(self) -> list[Any]:
         """Return the functions of all hooks."""

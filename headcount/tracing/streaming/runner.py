@@ -85,7 +85,10 @@ class StreamingRunner:
         for forward in passes:
             self.budget.check(forward)
         runs = [_LayeredPass(number, forward, self.sizes.n_layers) for number, forward in enumerate(passes)]
-        backward = [run for run in runs if run.forward.gradient_recorders()]
+        gradients = any(forward.gradient_recorders() for forward in passes)
+        backward = [run for run in runs if gradients and run.goes_back()]
+        for run in backward:
+            run.again = True
         streams = Residuals(self.budget.waiting())
         layers = [layer for layer in range(self.sizes.n_layers) if any(run.passes(layer) for run in runs)]
         steps = _Steps(len(layers) * (2 if backward else 1), progress)
@@ -127,7 +130,11 @@ class StreamingRunner:
         for layer in reversed(layers if runs else []):
             block = self._with_weights(model, layer, preceding.get(layer))
             for run in runs:
-                self._backward_through(model, block, run, layer, streams)
+                if run.forward.gradient_recorders():
+                    self._backward_through(model, block, run, layer, streams)
+                elif run.passes(layer):
+                    self._record_again(model, block, run, layer, streams)
+            _clear_shared_records(runs, layer)
             steps.done()
         for run in runs:
             for recorder in run.forward.gradient_recorders():
@@ -147,12 +154,11 @@ class StreamingRunner:
         begins = layer == run.first and layer > 0
         entered = self._outer.enter(model, run.forward) if begins else None
         hidden = streams[run.number, layer] if entered is None else _first_stream(model, run, entered)
-        with_gradients = bool(run.forward.gradient_recorders())
-        if with_gradients and layer == run.first:
+        if run.again and layer == run.first:
             streams[run.number, layer] = hidden
-        stops = _without(run.at(layer), RecordGradient if with_gradients else ())
+        stops = _without(run.at(layer), _takes_gradient)
         output = _through(block, hidden, self._call(model, run, layer), stops, run.only_hooks(layer))
-        if not with_gradients:
+        if not run.again:
             streams.drop((run.number, layer))
         if output is not None:
             streams[run.number, layer + 1] = output
@@ -182,10 +188,21 @@ class StreamingRunner:
     ) -> None:
         leaf = streams[run.number, layer].detach().requires_grad_()
         # The other recorders recorded on the way forward.
-        stops = _without(run.at(layer), Recorder, but=RecordGradient)
+        stops = _without(
+            run.at(layer), lambda function: isinstance(function, Recorder) and not _takes_gradient(function)
+        )
         with torch.enable_grad():
             output = _through(block, leaf, self._call(model, run, layer), stops)
         (run.gradient,) = differentiate([output], run.forward.gradient_recorders(), [leaf], [run.gradient])
+        streams.drop((run.number, layer))
+
+    def _record_again(
+        self, model: TracedModel, block: PartialModel, run: _LayeredPass, layer: int, streams: Residuals
+    ) -> None:
+        """Record in a layer what hooks of other passes read as they run through it again."""
+        stops = _without(run.at(layer), _comes_back)
+        with torch.no_grad():
+            _through(block, streams[run.number, layer], self._call(model, run, layer), stops)
         streams.drop((run.number, layer))
 
     def _call(self, model: TracedModel, run: _LayeredPass, layer: int) -> BlockCall:
@@ -201,6 +218,7 @@ class _LayeredPass:
         forward: The pass.
         first: The layer it begins with: those before are skipped.
         last: The layer after which it ends.
+        again: True if it runs through the layers again on the way back.
         gradient: On the way back, the gradient of its result with respect to the output of the next layer to run.
     """
 
@@ -216,6 +234,11 @@ class _LayeredPass:
         ends = forward.only_hooks and not stops_after_blocks(forward)
         self.last = max(self._stops, default=-1) if ends else n_layers - 1
         self.gradient: Any = None
+        self.again = False
+
+    def goes_back(self) -> bool:
+        """Return True if it takes gradients, or records what other passes read."""
+        return any(_takes_gradient(function) or _is_shared(function) for function in self.forward.functions())
 
     def passes(self, layer: int) -> bool:
         """Return True if the pass runs through a layer."""
@@ -293,15 +316,29 @@ def _clear_shared_records(runs: Sequence[_LayeredPass], layer: int) -> None:
     for run in runs:
         for stop in run.at(layer):
             for hook in stop.hooks:
-                if isinstance(hook.function, Recorder) and not hook.function.returns:
+                if isinstance(hook.function, Recorder) and _is_shared(hook.function):
                     hook.function.records.clear()
 
 
-def _without(stops: Sequence[Stop], kind: Any, but: Any = ()) -> list[Stop]:
-    """Return stops without the hooks of a class, other than those of the class `but`."""
+def _takes_gradient(function: Any) -> bool:
+    return isinstance(function, RecordGradient)
+
+
+def _is_shared(function: Any) -> bool:
+    """Return True for a hook whose records only other passes read."""
+    return isinstance(function, Recorder) and not function.returns
+
+
+def _comes_back(function: Any) -> bool:
+    """Return True for a hook whose records come back to the caller."""
+    return isinstance(function, Recorder) and function.returns
+
+
+def _without(stops: Sequence[Stop], left_out: Callable[[Any], bool]) -> list[Stop]:
+    """Return stops without some hooks."""
     left: list[Stop] = []
     for stop in stops:
-        hooks = [hook for hook in stop.hooks if not isinstance(hook.function, kind) or isinstance(hook.function, but)]
+        hooks = [hook for hook in stop.hooks if not left_out(hook.function)]
         if hooks:
             left.append(Stop(stop.module, stop.port, hooks))
     return left

@@ -1,4 +1,4 @@
-"""Zero ablation for a run: heads and feed-forward networks whose outputs are set to zero."""
+"""Ablation for a run: heads and feed-forward networks whose outputs are set to zero, or replaced by other values."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from headcount.results import InputError
 from headcount.tracing.model import Model
 from headcount.tracing.present import Change, changed
-from headcount.tracing.removed_parts import HeadSet, LayerSet, Removed
+from headcount.tracing.removed_parts import HeadSet, LayerSet, Removed, Replacement
 
 
 def with_present_removals(
@@ -58,4 +58,30 @@ def masked(
         InputError: A mask's shape is not the model's, or a part does not exist; or the model is structurally pruned.
     """
     with changed(Change(model, _removals(model, heads, ffns, kv_groups=kv_groups, experts=experts))):
+        yield model
+
+
+@contextmanager
+def replaced(
+    model: Model,
+    heads: HeadSet | None = None,
+    ffns: LayerSet | None = None,
+    replacement: Replacement | None = None,
+    *,
+    kv_groups: HeadSet | None = None,
+) -> Iterator[Model]:
+    """Run a model with other values in the place of some parts' outputs; without a replacement, as `masked`.
+
+    Args:
+        model: The model; as for `masked`.
+        heads: As for `masked`.
+        ffns: As for `masked`.
+        replacement: The values.
+        kv_groups: As for `masked`.
+
+    Raises:
+        InputError: As `masked`.
+    """
+    removed = _removals(model, heads, ffns, kv_groups=kv_groups)
+    with changed(Change(model, removed, replacement=replacement)):
         yield model
