@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
-    from headcount.importance.causes.head_effects import head_verdicts
-    from headcount.importance.causes.set_effects import set_effects
     from headcount.importance.ablation.ablated import ablated
     from headcount.importance.ablation.reference import ffn_means, head_means
+    from headcount.importance.causes.head_effects import head_verdicts
+    from headcount.importance.causes.set_effects import set_effects
     from headcount.importance.documents import Document, Example
     from headcount.importance.measure import accuracy, expert_importance, ffn_importance, head_importance
     from headcount.importance.pruning.prune import prune, prune_grid
@@ -29,8 +29,8 @@ __all__ = [
     "ffn_importance",
     "ffn_means",
     "head_importance",
-    "head_verdicts",
     "head_means",
+    "head_verdicts",
     "lm_eval_task",
     "load_task",
     "prune",
