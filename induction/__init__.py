@@ -4,12 +4,14 @@ if __name__ != "headcount.induction":  # imported from the checkout's folder, it
     raise ImportError(f"the module {__name__} is part of headcount: import headcount.induction instead")
 
 from headcount.induction.measure import copying, prefix_matching, record_patterns, repeat_loss, score_heads
+from headcount.induction.paths import feeding_heads
 from headcount.induction.profile import head_profile
 from headcount.induction.tokens.sampling import distinct_tokens, repeated_tokens
 
 __all__ = [
     "copying",
     "distinct_tokens",
+    "feeding_heads",
     "head_profile",
     "prefix_matching",
     "record_patterns",

@@ -51,7 +51,7 @@ def head_profile(
         InputError: There is no such head, or it is removed; the text is empty or longer than the context; the model
             has no tokenizer; or the scores are not those of a model of this shape.
     """
-    _check_head(model, layer, head)
+    check_head(model, layer, head)
     checks.check_count("top", top)
     score_maps = _score_maps(model, scores)
     ids = _text_tokens(model, text)
@@ -90,7 +90,8 @@ def _effect_fields(model: Model, effects: LogitEffects) -> dict[str, Any]:
     return effects._asdict() | texts
 
 
-def _check_head(model: Model, layer: int, head: int) -> None:
+def check_head(model: Model, layer: int, head: int) -> None:
+    """Raise `InputError` if a model has no such head, or does not have it at present."""
     for name, index, size in (("layer", layer, model.sizes.n_layers), ("head", head, model.sizes.n_heads)):
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < size:
             raise InputError(f"{name}: expected a whole number from 0 to {size - 1} for {model.name}, got {index!r}")
@@ -99,9 +100,9 @@ def _check_head(model: Model, layer: int, head: int) -> None:
             f"layer {layer} of {model.name} has no attention heads: choose one of {model.layers_with_heads}"
         )
     if model.pruned is not None and model.pruned.heads[layer].any():
-        raise InputError(f"heads of layer {layer} were taken out of {model.name}: profile the whole model's head")
+        raise InputError(f"heads of layer {layer} were taken out of {model.name}: take a head of the whole model")
     if model.removed is not None and model.removed.heads[layer, head]:
-        raise InputError(f"L{layer}H{head} is removed at present: profile it outside of `masked`")
+        raise InputError(f"L{layer}H{head} is removed at present: measure it outside of `masked`")
 
 
 def _score_maps(model: Model, scores: Any) -> dict[str, HeadScores]:

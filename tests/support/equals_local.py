@@ -114,3 +114,11 @@ class EqualsLocal:
         self.close(on_far.pattern, on_local.pattern)
         self.close(on_far.raised_logits, on_local.raised_logits)
         assert on_far.raised == on_local.raised
+
+    def test_paths_between_heads(self, local, far):
+        for path in ["total"] if local.variant.post_norm else ["direct", "total"]:
+            on_local, on_far = (
+                induction.feeding_heads(model, (2, 1), path=path, period=5, n_sequences=1) for model in (local, far)
+            )
+            self.close(on_far.values[:2], on_local.values[:2])
+            assert on_local.values[:2].any()
