@@ -19,7 +19,14 @@ Hooks = Sequence[tuple[str, Callable[..., Any]]]
 
 
 def document_trees(model: Model, documents: Sequence[Sequence[EncodedRequest]]) -> list[tuple[int, PrefixTree]]:
-    """Return every document's requests as one tree, each with the document's number.
+    """Return every document's requests as one tree, each with the document's number; see `may_share_rows`."""
+    if not may_share_rows(model, [len(request.ids) for requests in documents for request in requests]):
+        return [(number, build_tree([request])) for number, requests in enumerate(documents) for request in requests]
+    return [(number, build_tree(requests)) for number, requests in enumerate(documents)]
+
+
+def may_share_rows(model: Model, lengths: Sequence[int]) -> bool:
+    """Return True if requests of these lengths may be branches of trees.
 
     Where attention has a window and some request is longer than it, all requests become trees of their own: the mask of
     a tree knows no window, and trees that need one must not share a batch with trees that have a mask. The same where
@@ -27,10 +34,9 @@ def document_trees(model: Model, documents: Sequence[Sequence[EncodedRequest]]) 
     the same length take the place of a prompt's own.
     """
     window = getattr(model.hf.config, "sliding_window", None)
-    longest = max((len(request.ids) for requests in documents for request in requests), default=0)
-    if not model.shares_rows or replaced_by_rows(model) or (window is not None and longest > window):
-        return [(number, build_tree([request])) for number, requests in enumerate(documents) for request in requests]
-    return [(number, build_tree(requests)) for number, requests in enumerate(documents)]
+    if not model.shares_rows or replaced_by_rows(model):
+        return False
+    return window is None or max(lengths, default=0) <= window
 
 
 class LogitPositions(NamedTuple):

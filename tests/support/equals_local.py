@@ -122,3 +122,10 @@ class EqualsLocal:
             )
             self.close(on_far.values[:2], on_local.values[:2])
             assert on_local.values[:2].any()
+
+    def test_function_vector_heads(self, local, far):
+        task = importance.load_task("plural")
+        for method in ("gradient", "patch"):
+            on_local, on_far = (importance.function_vector_heads(model, task, 2, method, 2) for model in (local, far))
+            scale = float(on_local.values.abs().max())  # probabilities are small: these models know no words
+            close(on_far.values / scale, on_local.values / scale, 10 * self.within)
