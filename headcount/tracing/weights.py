@@ -42,8 +42,7 @@ def value_heads(model: TracedModel, layer: int) -> Float[Tensor, "head d_model d
             "norm or a clip, say), and no matrix W_V is; choose another definition than 'eigenvalue'"
         )
     if family.fused:
-        interleaved = family.fused_layout == "interleaved"
-        _, _, values = fused_views(interleaved, sizes.n_heads, sizes.n_kv_heads, sizes.d_head)
+        _, _, values = fused_views(family, sizes.n_heads, sizes.n_kv_heads, sizes.d_head)
         weight = values.read(matrix(block.get_submodule(family.fused)), 1)
     else:
         weight = matrix(block.get_submodule(family.value)).unflatten(-1, (sizes.n_kv_heads, -1))

@@ -215,6 +215,7 @@ def run_and_take(model: PreTrainedModel, tokens: Tensor, module: nn.Module, side
 def eager_patterns(model: PreTrainedModel, tokens: Tensor) -> tuple[Tensor, ...]:
     copy = deepcopy(model)
     copy.set_attn_implementation("eager")
+    copy.config._attn_implementation = "eager"  # Falcon looks there, and ignores the call
     with torch.no_grad():
         return copy(tokens, use_cache=False, output_attentions=True).attentions
 

@@ -113,9 +113,15 @@ def equals_its_modules(hf: PreTrainedModel, model: Model, cache: dict[str, Tenso
         before, after = taken[block]
         close(cache[f"blocks.{layer}.hook_resid_pre"], before)
         close(cache[f"blocks.{layer}.hook_resid_post"], after)
-        if not model.variant.post_norm:
-            parts = cache[f"blocks.{layer}.hook_attn_out"] + cache[f"blocks.{layer}.hook_mlp_out"]
-            close(before + parts, after)
+        attention, mlp = (cache[f"blocks.{layer}.{name}"] for name in ("hook_attn_out", "hook_mlp_out"))
+        if model.variant.post_norm:
+            norm_1, norm_2 = (
+                block.get_submodule(model.paths(layer).norm_1),
+                block.get_submodule(model.paths(layer).norm_2),
+            )
+            close(norm_2(norm_1(before + attention) + mlp), after)
+        else:
+            close(before + attention + mlp, after)
     for layer, projection in projections.items():
         z, _ = taken[projection]
         close(cache[f"blocks.{layer}.attn.hook_z"].flatten(2), z)
@@ -130,7 +136,7 @@ def taken_and_given(hf: PreTrainedModel, modules: list[nn.Module]) -> dict[nn.Mo
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def record(module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
-        first = output[0] if isinstance(output, tuple) else output
+        first = output[0] if isinstance(output, tuple | list) else output
         seen[module] = ((args[0] if args else kwargs["hidden_states"]).clone(), first.clone())
 
     handles = [module.register_forward_hook(record, with_kwargs=True) for module in modules]

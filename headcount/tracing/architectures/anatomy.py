@@ -1,6 +1,7 @@
 """The parts of one model: the entry of its family, fitted to the model."""
 
 import copy
+import inspect
 import sys
 from dataclasses import dataclass, fields, replace
 from math import isclose
@@ -21,6 +22,11 @@ _NO_SINGLE_PATH = {
     "name",
     "model_types",
     "fused_layout",
+    "fused_groups",
+    "fused_order",
+    "order",
+    "adds_in_place",
+    "scale",
     "gated",
     "mid",
     "mlp",
@@ -116,7 +122,8 @@ def derived_anatomy(hf: Any) -> Anatomy:
     n_heads, n_kv_heads = attention[0].query.shape[1], attention[0].key.shape[1]
     widths = max(block.latent_widths for block in blocks)
     for layer, block in enumerate(blocks):
-        if block.parallel != blocks[0].parallel or not isclose(block.factor, blocks[0].factor, rel_tol=1e-2):
+        alike = block.parallel == blocks[0].parallel and block.post_norm == blocks[0].post_norm
+        if not alike or not isclose(block.factor, blocks[0].factor, rel_tol=1e-2):
             raise InputError(f"block {layer} adds to the residual stream in another way than block 0")
         if block.n_experts not in (0, max(other.n_experts for other in blocks)):
             raise InputError(f"block {layer} has another number of experts than other blocks")
@@ -135,7 +142,7 @@ def derived_anatomy(hf: Any) -> Anatomy:
         n_experts=max(block.n_experts for block in blocks),
     )
     factor = _stated(blocks[0].factor, hf.config, embeddings.dtype)
-    variant = Variant(parallel=blocks[0].parallel, residual_factor=factor, latent_widths=widths)
+    variant = Variant(blocks[0].parallel, blocks[0].post_norm, factor, widths)
     return Anatomy(blocks[0].family, variant, sizes, tuple(block.family for block in blocks), derived=True)
 
 
@@ -147,9 +154,10 @@ def _stated(factor: float, config: Any, dtype: torch.dtype) -> float:
     return min(close, key=lambda value: abs(value - factor), default=factor) if factor != 1 else factor
 
 
-def calls_interface(hf: nn.Module) -> bool:
-    """Return True if the source of a model's class uses transformers' attention interface."""
-    return hasattr(sys.modules[type(hf).__module__], "ALL_ATTENTION_FUNCTIONS")
+def has_attention(hf: nn.Module) -> bool:
+    """Return True if the source of a model's class calls transformers' attention functions, or a softmax."""
+    source = inspect.getsource(sys.modules[type(hf).__module__])
+    return "ALL_ATTENTION_FUNCTIONS" in source or "softmax(" in source
 
 
 def empty_copy(hf: Any) -> Any:

@@ -38,9 +38,16 @@ class Family:
     fused: str = ""
     """The one module for queries, keys and values, in place of three."""
     fused_layout: Literal["in turn", "interleaved"] = "in turn"
-    """`in turn`: all queries, all keys, all values; `interleaved`: query, key and value of each head in turn."""
+    """`in turn`: all queries, all keys, all values; `interleaved`: those of each group of heads in turn."""
+    fused_groups: int = 0
+    """The number of groups of an interleaved layout; 0: as many as KV groups."""
+    fused_order: str = "qkv"
+    """The order of queries, keys and values."""
     latent: str = ""
     """In latent attention (MLA), the module that gives each head's key without its rotated part, and then its value."""
+    scale: float = 0.0
+    """The factor of the products of queries and keys, if the model computes attention itself; 0 where it calls
+    transformers' attention function."""
     gated: bool = False
     """True if the heads' outputs are multiplied by a gate before the output projection."""
     output: str = ""
@@ -65,6 +72,10 @@ class Family:
     """True if the feed-forward network's module returns a tuple, of which the first element is added."""
     block_elements: int = 0
     """The number of elements of the tuple that a block returns, of which only the first counts; 0 if it is no tuple."""
+    order: tuple[str, ...] = ()
+    """The modules above in the order in which they end, where it is not the usual one: that of these fields."""
+    adds_in_place: bool = False
+    """True if the block changes in place what the feed-forward network gives."""
     flat_mlp: bool = False
     """True if batch and position are one axis inside the feed-forward network."""
 

@@ -24,8 +24,11 @@ from headcount.tracing.architectures.projections import (
 )
 from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, Recording, record, same, tolerance
 
-OWN_ATTENTION = "it computes attention itself, not by transformers' attention interface"
-"""The reason why a type is refused whose source does not call the interface."""
+NO_ATTENTION = (
+    "it computes no attention that can be seen: it calls none of transformers' attention functions, and no softmax "
+    "over products of queries and keys (flash attention of its own? expected attn_implementation='sdpa', or 'eager')"
+)
+"""The reason why a type without attention heads is refused."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Block:
     Attributes:
         family: The paths of its modules.
         parallel: True if attention and feed-forward network read the same residual stream.
+        post_norm: True if norms follow the sums.
         factor: The factor of what they add to it.
         attention: Its call of the attention interface; None if it has no attention heads.
         latent_widths: In latent attention (MLA), the widths of a head's key without its rotated part, and of its value.
@@ -44,6 +48,7 @@ class Block:
 
     family: Family
     parallel: bool
+    post_norm: bool
     factor: float
     attention: AttentionRecord | None
     latent_widths: tuple[int, int]
@@ -58,7 +63,13 @@ def probe(hf: Any) -> list[Block]:
         InputError: A part cannot be found; the message says which.
     """
     tokens = torch.arange(3, 9, device=hf.get_input_embeddings().weight.device)[None] % hf.config.vocab_size
-    recording = record(hf, lambda: hf(input_ids=tokens, use_cache=False))
+
+    def run() -> None:
+        hf(input_ids=tokens, use_cache=False)
+
+    recording = record(hf, run)
+    if not recording.attention:
+        recording = record(hf, run, own_attention=True)
     layers = _layers(hf, recording)
     outer = _outer(hf, recording, layers)
     return [_block(hf, recording, outer, layer) for layer in range(len(hf.get_submodule(layers)))]
@@ -67,7 +78,7 @@ def probe(hf: Any) -> list[Block]:
 def _layers(hf: nn.Module, recording: Recording) -> str:
     """Return the path of the list of blocks: the outermost that has all attention calls."""
     if not recording.attention:
-        raise InputError(OWN_ATTENTION)
+        raise InputError(NO_ATTENTION)
     names = {module: name for name, module in hf.named_modules()}
     callers = [names[call.module] for call in recording.attention]
     for name, module in hf.named_modules():
@@ -87,14 +98,22 @@ def _outer(hf: Any, recording: Recording, layers: str) -> Family:
     outside = [call for call in recording.modules if not call.name.startswith(f"{layers}.")]
     norms = [call.name for call in outside if call.is_light and same(call.input, ends[0].output)]
     once = [name for name in norms if sum(call.name == name for call in outside) == 1]
-    positions = [call for call in outside if isinstance(call.module, nn.Embedding) and call.name != embed]
+    first = next(call.input for call in recording.modules if call.name == f"{layers}.0")
+    tokens = next(call.output for call in outside if call.name == embed)
+    positions = [
+        call.name
+        for call in outside
+        if call.name != embed
+        and call.output.shape[-2:] == tokens.shape[-2:]
+        and (isinstance(call.module, nn.Embedding) or same(tokens + call.output, first))
+    ]
     return Family(
         name="probed",
         model_types=(),
         embed=embed,
         layers=layers,
         final_norm=once[0] if once else "",
-        pos_embed=positions[0].name if len(positions) == 1 else "",
+        pos_embed=positions[0] if len(positions) == 1 else "",
     )
 
 
@@ -130,35 +149,87 @@ def _heads(hf: nn.Module, recording: Recording, calls: list[ModuleCall], root: s
     if len(attention) > 1:
         raise InputError(f"{root} calls attention {len(attention)} times")
     caller = next(call for call in calls if call.module is attention[0].module)
-    return _Heads(attention[0], caller, _output_projection(calls, caller, attention[0]))
+    attend = attention[0] if attention[0].caught is None else _without_copies(hf.config, attention[0])
+    return _Heads(attend, caller, _output_projection(calls, caller, attend))
+
+
+def _without_copies(config: Any, attend: AttentionRecord) -> AttentionRecord:
+    """Return a record without the copies of keys and values that a model makes for the query heads of a KV group."""
+    n_kv_heads = getattr(config, "num_kv_heads", None) or attend.key.shape[1]
+    if attend.key.shape[1] % n_kv_heads:
+        return attend
+    once, copies = attend.of_groups(n_kv_heads), attend.key.shape[1] // n_kv_heads
+    pairs = ((once.key, attend.key), (once.value, attend.value))
+    return once if all(torch.equal(states.repeat_interleave(copies, 1), whole) for states, whole in pairs) else attend
 
 
 def _parts(outer: Family, calls: list[ModuleCall], heads: _Heads | None, block: ModuleCall) -> Block:
+    after_sums = _norms_after_sums(calls, heads, block)
+    if after_sums is not None:  # what is added to the residual stream then shows in what these norms take and give
+        block = replace(block, output=after_sums[0].input + after_sums[1].input - after_sums[0].output)
     attention_added, mlp_added, factor = _added(calls, heads, block)
     reader = attention_added if heads is None else heads.caller
     middle = block.input + factor * attention_added.output.reshape(block.input.shape)
-    if mlp_added is None:
-        mlp, norms = MlpProjections((), {}), _norms_around(calls, reader, block.input, middle)
-    else:
+    mlp = MlpProjections((), {})
+    if mlp_added is not None:
         mlp = find_mlp_projections(calls, _with_matrices(calls, mlp_added))
+    if after_sums is not None:
+        norms = _Norms(after_sums[0].name, after_sums[1].name, parallel=False)
+    elif mlp_added is None:
+        norms = _norms_around(calls, reader, block.input, middle)
+    else:
         norms = _norms(calls, reader, mlp.reads, block.input, middle)
     paths = {"attention_added": attention_added.name, "norm_1": norms.first, "norm_2": norms.second, **mlp.paths}
-    paths["mlp_added"] = "" if mlp_added is None else mlp_added.name
     family, widths = outer, (0, 0)
     if heads is not None:
         family, widths = find_projections(outer, block.name, heads.caller, heads.attend, calls)
         paths |= {"attention": heads.caller.name, "output": heads.output.name}
         family = replace(family, gated=not same(heads.output.input, heads.attend.output.transpose(1, 2)))
     experts, n_experts = find_experts(calls)
-    paths["experts"] = experts
-    relative: dict[str, Any] = {name: path.removeprefix(f"{block.name}.") for name, path in paths.items()}
-    modules = tuple(path.removeprefix(f"{block.name}.") for path in mlp.modules)
-    flat = mlp_added is not None and mlp_added.output.dim() < block.output.dim()
-    more = mlp_added is not None and mlp_added.elements > 0
-    fields: dict[str, Any] = {"mlp": modules, "mlp_returns_more": more, "flat_mlp": flat}
-    found = replace(family, **relative, **fields, block_elements=block.elements)
+    family = _described(family, block, calls, paths | {"experts": experts}, mlp.modules, mlp_added)
     attend = None if heads is None else heads.attend
-    return Block(found, norms.parallel, factor, attend, widths, mlp.width, n_experts)
+    return Block(family, norms.parallel, after_sums is not None, factor, attend, widths, mlp.width, n_experts)
+
+
+def _described(
+    family: Family,
+    block: ModuleCall,
+    calls: list[ModuleCall],
+    paths: dict[str, str],
+    mlp: tuple[str, ...],
+    mlp_added: ModuleCall | None,
+) -> Family:
+    """Return the family with what was found in a block, as paths that start there."""
+
+    def within(path: str) -> str:
+        return path.removeprefix(f"{block.name}.")
+
+    relative: dict[str, Any] = {name: within(path) for name, path in paths.items()}
+    if mlp_added is not None:
+        relative |= {"mlp_added": within(mlp_added.name), "mlp_returns_more": mlp_added.elements > 0}
+        relative |= {"flat_mlp": mlp_added.output.dim() < block.output.dim(), "adds_in_place": mlp_added.was_changed}
+    found = replace(family, **relative, mlp=tuple(map(within, mlp)), block_elements=block.elements)
+    ends = {within(call.name): call.time for call in calls}
+    named = {value for value in vars(found).values() if isinstance(value, str)} & set(ends)
+    return replace(found, order=tuple(sorted(named, key=ends.__getitem__)))
+
+
+def _norms_after_sums(
+    calls: list[ModuleCall], heads: _Heads | None, block: ModuleCall
+) -> tuple[ModuleCall, ModuleCall] | None:
+    """Return the norms that follow the sums of the residual stream with attention and feed-forward network, if any."""
+    if heads is None:
+        return None
+    norms = [
+        call
+        for call in calls
+        if call.is_light and any(True for _ in call.module.parameters()) and call.time > heads.caller.time
+    ]
+    shaped = [call for call in norms if call.input.shape == call.output.shape == block.output.shape]
+    if len(shaped) < 2 or not same(shaped[-1].output, block.output):
+        return None
+    total = block.input + heads.output.output.reshape(block.input.shape)
+    return (shaped[0], shaped[-1]) if same(shaped[0].input, total) else None
 
 
 def _output_projection(calls: list[ModuleCall], caller: ModuleCall, attend: AttentionRecord) -> ModuleCall:
@@ -200,6 +271,10 @@ def _added(
     if found is None:
         triples = [(first, *two) for first in later for two in combinations(shaped, 2) if first not in two]
         found = _best([three for three in triples if heads is not None or three[0].time < three[1].time], block)
+    if found is None and _best(pairs, block, centred=True) is not None:
+        raise InputError(
+            "it adds a bias to the residual stream that is no module's output, so that parts do not sum to it"
+        )
     if found is None:
         raise InputError(
             "what it adds to its input is not an output of attention and one or two of a feed-forward network, all "
@@ -216,14 +291,19 @@ def _added(
 
 
 def _best(
-    candidates: Sequence[tuple[ModuleCall, ...]], block: ModuleCall
+    candidates: Sequence[tuple[ModuleCall, ...]], block: ModuleCall, *, centred: bool = False
 ) -> tuple[tuple[ModuleCall, ...], float] | None:
-    """Return the calls whose outputs, times one positive factor, sum to what a block adds; and the factor."""
+    """Return the calls whose outputs, times one positive factor, sum to what a block adds; and the factor.
+
+    With `centred`, up to numbers that are the same at all positions.
+    """
     best: tuple[tuple[ModuleCall, ...], float] | None = None
     smallest = tolerance(block.output) * float(block.output.abs().max())
     change = block.output.double() - block.input.double()
+    change = change - change.mean(1, keepdim=True) if centred else change
     for summands in candidates:
         total = torch.stack([call.output.double().reshape(change.shape) for call in summands]).sum(0)
+        total = total - total.mean(1, keepdim=True) if centred else total
         factor = float((change * total).sum() / total.square().sum().clamp(min=1e-30))
         error = float((change - factor * total).abs().max())
         if error < smallest * (0.5 if best else 1) and factor > 0:

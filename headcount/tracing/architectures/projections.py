@@ -2,14 +2,26 @@
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from headcount.results import InputError
 from headcount.tracing.architectures.families import Family
-from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, record, same, zeroed
+from headcount.tracing.architectures.own_attention import CaughtAttention
+from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, record, replaced, same, tolerance
 from headcount.tracing.architectures.views import View, fused_views
+
+OWN_ATTENTION = (
+    "it computes attention itself, and not as a softmax over products of queries and keys, times a factor, plus "
+    "numbers that do not depend on them"
+)
+"""The reason why a model's own attention is refused."""
+
+_MASKED = -5e3
+"""Scores below this are of masked keys."""
 
 
 def find_projections(
@@ -23,31 +35,97 @@ def find_projections(
     inside = [call for call in calls if call.name.startswith(f"{caller.name}.") and call.has_matrix]
     last: dict[str, ModuleCall] = {}
     for call in (call for call in inside if call.time < attend.time):
-        with zeroed(call.module):
-            changed = record(caller.module, lambda: caller.module(*caller.args, **caller.kwargs)).attention[0]
+        with replaced(call.module, torch.zeros_like):
+            changed = _again(caller, attend)
+        if attend.caught is not None and not changed.query.any():
+            outer = replace(outer, scale=_scale(caller.module, attend.caught, changed.caught))
         for name in ("query", "key", "value"):
             if not same(getattr(changed, name), getattr(attend, name)):
                 last[name] = call
+    if attend.caught is not None and not outer.scale:
+        raise InputError(OWN_ATTENTION)
     if len(last) < 3:
         return outer, (0, 0)
     query, key, value = (last[name] for name in ("query", "key", "value"))
     paths = [call.name.removeprefix(f"{root}.") for call in (query, key, value)]
-    n_heads, groups, d_head = attend.query.shape[1], attend.key.shape[1], attend.query.shape[-1]
+    n_heads, groups = attend.query.shape[1], attend.key.shape[1]
     flowing = attend.value.transpose(1, 2)
     if query is key is value:
-        for interleaved in (False, True):
-            if interleaved and groups != n_heads:
-                continue
-            view = fused_views(interleaved, n_heads, groups, d_head)[2]
-            if _fits(view, value.output, flowing):
-                return replace(outer, fused=paths[0], fused_layout="interleaved" if interleaved else "in turn"), (0, 0)
-    elif key is value:
+        return _fused(replace(outer, fused=paths[0]), caller, attend, value), (0, 0)
+    if key is value:
         widths = (value.output.shape[-1] // n_heads - flowing.shape[-1], flowing.shape[-1])
-        if widths[0] > 0 and _fits(View(n_heads, 1, widths, interleaved=True), value.output, flowing):
+        if widths[0] > 0 and _fits(View(n_heads, 1, widths, groups=n_heads), value.output, flowing):
             return replace(outer, query=paths[0], latent=paths[2]), widths
     elif len({query.name, key.name, value.name}) == 3 and _fits(View(groups), value.output, flowing):
         return replace(outer, query=paths[0], key=paths[1], value=paths[2]), (0, 0)
     return outer, (0, 0)
+
+
+def _fused(outer: Family, caller: ModuleCall, attend: AttentionRecord, projection: ModuleCall) -> Family:
+    """Return the family with the layout of the one projection of queries, keys and values; without it if none fits.
+
+    Values must be those that attention averages; zeros in place of queries or keys must change these alone.
+    """
+    n_heads, n_kv_heads, d_head = attend.query.shape[1], attend.key.shape[1], attend.query.shape[-1]
+    interleaved = [groups for groups in range(n_kv_heads, 1, -1) if n_kv_heads % groups == 0]
+    layouts: list[dict[str, Any]] = [
+        {},
+        *({"fused_layout": "interleaved", "fused_groups": groups} for groups in interleaved),
+    ]
+    orders = ("qkv", "qvk", "kqv", "kvq", "vqk", "vkq")
+    for family in (replace(outer, fused_order=order, **layout) for order in orders for layout in layouts):
+        views = fused_views(family, n_heads, n_kv_heads, d_head)
+        if not _fits(views[2], projection.output, attend.value.transpose(1, 2)):
+            continue
+        changes = []
+        for view in views[:2]:
+            with replaced(projection.module, partial(_with_zeros, view=view)):
+                changed = _again(caller, attend)
+            changes.append([not same(getattr(changed, name), getattr(attend, name)) for name in ("query", "key")])
+        if changes == [[True, False], [False, True]]:
+            return family
+    return replace(outer, fused="")
+
+
+def _with_zeros(raw: Tensor, view: View) -> Tensor:
+    return view.write(raw, torch.zeros_like(view.read(raw, 1)), 1)
+
+
+def _again(caller: ModuleCall, attend: AttentionRecord) -> AttentionRecord:
+    """Run an attention module with the same arguments again, and return its attention."""
+    own = attend.caught is not None
+    recording = record(caller.module, lambda: caller.module(*caller.args, **caller.kwargs), own_attention=own)
+    again = recording.attention[0]
+    return again.of_groups(attend.key.shape[1]) if own else again
+
+
+def _scale(module: nn.Module, caught: CaughtAttention, without: CaughtAttention | None) -> float:
+    """Return the factor of the products of queries and keys in attention that a model computes itself.
+
+    Args:
+        module: The attention module.
+        caught: The attention.
+        without: The same with queries of zero: scores are then what is added to the products, such as a mask or ALiBi.
+
+    Raises:
+        InputError: Scores are not the products, times a factor, plus what is added.
+    """
+    if without is None or caught.scores is None or without.scores is None:
+        return caught.scale
+    allowed = (caught.scores > _MASKED) & (without.scores > _MASKED)
+    products, change = caught.products()[allowed].double(), (caught.scores - without.scores)[allowed].double()
+    factor = float((products * change).sum() / products.square().sum().clamp(min=1e-30))
+    # Models compute scores in float32 whatever their own format is, and ALiBi may be larger than the products.
+    rounding = max(tolerance(caught.query), 1e-4) * float(caught.scores[allowed].abs().max())
+    stated = [value for value in vars(module).values() if isinstance(value, float)]
+    usual = (1.0, caught.query.shape[-1] ** -0.5, *stated)
+    errors = {known: float((change - known * products).abs().max()) for known in usual}
+    known = min(errors, key=errors.__getitem__)
+    if errors[known] <= rounding:
+        return known
+    if float((change - factor * products).abs().max()) > rounding:
+        raise InputError(OWN_ATTENTION)
+    return factor
 
 
 def _fits(view: View, raw: Tensor, expected: Tensor) -> bool:

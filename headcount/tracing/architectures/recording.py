@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+
+from headcount.tracing.architectures.own_attention import CatchAttention, CaughtAttention
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 _HALF_TOLERANCE = 0.02
@@ -23,9 +25,10 @@ class ModuleCall:
         args: Its arguments by position.
         kwargs: Its arguments by keyword.
         input: The first of these that is a tensor, if that holds real numbers; otherwise an empty tensor.
-        output: The tensor that it returned, the first element of a tuple; an empty tensor if that is no tensor.
-        elements: The number of elements of the tuple that it returned; 0 for no tuple.
+        output: The tensor that it returned, the first element of several; an empty tensor if that is no tensor.
+        elements: The number of elements of the tuple or list that it returned; 0 for neither.
         time: The place of its end in the order of all ends and attention calls.
+        given: The output itself, which others may have changed in place since.
     """
 
     name: str
@@ -36,6 +39,12 @@ class ModuleCall:
     output: Tensor
     elements: int
     time: int
+    given: Any
+
+    @property
+    def was_changed(self) -> bool:
+        """True if the output was changed in place after the module returned it."""
+        return isinstance(self.given, Tensor) and self.output.numel() > 0 and not torch.equal(self.given, self.output)
 
     @property
     def has_matrix(self) -> bool:
@@ -52,15 +61,16 @@ class ModuleCall:
 
 @dataclass
 class AttentionRecord:
-    """One call of transformers' attention interface, each tensor as [batch, head, pos, width].
+    """One call of transformers' attention interface, or attention that a module computes itself.
 
     Attributes:
-        module: The attention module.
+        module: The attention module. Tensors are [batch, head, pos, width].
         query: The queries, after norms and rotation.
         key: The keys.
         value: The values.
         output: The heads' outputs.
         time: The place in the order of all ends and attention calls.
+        caught: Attention that the module computes itself; None for a call of the interface.
     """
 
     module: nn.Module
@@ -69,6 +79,12 @@ class AttentionRecord:
     value: Tensor
     output: Tensor
     time: int
+    caught: CaughtAttention | None = None
+
+    def of_groups(self, n_kv_heads: int) -> "AttentionRecord":
+        """Return the record with keys and values once for each KV group, to which query heads may have copies."""
+        copies = self.key.shape[1] // n_kv_heads
+        return replace(self, key=self.key[:, ::copies], value=self.value[:, ::copies])
 
 
 @dataclass
@@ -88,21 +104,29 @@ class Recording:
         return len(self.modules) + len(self.attention)
 
 
-def record(hf: nn.Module, run: Callable[[], Any]) -> Recording:
-    """Run something that calls modules of a model, and return what they did."""
+def record(hf: nn.Module, run: Callable[[], Any], *, own_attention: bool = False) -> Recording:
+    """Run something that calls modules of a model, and return what they did.
+
+    Args:
+        hf: The model, or a module.
+        run: Runs it on one sequence.
+        own_attention: True to record attention that modules compute themselves, in place of calls of the interface.
+    """
     recording = Recording()
     names = {module: name for name, module in hf.named_modules()}
 
     def ended(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         given = _numbers(given)
-        result = _numbers(output[0] if isinstance(output, tuple) and output else output)
-        elements = len(output) if isinstance(output, tuple) else 0
+        several = isinstance(output, tuple | list) and len(output) > 0
+        given_back = output[0] if several else output
+        result, elements = _numbers(given_back), len(output) if several else 0
         arguments = _copied(args), _copied(kwargs), given
-        recording.modules.append(ModuleCall(names[module], module, *arguments, result, elements, recording.now()))
+        call = ModuleCall(names[module], module, *arguments, result, elements, recording.now(), given_back)
+        recording.modules.append(call)
 
     with ExitStack() as stack, torch.no_grad():
-        stack.enter_context(_attention_into(recording))
+        stack.enter_context(_own_attention_into(recording, hf) if own_attention else _attention_into(recording))
         for module in names:
             handle = module.register_forward_hook(ended, with_kwargs=True)
             stack.callback(handle.remove)
@@ -111,9 +135,9 @@ def record(hf: nn.Module, run: Callable[[], Any]) -> Recording:
 
 
 @contextmanager
-def zeroed(module: nn.Module) -> Iterator[None]:
-    """Let a module return zeros."""
-    handle = module.register_forward_hook(lambda module, args, output: torch.zeros_like(output))
+def replaced(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Let a module return its output changed by a function."""
+    handle = module.register_forward_hook(lambda module, args, output: change(output))
     try:
         yield
     finally:
@@ -140,6 +164,17 @@ def _attention_into(recording: Recording) -> Iterator[None]:
 
     with patch.object(AttentionInterface, "get_interface", get_interface):
         yield
+
+
+def _own_attention_into(recording: Recording, hf: nn.Module) -> CatchAttention:
+    """Record attention that modules compute themselves."""
+
+    def serve(module: nn.Module, caught: CaughtAttention, output: Tensor) -> Tensor:
+        q, k, v, given = map(_numbers, (caught.query, caught.key, caught.value, output))
+        recording.attention.append(AttentionRecord(module, q, k, v, given, recording.now(), caught))
+        return output
+
+    return CatchAttention(hf.modules(), serve, batch=1)
 
 
 def _numbers(value: Any) -> Tensor:

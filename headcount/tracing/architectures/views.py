@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from headcount.remote_code import runs_remotely
@@ -17,7 +19,8 @@ class View:
         heads: The number of heads to split the last axis into; 0 leaves it whole.
         part: The number of one of several pieces of the last axis (0 queries, 1 keys, 2 values of a fused projection).
         widths: The widths of the pieces, which follow one another; none for the whole axis.
-        interleaved: True if the pieces of each head follow one another, and `widths` are those of one head.
+        groups: The number of groups of heads of which each has its pieces in turn, with `widths` those of one group; 0
+            if the pieces are those of the whole axis.
         flat: True if the raw tensor has batch and position as one axis.
         shared: True if the raw tensor may have one row for the whole batch.
         scale: The factor that the raw tensor gets before it is added to the residual stream.
@@ -29,42 +32,50 @@ class View:
         part: int = 0,
         widths: tuple[int, ...] = (),
         *,
-        interleaved: bool = False,
+        groups: int = 0,
         flat: bool = False,
         shared: bool = False,
         scale: float = 1.0,
     ) -> None:
         self.heads, self.part, self.widths = heads, part, widths
-        self.interleaved, self.flat, self.shared, self.scale = interleaved, flat, shared, scale
+        self.groups, self.flat, self.shared, self.scale = groups, flat, shared, scale
 
     def read(self, raw: Tensor, batch: int) -> Tensor:
         """Return the hook's value: [batch, pos, head, d_head], or [batch, pos, d] where there are no heads."""
+        piece = self._piece(raw, batch)
+        if not self.groups:
+            return piece.unflatten(-1, (self.heads, -1)) if self.heads else piece
+        return piece if self.heads == self.groups else piece.flatten(-2).unflatten(-1, (self.heads, -1))
+
+    def _piece(self, raw: Tensor, batch: int) -> Tensor:
+        """Return the view of a part of a raw tensor, with an axis of groups if there are some."""
         if self.flat:
             raw = raw.unflatten(0, (batch, -1))
         if self.shared:
             raw = raw.expand(batch, -1, -1).contiguous()
         if self.scale != 1:
             raw = raw * self.scale
-        if self.interleaved:  # in latent attention, raw tensors may have an axis of length one for heads to come
-            raw = (raw.squeeze(1) if raw.dim() == 4 else raw).unflatten(-1, (self.heads, -1))
+        if self.groups:  # in latent attention, raw tensors may have an axis of length one for heads to come
+            raw = (raw.squeeze(1) if raw.dim() == 4 else raw).unflatten(-1, (self.groups, -1))
         if self.widths:
             raw = raw.narrow(-1, sum(self.widths[: self.part]), self.widths[self.part])
-        return raw.unflatten(-1, (self.heads, -1)) if self.heads and not self.interleaved else raw
+        return raw
 
     def write(self, raw: Tensor, value: Tensor, batch: int) -> Tensor:
         """Return a new raw tensor in which the hook's value has been replaced."""
         if self.widths:
             edited = raw.clone()
-            self.read(edited, batch).copy_(value)
+            piece = self._piece(edited, batch)
+            piece.copy_(value.reshape(piece.shape))
             return edited
         value = value if self.scale == 1 else value / self.scale
         return (value if self.shared else value.reshape(raw.shape)).to(raw.dtype)
 
 
 @runs_remotely
-def fused_views(interleaved: bool, n_heads: int, n_kv_heads: int, d_head: int) -> list[View]:
+def fused_views(family: Any, n_heads: int, n_kv_heads: int, d_head: int) -> list[View]:
     """Return the views of queries, keys and values in the output of the one projection for all three."""
-    if interleaved:
-        return [View(n_heads, part, (d_head,) * 3, interleaved=True) for part in range(3)]
-    widths = (n_heads * d_head, n_kv_heads * d_head, n_kv_heads * d_head)
-    return [View(heads, part, widths) for part, heads in enumerate((n_heads, n_kv_heads, n_kv_heads))]
+    groups = (family.fused_groups or n_kv_heads) if family.fused_layout == "interleaved" else 0
+    heads = {"q": n_heads, "k": n_kv_heads, "v": n_kv_heads}
+    widths = tuple(heads[name] // max(groups, 1) * d_head for name in family.fused_order)
+    return [View(heads[name], family.fused_order.index(name), widths, groups=groups) for name in "qkv"]

@@ -111,6 +111,22 @@ class AttentionCall:
             return call.replace(mask=(call.causal() & ~call.causal().tril(-window))[None, None])
         return call
 
+    @classmethod
+    def of_caught(cls, caught: Any, scale: float, n_kv_heads: int) -> AttentionCall:
+        """Return the call of attention that a model computes itself.
+
+        What it adds to the products of queries and keys, such as ALiBi, becomes a part of the mask.
+
+        Args:
+            caught: The attention, a `CaughtAttention`.
+            scale: The factor of the products.
+            n_kv_heads: The number of KV groups: the model may hand keys and values to each query head.
+        """
+        key, value = (states[:, :: states.shape[1] // n_kv_heads] for states in (caught.key, caught.value))
+        if caught.scores is None:
+            return cls(caught.query, key, value, caught.mask, caught.scale)
+        return cls(caught.query, key, value, (caught.scores - caught.products() * scale).detach(), scale)
+
     def of_heads(self, heads: Int[Tensor, " selected"]) -> AttentionCall:
         """Return the call of some heads alone, with keys and values for each of them."""
         group = self.query.shape[1] // self.key.shape[1]
@@ -161,7 +177,8 @@ class AttentionCall:
         return AttentionOutput(output * (log_sum_exp - whole).exp()[..., None].to(output.dtype), whole)
 
     def _attend_without_sink(self) -> AttentionOutput:
-        if self.soft_cap is None and self.value.shape[-1] == self.query.shape[-1]:  # as the kernels need
+        alike = self.value.shape[-1] == self.query.shape[-1] and self.value.dtype == self.query.dtype
+        if self.soft_cap is None and alike:  # as the kernels need
             if self.query.device.type == "cpu":
                 return AttentionOutput(*self._flash_cpu())
             # The kernel needs masks in aligned memory, and has no float64.

@@ -47,7 +47,8 @@ class HookPoint:
         port: The value that is meant.
         view: The part of the raw value that the hook sees, and its shape.
         rank: Execution order: (layer, place in the layer); the embedding is layer -1.
-        detail: The operation's label, or the part of the attention call.
+        detail: The operation's label, or the part of the attention call; `copy` where the model must go on with a copy
+            of an output, since it changes it in place.
         keep: The point at which an input must be kept, for the ports `middle` and `rest`.
     """
 
@@ -197,6 +198,8 @@ def _block(family: Family, sizes: Sizes, layer: int, variant: Variant) -> list[H
     norm_2: list[InBlock] = [("ln2.hook_normalized", family.norm_2, "norm", flat, "")] if family.norm_2 else []
     if variant.post_norm:
         points += attention + norm_1 + mid + _mlp(family, sizes.d_mlp, variant.residual_factor) + norm_2
+    elif _ends_before(family, family.norm_2, family.attention):
+        points += norm_1 + norm_2 + attention + mid + _mlp(family, sizes.d_mlp, variant.residual_factor)
     else:
         points += norm_1 + attention + mid + norm_2 + _mlp(family, sizes.d_mlp, variant.residual_factor)
     points += [("hook_resid_post", "", "output", View(), "")]
@@ -213,6 +216,17 @@ def _block(family: Family, sizes: Sizes, layer: int, variant: Variant) -> list[H
     return placed
 
 
+def _ends_before(family: Family, first: str, second: str) -> bool:
+    """Return True if a module of a block is known to end before another."""
+    known = first in family.order and second in family.order
+    return known and family.order.index(first) < family.order.index(second)
+
+
+def _in_order(family: Family, points: list[InBlock]) -> list[InBlock]:
+    """Return points in the order in which their modules end."""
+    return sorted(points, key=lambda point: family.order.index(point[1]) if point[1] in family.order else 0)
+
+
 def _is_middle(numbered: tuple[int, InBlock]) -> int:
     """Return the number of a point if it is `hook_resid_mid`, else 0."""
     number, (name, *_) = numbered
@@ -222,6 +236,8 @@ def _is_middle(numbered: tuple[int, InBlock]) -> int:
 def _middle(family: Family, variant: Variant) -> InBlock:
     if family.mid:
         return "hook_resid_mid", "", "operation", View(flat=family.flat_mlp), family.mid
+    if variant.post_norm:
+        return "hook_resid_mid", family.norm_1, "output", View(), ""
     return "hook_resid_mid", family.attention_added, "middle", View(scale=variant.residual_factor), ""
 
 
@@ -230,12 +246,12 @@ def _attention(family: Family, sizes: Sizes, variant: Variant) -> list[InBlock]:
     if not family.attention:
         return [("hook_attn_out", family.attention_added, "output", View(scale=factor), "")]
     if family.fused:
-        parts = fused_views(family.fused_layout == "interleaved", sizes.n_heads, sizes.n_kv_heads, sizes.d_head)
+        parts = fused_views(family, sizes.n_heads, sizes.n_kv_heads, sizes.d_head)
         points: list[InBlock] = [
             (f"attn.hook_{name}", family.fused, "output", view, "") for name, view in zip("qkv", parts, strict=True)
         ]
     elif family.latent:
-        values = View(sizes.n_heads, 1, variant.latent_widths, interleaved=True)
+        values = View(sizes.n_heads, 1, variant.latent_widths, groups=sizes.n_heads)
         points = [
             ("attn.hook_q", family.query, "output", heads, ""),
             ("attn.hook_v", family.latent, "output", values, ""),
@@ -248,6 +264,7 @@ def _attention(family: Family, sizes: Sizes, variant: Variant) -> list[InBlock]:
             ("attn.hook_k", family.key, "output", kv_heads, ""),
             ("attn.hook_v", family.value, "output", kv_heads, ""),
         ]
+    points = _in_order(family, points)
     points += [(f"attn.{name}", family.attention, "attention", View(), part) for name, part in CALL_PARTS.items()]
     return [
         *points,
@@ -259,6 +276,7 @@ def _attention(family: Family, sizes: Sizes, variant: Variant) -> list[InBlock]:
 
 def _mlp(family: Family, d_mlp: int, factor: float) -> list[InBlock]:
     flat, added = View(flat=family.flat_mlp), View(flat=family.flat_mlp, scale=factor)
+    copied = "copy" if family.adds_in_place else ""
     modules = () if family.mlp_returns_more else family.mlp
     points: list[InBlock] = [
         (f"mlp.skip_{number}", module, "skip", View(), "") for number, module in enumerate(modules)
@@ -268,18 +286,18 @@ def _mlp(family: Family, d_mlp: int, factor: float) -> list[InBlock]:
     if not family.mlp_added:
         return [*points, ("hook_mlp_out", "", "rest", View(), "")]
     if not family.mlp_out:
-        return [*points, ("hook_mlp_out", family.mlp_added, "output", added, "")]
+        return [*points, ("hook_mlp_out", family.mlp_added, "output", added, copied)]
     if family.mlp_gate and family.mlp_gate == family.mlp_in:  # the gate in the first half of one projection
         halves = (d_mlp, d_mlp)
         points += [("mlp.hook_pre", family.mlp_in, "output", View(0, 0, halves), "")]
         points += [("mlp.hook_pre_linear", family.mlp_in, "output", View(0, 1, halves), "")]
     elif family.mlp_gate:
-        points += [("mlp.hook_pre", family.mlp_gate, "output", flat, "")]
-        points += [("mlp.hook_pre_linear", family.mlp_in, "output", flat, "")]
+        gate: InBlock = ("mlp.hook_pre", family.mlp_gate, "output", flat, "")
+        points += _in_order(family, [gate, ("mlp.hook_pre_linear", family.mlp_in, "output", flat, "")])
     else:
         points += [("mlp.hook_pre", family.mlp_in, "output", flat, "")]
     points += [("mlp.hook_post", family.mlp_out, "input", flat, "")]
-    return [*points, ("hook_mlp_out", family.mlp_added, "output", added, "")]
+    return [*points, ("hook_mlp_out", family.mlp_added, "output", added, copied)]
 
 
 CALL_PARTS = {

@@ -7,12 +7,14 @@ port.
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from headcount.remote_code import runs_remotely
 from headcount.results import InputError
+from headcount.tracing.architectures.own_attention import CatchAttention
 from headcount.tracing.hooks.attention import AttentionCall
 from headcount.tracing.hooks.hook import Hook, HookFunction
 from headcount.tracing.hooks.modules import affine, head_outputs, normalised, output_bias
@@ -36,8 +38,27 @@ def find_envoy(root: Any, path: str) -> Any:
 def prepare_sources(model: Any, stops: Sequence[Stop]) -> None:
     """Let nnsight read the source of modules whose operations are hooked, which it must do before a pass."""
     for stop in stops:
-        if stop.port in ("operation", "attention"):
+        if stop.port == "operation" or (stop.port == "attention" and not model.paths(stop.layer()).scale):
             len(model.envoy(stop.module).source.names)
+
+
+@runs_remotely
+def catch_attention(model: Any, stops: Sequence[Stop], batch: int) -> Any:
+    """Return a block in which the attention that stops want is caught, where the model computes it itself."""
+    wanted = [stop for stop in stops if stop.port == "attention" and model.paths(stop.layer()).scale]
+    envoys = {envoy._module: envoy for envoy in (model.envoy(stop.module) for stop in wanted)}
+
+    def serve(module: Any, caught: Any, output: Tensor) -> Tensor:
+        given = envoys[module].interleaver.handle(_caught_at(envoys[module]), caught)
+        return given if isinstance(given, Tensor) else output
+
+    return CatchAttention(list(envoys), serve, batch) if envoys else nullcontext()
+
+
+@runs_remotely
+def _caught_at(envoy: Any) -> str:
+    """Return nnsight's name of the place at which a module's attention is caught."""
+    return f"{envoy.path}.caught"
 
 
 @runs_remotely
@@ -125,10 +146,24 @@ def _at_input(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 @runs_remotely
 def _at_output(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     raw = envoy.output
-    first = raw[0] if isinstance(raw, tuple) else raw
+    first = _first(raw)
     edited = _through_views(model, first, stop, batch)
+    if stop.hooks[0].detail == "copy":
+        edited = (first if edited is None else edited).clone()
     if edited is not None:
-        envoy.output = (edited, *raw[1:]) if isinstance(raw, tuple) else edited
+        envoy.output = _with_first(raw, edited)
+
+
+@runs_remotely
+def _first(raw: Any) -> Tensor:
+    """Return a module's output, or the first element of several."""
+    return raw[0] if isinstance(raw, tuple | list) else raw
+
+
+@runs_remotely
+def _with_first(raw: Any, edited: Tensor) -> Any:
+    """Return a module's output with another first element, or another output where it is one tensor."""
+    return type(raw)((edited, *raw[1:])) if isinstance(raw, tuple | list) else edited
 
 
 @runs_remotely
@@ -148,21 +183,19 @@ def _at_keep(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 def _at_middle(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     """Call hooks with the block's input plus what attention adds to it; an edit becomes one of what attention adds."""
     raw, before, view = envoy.output, stop.kept.value, stop.hooks[0].view
-    first = raw[0] if isinstance(raw, tuple) else raw
+    first = _first(raw)
     edited = _edited(model, before + view.read(first, batch), stop)
     if edited is not None:
-        added = view.write(first, edited - before, batch)
-        envoy.output = (added, *raw[1:]) if isinstance(raw, tuple) else added
+        envoy.output = _with_first(raw, view.write(first, edited - before, batch))
 
 
 @runs_remotely
 def _at_rest(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     """Call hooks with a block's output less the residual stream that was kept in it."""
     raw, before = envoy.output, stop.kept.value
-    first = raw[0] if isinstance(raw, tuple) else raw
-    edited = _edited(model, first - before, stop)
+    edited = _edited(model, _first(raw) - before, stop)
     if edited is not None:
-        envoy.output = (before + edited, *raw[1:]) if isinstance(raw, tuple) else before + edited
+        envoy.output = _with_first(raw, before + edited)
 
 
 @runs_remotely
@@ -186,9 +219,24 @@ def _at_norm(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 @runs_remotely
 def _at_attention(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
-    """Call the hooks of an attention call, in the order query, key, scores, pattern; later ones see earlier edits."""
+    if scale := model.paths(stop.layer()).scale:
+        from nnsight.intervention.interleaver import Mediator
+
+        place = _caught_at(envoy)
+        call = AttentionCall.of_caught(Mediator.value(place), scale, model.sizes.n_kv_heads)
+        Mediator.swap(place, _attended(model, call, stop))
+        return
     operation = getattr(envoy.source, str(attention_operation(envoy)))
-    call = AttentionCall.of(*operation.inputs)
+    output = _attended(model, AttentionCall.of(*operation.inputs), stop)
+    operation.skip((output.transpose(1, 2).contiguous(), None))
+
+
+@runs_remotely
+def _attended(model: Any, call: AttentionCall, stop: Stop) -> Tensor:
+    """Return the heads' outputs after the hooks of an attention call.
+
+    They are called in the order query, key, scores, pattern; later ones see earlier edits.
+    """
     output = scores = pattern = None
     for hook in stop.hooks:
         name, part, function = hook.name, hook.detail, hook.function
@@ -208,7 +256,7 @@ def _at_attention(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
             pattern = pattern if edited is None else edited
     if output is None:
         output = call.apply(call.pattern(scores) if pattern is None else pattern)
-    operation.skip((output.transpose(1, 2).contiguous(), None))
+    return output
 
 
 @runs_remotely

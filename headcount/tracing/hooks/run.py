@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headcount.remote_code import runs_remotely
 from headcount.tracing.hooks.hook import Hook, RecordGradient
-from headcount.tracing.hooks.ports import call_hooks_at, find_envoy, prepare_sources
+from headcount.tracing.hooks.ports import call_hooks_at, catch_attention, find_envoy, prepare_sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,8 @@ def run_passes(model: Any, passes: Sequence[ForwardPass]) -> list[Any]:
     """
     results = []
     for forward in passes:
-        with torch.set_grad_enabled(forward.gradients):
+        batch = len(forward.inputs["input_ids"])
+        with torch.set_grad_enabled(forward.gradients), catch_attention(model, forward.stops, batch):
             results.append(_run(model, forward))
     return results
 

@@ -90,10 +90,10 @@ def _check_unembedding(model: Model, tokens: Tensor, plain: Tensor) -> None:
 
 
 def _reads_embedding(model: Model, cache: Cache) -> bool:
-    """Return True if block 0 reads the embedding, or a multiple of it: no norm lies between."""
+    """Return True if block 0 reads the embedding, or a multiple of it, with positions at most: no norm lies between."""
     stream, embed = cache["blocks.0.hook_resid_pre"], cache["hook_embed"]
-    if model.family.pos_embed or model.family.project_in:
-        return True
+    if model.family.pos_embed:
+        stream = stream - cache["hook_pos_embed"]
     return close(model, embed * _factor(stream, embed), stream)
 
 
@@ -145,7 +145,10 @@ def shares_rows(model: Model) -> bool:
     visible = ((branch[None] == 0) | (branch[None] == branch[:, None])).tril()[None]
     row = torch.zeros(2, dtype=torch.long, device=model.device)
     place = torch.tensor([4, 6], device=model.device)
-    together = model.run_passes([model.pass_at(ids, row, place, positions=positions, visible=visible)])[0]
+    try:
+        together = model.run_passes([model.pass_at(ids, row, place, positions=positions, visible=visible)])[0]
+    except (RuntimeError, ValueError, TypeError, IndexError):  # it takes no mask of [batch, head, query, key]
+        return False
     alone = [
         model.run_passes([model.pass_at(torch.tensor([context + rest], device=model.device), row[:1], place[:1])])[0]
         for rest in branches

@@ -28,7 +28,7 @@ def check_operations(model: Model) -> None:
         InputError: An operation is not there.
     """
     for layer in range(model.sizes.n_layers):
-        if not model.paths(layer).attention:
+        if not model.paths(layer).attention or model.paths(layer).scale:
             continue
         block = model.envoy(f"{model.family.layers}.{layer}")
         operation = attention_operation(model.envoy(f"{model.family.layers}.{layer}.{model.paths(layer).attention}"))
@@ -141,6 +141,7 @@ def _check_block(model: Model, cache: Cache, layer: int) -> None:
         name, rule = block + "hook_resid_post", "must be what the next block reads"
         require(model, name, rule, cache[name], cache[f"blocks.{layer + 1}.hook_resid_pre"])
     if model.variant.post_norm:
+        _check_norms_after_sums(model, cache, layer)
         return
     mid = cache[block + "hook_resid_pre"] + cache[block + "hook_attn_out"]
     if not model.variant.parallel:
@@ -150,6 +151,17 @@ def _check_block(model: Model, cache: Cache, layer: int) -> None:
     post = mid + cache[block + "hook_mlp_out"]
     rule = "must be the sum of its block's parts"
     require(model, block + "hook_resid_post", rule, cache[block + "hook_resid_post"], post)
+
+
+def _check_norms_after_sums(model: Model, cache: Cache, layer: int) -> None:
+    """Check that the residual stream is a norm of the sum with attention, and then of that with the network."""
+    block, family = f"blocks.{layer}.", model.paths(layer)
+    steps = [("hook_resid_pre", "hook_attn_out", family.norm_1, "hook_resid_mid")]
+    steps += [("hook_resid_mid", "hook_mlp_out", family.norm_2, "hook_resid_post")]
+    for stream, added, norm, result in steps:
+        module = model.envoy(f"{model.family.layers}.{layer}.{norm}")._module
+        expected = module(cache[block + stream] + cache[block + added])
+        require(model, block + result, f"must be a norm of {stream} + {added}", cache[block + result], expected)
 
 
 def _check_mlp(model: Model, cache: Cache, layer: int) -> None:

@@ -8,8 +8,8 @@ import transformers
 
 from headcount.results import InputError
 from headcount.tracing.ablation.saved import is_pruned_folder, read_pruned
-from headcount.tracing.architectures.anatomy import calls_interface, family_of, is_known, unsupported
-from headcount.tracing.architectures.probe import OWN_ATTENTION
+from headcount.tracing.architectures.anatomy import family_of, has_attention, is_known, unsupported
+from headcount.tracing.architectures.probe import NO_ATTENTION
 from headcount.tracing.checkpoints.checkpoint import unplaced_tensors
 from headcount.tracing.loading.checked_model import OpenedModel
 from headcount.tracing.loading.stored_weights import (
@@ -57,14 +57,14 @@ def from_disk(
 
 
 def _check_type(location: str, config: Any) -> None:
-    """Refuse a type that cannot open, before its weights are read: of unknown code, or with attention of its own."""
+    """Refuse a type that cannot open, before its weights are read: of unknown code, or without attention."""
     known_to_transformers = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
     if is_known(config):
         return
     if not (known_to_transformers and getattr(config, "is_decoder", True)):
         family_of(config)  # raises
-    if not calls_interface(empty_model(location, config)):
-        raise unsupported(config, f"one whose parts can be found by running it; here: {OWN_ATTENTION}")
+    if not has_attention(empty_model(location, config)):
+        raise unsupported(config, f"one whose parts can be found by running it; here: {NO_ATTENTION}")
 
 
 def _read_weights(location: str, config: Any, dtype: Any, revision: str | None, device_map: Any) -> Any:
