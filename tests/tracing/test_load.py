@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     BertConfig,
-    BloomConfig,
     GPT2Config,
+    GPTNeoXJapaneseConfig,
     LlamaConfig,
     LlamaForSequenceClassification,
     LlamaModel,
@@ -488,7 +488,7 @@ class TestBadInput:
         (folder / file).write_text("{")
         self.fails(folder, "cannot read the tokenizer of model")
 
-    @pytest.mark.parametrize("config", [BertConfig, BloomConfig, MambaConfig])
+    @pytest.mark.parametrize("config", [BertConfig, MambaConfig])
     def test_an_architecture_that_is_not_supported(self, config: type, tmp_path: Path) -> None:
         config().save_pretrained(tmp_path)
         self.fails(
@@ -496,8 +496,9 @@ class TestBadInput:
         )
 
     def test_a_model_of_such_an_architecture(self) -> None:
-        hf = AutoModelForCausalLM.from_config(BloomConfig(hidden_size=16, n_layer=1, n_head=2, vocab_size=20))
-        self.fails(hf, "architecture 'bloom' is not supported")
+        hf = AutoModelForCausalLM.from_config(GPTNeoXJapaneseConfig(**GROUPED))
+        hf.gpt_neox_japanese.layers[-1].attention.dense_bias.data += 1.0
+        self.fails(hf, "architecture 'gpt_neox_japanese' is not supported")
 
     @pytest.mark.parametrize("kind", [LlamaModel, LlamaForSequenceClassification])
     def test_a_model_that_predicts_no_tokens(self, kind: type) -> None:

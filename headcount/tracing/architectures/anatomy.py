@@ -1,8 +1,6 @@
 """The parts of one model: the entry of its family, fitted to the model."""
 
 import copy
-import inspect
-import sys
 from dataclasses import dataclass, fields, replace
 from math import isclose
 from typing import Any
@@ -152,12 +150,6 @@ def _stated(factor: float, config: Any, dtype: torch.dtype) -> float:
     stated = [value for value in config.to_dict().values() if isinstance(value, float) and value > 0]
     close = [value for value in stated if isclose(value, factor, rel_tol=rounding)]
     return min(close, key=lambda value: abs(value - factor), default=factor) if factor != 1 else factor
-
-
-def has_attention(hf: nn.Module) -> bool:
-    """Return True if the source of a model's class calls transformers' attention functions, or a softmax."""
-    source = inspect.getsource(sys.modules[type(hf).__module__])
-    return "ALL_ATTENTION_FUNCTIONS" in source or "softmax(" in source
 
 
 def empty_copy(hf: Any) -> Any:

@@ -32,7 +32,7 @@ class CaughtAttention:
         query: Queries of every head.
         key: Keys of every KV group.
         value: Values of every KV group.
-        scores: What the softmax takes, [batch, head, query, key]; None where torch's attention function is called.
+        scores: The softmax's input, [batch, head, query, key]; None where torch's attention function is called.
         mask: The mask of that function; None: causal, or there is no such function.
         scale: The factor of the products of queries and keys in that function.
     """

@@ -24,12 +24,6 @@ from headcount.tracing.architectures.projections import (
 )
 from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, Recording, record, same, tolerance
 
-NO_ATTENTION = (
-    "it computes no attention that can be seen: it calls none of transformers' attention functions, and no softmax "
-    "over products of queries and keys (flash attention of its own? expected attn_implementation='sdpa', or 'eager')"
-)
-"""The reason why a type without attention heads is refused."""
-
 
 @dataclass(frozen=True)
 class Block:
@@ -78,7 +72,11 @@ def probe(hf: Any) -> list[Block]:
 def _layers(hf: nn.Module, recording: Recording) -> str:
     """Return the path of the list of blocks: the outermost that has all attention calls."""
     if not recording.attention:
-        raise InputError(NO_ATTENTION)
+        raise InputError(
+            "it computes no attention that can be seen: it calls none of transformers' attention functions, and no "
+            "softmax over products of queries and keys (flash attention of its own? expected "
+            "attn_implementation='sdpa', or 'eager')"
+        )
     names = {module: name for name, module in hf.named_modules()}
     callers = [names[call.module] for call in recording.attention]
     for name, module in hf.named_modules():

@@ -8,8 +8,7 @@ import transformers
 
 from headcount.results import InputError
 from headcount.tracing.ablation.saved import is_pruned_folder, read_pruned
-from headcount.tracing.architectures.anatomy import family_of, has_attention, is_known, unsupported
-from headcount.tracing.architectures.probe import NO_ATTENTION
+from headcount.tracing.architectures.anatomy import family_of, is_known
 from headcount.tracing.checkpoints.checkpoint import unplaced_tensors
 from headcount.tracing.loading.checked_model import OpenedModel
 from headcount.tracing.loading.stored_weights import (
@@ -43,7 +42,7 @@ def from_disk(
     weights_dtype = as_dtype(dtype)
     location, name = resolve(source, revision)
     config = read_configuration(location, revision, any_type=True)
-    _check_type(location, config)
+    _check_type(config)
     check_no_adapter(location)
     check_quantisation(location, config)
     # Of quantised weights and other types, such as experts' matrices one by one, transformers alone knows the tensors.
@@ -56,15 +55,11 @@ def from_disk(
     return OpenedModel(hf, tokenizer, name, commit_of(location, config, revision))
 
 
-def _check_type(location: str, config: Any) -> None:
-    """Refuse a type that cannot open, before its weights are read: of unknown code, or without attention."""
+def _check_type(config: Any) -> None:
+    """Refuse a type that cannot open, before its weights are read: of unknown code, or no decoder."""
     known_to_transformers = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
-    if is_known(config):
-        return
-    if not (known_to_transformers and getattr(config, "is_decoder", True)):
+    if not is_known(config) and not (known_to_transformers and getattr(config, "is_decoder", True)):
         family_of(config)  # raises
-    if not has_attention(empty_model(location, config)):
-        raise unsupported(config, f"one whose parts can be found by running it; here: {NO_ATTENTION}")
 
 
 def _read_weights(location: str, config: Any, dtype: Any, revision: str | None, device_map: Any) -> Any:
