@@ -298,7 +298,7 @@ class TestQuantisedWeights:
 @both_ways
 def test_an_adapter_beside_the_weights(folder: Path, options: dict) -> None:
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    refused(folder, "has an adapter, adapter_config.json: merge it into the weights", **options)
+    refused(folder, "has an adapter, adapter_config.json, beside whole weights: to open", **options)
 
 
 def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from headcount.results import InputError
 
-_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-_SINGLE = ("model.safetensors", "pytorch_model.bin")
+INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+SINGLE = ("model.safetensors", "pytorch_model.bin")
 
 
 def weight_files(source: str, revision: str | None) -> list[Path]:
@@ -21,12 +21,12 @@ def weight_files(source: str, revision: str | None) -> list[Path]:
     Raises:
         InputError: There are no weights, or their index is damaged, incomplete or names files outside of the folder.
     """
-    for index, single in zip(_INDICES, _SINGLE, strict=True):
+    for index, single in zip(INDICES, SINGLE, strict=True):
         if (path := _file(source, single, revision)) is not None:
             return [path]
         if (path := _file(source, index, revision)) is not None:
             return [_shard(source, name, revision) for name in _shard_names(path)]
-    raise InputError(f"{source} holds no weights: expected {' or '.join((*_SINGLE, *_INDICES))}")
+    raise InputError(f"{source} holds no weights: expected {' or '.join((*SINGLE, *INDICES))}")
 
 
 def _shard_names(index: Path) -> list[str]:

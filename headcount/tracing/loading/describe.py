@@ -65,7 +65,7 @@ def _configuration(source: str | Path | None) -> tuple[Any, str, list[str]]:
             return read_configuration(folder), title, []
         assumed = f"the configuration of {_STAND_IN}: the default model is not here"
         return published_configuration(_STAND_IN), _STAND_IN, [assumed]
-    location, name = resolve(source)
+    location, name, *_ = resolve(source)
     try:
         return read_configuration(location), name, []
     except InputError as error:
@@ -78,7 +78,7 @@ def _configuration(source: str | Path | None) -> tuple[Any, str, list[str]]:
 def _tokenizer(source: str | Path | None, name: str) -> tuple[Any, list[str]]:
     """Return the model's tokenizer; or the default model's, and the phrase that says so."""
     path = Path(os.path.expanduser(source or default_model.NAME))
-    location = str(path.parent) if os.path.isfile(path) else resolve(source).location
+    location = str(path.parent) if os.path.isfile(path) else resolve(source).tokenizer
     try:
         return read_tokenizer(location), []
     except Exception as error:  # the reason does not matter: another tokenizer serves to count tokens

@@ -9,6 +9,7 @@ import transformers
 from headcount.results import InputError
 from headcount.tracing.ablation.saved import is_pruned_folder, read_pruned
 from headcount.tracing.architectures.anatomy import family_of, is_known
+from headcount.tracing.checkpoints.adapter import Adapter
 from headcount.tracing.checkpoints.checkpoint import unplaced_tensors
 from headcount.tracing.loading.checked_model import OpenedModel
 from headcount.tracing.loading.stored_weights import (
@@ -40,18 +41,25 @@ def from_disk(
     if source is not None and is_pruned_folder(source):
         return _from_pruned_folder(Path(os.path.expanduser(source)), revision, dtype, device_map, tokenizer)
     weights_dtype = as_dtype(dtype)
-    location, name = resolve(source, revision)
+    location, name, revision, adapter = place = resolve(source, revision)
     config = read_configuration(location, revision, any_type=True)
     _check_type(config)
     check_no_adapter(location)
     check_quantisation(location, config)
+    quantised = getattr(config, "quantization_config", None) is not None
+    if quantised and adapter is not None:
+        raise InputError(
+            f"the weights of {location} are quantised: the adapter in {adapter} cannot be merged into them"
+        )
     # Of quantised weights and other types, such as experts' matrices one by one, transformers alone knows the tensors.
-    if getattr(config, "quantization_config", None) is None and is_known(config):
+    if not quantised and is_known(config):
         open_checkpoint(location, empty_model(location, config), revision, to_read=False)
     hf = _read_weights(location, config, weights_dtype, revision, device_map)
     hf.requires_grad_(False)
+    if adapter is not None:
+        Adapter(adapter, hf).merge(hf)
     if tokenizer is None:
-        tokenizer = read_tokenizer(location, revision)
+        tokenizer = read_tokenizer(place.tokenizer, revision)
     return OpenedModel(hf, tokenizer, name, commit_of(location, config, revision))
 
 

@@ -35,10 +35,11 @@ def load_model(
 
     Args:
         source: None or "smollm2-135m" for the default model (fetched on first use); "tiny-opt" for the trained toy that
-            comes with the package; a folder, also one of `save_pruned`; a .gguf file, which is dequantised once into
-            the cache; a name on the Hub; or a model object: a transformers model, an nnsight model, a TransformerLens
-            `TransformerBridge`. A model object keeps its weights, its attention implementation and its `requires_grad`,
-            and is put in evaluation mode.
+            comes with the package; a folder, also one of `save_pruned`, or one with a PEFT adapter (LoRA), which is
+            merged into the weights of its model; a .gguf file, which is dequantised once into the cache; a name on
+            the Hub; or a model object: a transformers model, an nnsight model, a TransformerLens `TransformerBridge`.
+            A model object keeps its weights, its attention implementation and its `requires_grad`, and is put in
+            evaluation mode.
         revision: The Hub's branch, tag or commit.
         dtype: Number format of the weights; None leaves the checkpoint's.
         device_map: The devices of the layers, as in transformers ("auto", "cuda", ...); None is the CPU.
@@ -60,7 +61,7 @@ def load_model(
     _check_options(device_map, remote, stream, memory)
     if isinstance(tokenizer, str | Path):
         folder = os.path.expanduser(tokenizer)
-        tokenizer = read_tokenizer(folder if os.path.isdir(folder) else resolve(tokenizer).location)
+        tokenizer = read_tokenizer(folder if os.path.isdir(folder) else resolve(tokenizer).tokenizer)
     if remote:
         return model_on_server(source, revision, dtype, device_map, remote, tokenizer)
     fit_threads()

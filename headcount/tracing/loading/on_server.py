@@ -29,7 +29,9 @@ def model_on_server(
             "remote= takes a name on the Hub, or a folder with the configuration of a model that the server has; its "
             "number format and devices are the server's"
         )
-    location, name = resolve(source)
+    location, name, _, adapter = resolve(source)
+    if adapter is not None:
+        raise InputError(f"the server has no weights with the adapter in {source}: leave remote= out")
     options = NO_CODE | ({"revision": revision} if revision is not None else {})
     read_configuration(location, revision)
     tokenizer = tokenizer or read_tokenizer(location, revision)

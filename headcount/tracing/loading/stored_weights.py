@@ -8,10 +8,9 @@ from typing import Any
 import torch
 
 from headcount.results import InputError
+from headcount.tracing.checkpoints.adapter import ADAPTER
 from headcount.tracing.checkpoints.checkpoint import Checkpoint
 from headcount.tracing.sources.pretrained import build_model, read_part
-
-ADAPTER = "adapter_config.json"
 
 
 def empty_model(location: str, config: Any, **options: Any) -> Any:
@@ -55,7 +54,7 @@ def open_checkpoint(location: str, hf: Any, revision: str | None, *, to_read: bo
 
 
 def check_no_adapter(location: str) -> None:
-    """Refuse a folder with an adapter beside its weights: transformers applies it if it can, and streaming would not.
+    """Refuse a folder with an adapter beside its weights: it does not say which of the two is meant.
 
     Raises:
         InputError: There is one.
@@ -67,9 +66,9 @@ def check_no_adapter(location: str) -> None:
 def adapter_message(location: str) -> str:
     """Return the message about a model with an adapter."""
     return (
-        f"{location} has an adapter, {ADAPTER}: merge it into the weights, "
-        "PeftModel.from_pretrained(model, folder).merge_and_unload().save_pretrained(new_folder), and open that; or "
-        "take the file away to open the weights without it"
+        f"{location} has an adapter, {ADAPTER}, beside whole weights: to open the weights without it, take the file "
+        "away; to open them with it, put the adapter's files into a folder of their own, and this folder into "
+        f"{ADAPTER} there, as base_model_name_or_path"
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from headcount.results import InputError
 from headcount.tracing.ablation.saved import is_pruned_folder
 from headcount.tracing.architectures.anatomy import family_of
+from headcount.tracing.checkpoints.adapter import Adapter
 from headcount.tracing.loading.checked_model import OpenedModel, checked_model
 from headcount.tracing.loading.stored_weights import check_no_adapter, empty_model, open_checkpoint
 from headcount.tracing.model import Model
@@ -31,7 +32,7 @@ def streamed_model(
         raise InputError("stream=True takes a folder or a name on the Hub, and computes on the CPU")
     if source is not None and is_pruned_folder(source):
         raise InputError(f"{source} holds a pruned model, which is read into memory: leave stream=True out")
-    location, name = resolve(source, revision)
+    location, name, revision, adapter = place = resolve(source, revision)
     config = read_configuration(location, revision)
     check_no_adapter(location)
     weights_dtype = as_dtype(dtype) or config.dtype or torch.float32
@@ -39,13 +40,14 @@ def streamed_model(
         raise InputError(f"the weights of {location} are quantised, which cannot be streamed: leave stream=True out")
     empty = empty_model(location, config, dtype=weights_dtype)
     checkpoint = open_checkpoint(location, empty, revision, to_read=True)  # before memory is taken
+    changes = None if adapter is None else Adapter(adapter, empty)
     empty.config.pad_token_id = None  # some models search the tokens for it, and tokens on meta have no values
     checked_model(OpenedModel(empty, None, name))
     with accelerate.init_empty_weights(include_buffers=False):  # buffers are computed from the configuration
         hf = build_model(location, config, dtype=weights_dtype)
     hf.tie_weights()
     commit = commit_of(location, config, revision)
-    model = Model(hf, tokenizer or read_tokenizer(location, revision), name=name, revision=commit)
-    blocks = Blocks(hf, family_of(config).layers, checkpoint, weights_dtype)
+    model = Model(hf, tokenizer or read_tokenizer(place.tokenizer, revision), name=name, revision=commit)
+    blocks = Blocks(hf, family_of(config).layers, checkpoint, weights_dtype, changes)
     model.stream = StreamingRunner(blocks, model.family, model.sizes, memory)
     return model

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headcount.tracing.checkpoints.adapter import Adapter
 from headcount.tracing.checkpoints.checkpoint import Checkpoint
 from headcount.tracing.checkpoints.stored_tensor import pages
 from headcount.tracing.fingerprint import covered_bytes, digest_of
@@ -25,10 +26,13 @@ class Blocks:
         layers: The path of its blocks.
         checkpoint: The weights on disk.
         dtype: The number format to compute in.
+        adapter: The changes of an adapter to the weights, if there is one.
     """
 
-    def __init__(self, hf: Any, layers: str, checkpoint: Checkpoint, dtype: torch.dtype) -> None:
-        self.hf, self.layers, self.checkpoint, self.dtype = hf, layers, checkpoint, dtype
+    def __init__(
+        self, hf: Any, layers: str, checkpoint: Checkpoint, dtype: torch.dtype, adapter: Adapter | None = None
+    ) -> None:
+        self.hf, self.layers, self.checkpoint, self.dtype, self.adapter = hf, layers, checkpoint, dtype, adapter
         self._empty: dict[int, dict[str, nn.Parameter]] = {layer: {} for layer in range(len(hf.get_submodule(layers)))}
         self._outer: list[str] = []
         for name, parameter in hf.named_parameters():
@@ -48,7 +52,7 @@ class Blocks:
         """Read the weights outside of the blocks, which then stay in memory."""
         for name in self._outer:
             stored = self.checkpoint.read(name, pages(self.checkpoint[name].page_bytes))
-            self._put(name, stored.to(self.dtype))
+            self._put(name, self._changed(name, stored.to(self.dtype)))
         self.hf.tie_weights()
         self._computing = torch.empty(self._numbers_a_block, dtype=self.dtype)
         self._staged = pages(self._bytes_a_block)
@@ -81,7 +85,7 @@ class Blocks:
             for name, stored in self._fetching(layer).result().items():
                 weight = self._computing[begin : begin + stored.numel()].view(stored.shape)
                 begin += _aligned_size(stored)
-                self._put(name, weight.copy_(stored))
+                self._put(name, self._changed(name, weight.copy_(stored)))
                 if name not in self._covered:
                     self._covered[name] = covered_bytes(name, weight)
             self._held = layer
@@ -114,6 +118,12 @@ class Blocks:
             weights[name] = self.checkpoint.read(name, self._staged[begin:])
             begin += self.checkpoint[name].page_bytes
         return weights
+
+    def _changed(self, name: str, weight: Tensor) -> Tensor:
+        """Return a weight after the adapter has changed it in place."""
+        if self.adapter is not None:
+            self.adapter.change(name, weight)
+        return weight
 
     def _release(self) -> None:
         if self._held is not None:
