@@ -10,7 +10,10 @@ def wrap_for_nnsight(hf: Any, tokenizer: Any) -> Any:
     import nnsight
     from nnsight.modeling.transformers import TransformersModel
 
-    if tokenizer is None or next(hf.parameters()).is_meta:  # TransformersModel moves weights, and there are none
+    from headcount.tracing.sources.text_part import TextDecoder
+
+    # TransformersModel moves weights, and on meta there are none; and its pipeline knows no classes but transformers'.
+    if tokenizer is None or next(hf.parameters()).is_meta or isinstance(hf, TextDecoder):
         return nnsight.NNsight(hf)
     # Without a device it moves a model to the first GPU; one that accelerate has placed stays, and takes no device.
     device = {} if hasattr(hf, "hf_device_map") else {"device": hf.device}

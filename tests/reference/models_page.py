@@ -14,7 +14,8 @@ Every type of decoder in transformers {version}, tried as a tiny model with rand
 mixtures of experts where the type has them. One that opens has every hook of [hooks.md](hooks.md) but those named here,
 and each was checked as the test does it: logits, patterns, W_O's input, what heads, attention and feed-forward network
 add, removal of a head, a network and an expert, padding and gradients against raw PyTorch. Published models may have
-settings that these lack: the check at load decides.
+settings that these lack: the check at load decides. [sources.md](sources.md) says where models may come from,
+multimodal ones and adapters included.
 
 A test compares each row with what happens. To write the page again, in `tests`: `python -m reference.models_page`.
 

@@ -28,6 +28,7 @@ from headcount.tracing.sources.pretrained import (
     read_part,
     read_tokenizer,
 )
+from headcount.tracing.sources.text_part import text_config, text_part
 
 
 def from_disk(
@@ -43,7 +44,9 @@ def from_disk(
     weights_dtype = as_dtype(dtype)
     location, name, revision, adapter = place = resolve(source, revision)
     config = read_configuration(location, revision, any_type=True)
-    _check_type(config)
+    multimodal = text_config(config) is not config
+    if not multimodal:
+        _check_type(config)
     check_no_adapter(location)
     check_quantisation(location, config)
     quantised = getattr(config, "quantization_config", None) is not None
@@ -52,12 +55,14 @@ def from_disk(
             f"the weights of {location} are quantised: the adapter in {adapter} cannot be merged into them"
         )
     # Of quantised weights and other types, such as experts' matrices one by one, transformers alone knows the tensors.
-    if not quantised and is_known(config):
+    if not (quantised or multimodal) and is_known(config):
         open_checkpoint(location, empty_model(location, config), revision, to_read=False)
     hf = _read_weights(location, config, weights_dtype, revision, device_map)
     hf.requires_grad_(False)
     if adapter is not None:
         Adapter(adapter, hf).merge(hf)
+    if multimodal:
+        hf, name = text_part(hf), f"{name}, text only"
     if tokenizer is None:
         tokenizer = read_tokenizer(place.tokenizer, revision)
     return OpenedModel(hf, tokenizer, name, commit_of(location, config, revision))
@@ -74,7 +79,8 @@ def _read_weights(location: str, config: Any, dtype: Any, revision: str | None, 
     options = {"weights_only": True, "output_loading_info": True, **NO_CODE}
     options |= {"revision": revision} if revision else {}
     options |= {"device_map": device_map} if device_map is not None else {}
-    read = transformers.AutoModelForCausalLM.from_pretrained
+    multimodal = text_config(config) is not config
+    read = (transformers.AutoModelForMultimodalLM if multimodal else transformers.AutoModelForCausalLM).from_pretrained
     hf, report = read_part(location, "weights", lambda: read(location, config=config, dtype=dtype or "auto", **options))
     if missing := sorted(report["missing_keys"]):
         raise InputError(

@@ -8,6 +8,7 @@ from headcount.results import InputError
 from headcount.tracing.loading.checked_model import OpenedModel
 from headcount.tracing.sources.bridge import is_bridge, model_of_bridge
 from headcount.tracing.sources.pretrained import read_part
+from headcount.tracing.sources.text_part import is_multimodal, text_part
 
 
 def _check_plain(source: Any) -> None:
@@ -50,6 +51,7 @@ def from_object(source: Any, tokenizer: Any) -> OpenedModel:
             "nnsight model or a TransformerBridge"
         )
     name = getattr(hf.config, "_name_or_path", "") or type(hf).__name__
-    return OpenedModel(
-        hf, tokenizer or getattr(source, "tokenizer", None), name, nnsight_model=None if wrapped is None else source
-    )
+    tokenizer = tokenizer or getattr(source, "tokenizer", None)
+    if is_multimodal(hf):
+        return OpenedModel(text_part(hf), tokenizer, f"{name}, text only")
+    return OpenedModel(hf, tokenizer, name, nnsight_model=None if wrapped is None else source)

@@ -8,7 +8,6 @@ from headcount.results import InputError
 from headcount.tracing.devices import place_as
 from headcount.tracing.loading.checked_model import OpenedModel, checked_model
 from headcount.tracing.model import Model
-from headcount.tracing.sources.pretrained import build_model
 
 
 def randomised(model: Model, seed: int = 0) -> Model:
@@ -27,7 +26,7 @@ def randomised(model: Model, seed: int = 0) -> Model:
         raise InputError(f"{model.name} is structurally pruned: draw random weights for the whole model, then prune it")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        hf = build_model(model.name, copy.deepcopy(model.hf.config), dtype=model.dtype)
+        hf = type(model.hf)._from_config(copy.deepcopy(model.hf.config), dtype=model.dtype)
     hf.requires_grad_(False)
     place_as(hf, model.hf)
     return checked_model(OpenedModel(hf, model.tokenizer, f"{model.name}, random weights (seed {seed})"))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from headcount.results import InputError
-from headcount.tracing.architectures.anatomy import check_rotary, family_of
+from headcount.tracing.architectures.anatomy import check_rotary, family_of, is_known
 from headcount.tracing.architectures.sizes import Sizes
 from headcount.tracing.sources.progress_bars import bars_at_a_terminal
 
@@ -51,12 +51,15 @@ def read_configuration(location: str | Path, revision: str | None = None, *, any
     Args:
         location: A folder, a file like config.json, or a name on the Hub.
         revision: The Hub's branch, tag or commit.
-        any_type: True accepts an architecture that is not described; the check at load then decides.
+        any_type: True accepts an architecture that is not described, and a multimodal model for its text decoder; the
+            check at load then decides.
 
     Raises:
         InputError: It cannot be read, its architecture is not supported, a size is impossible, or it names code to run.
     """
     import transformers
+
+    from headcount.tracing.sources.text_part import text_config
 
     options = {} if revision is None else {"revision": revision}
 
@@ -66,28 +69,31 @@ def read_configuration(location: str | Path, revision: str | None = None, *, any
         return transformers.AutoConfig.from_pretrained(location, **options, **NO_CODE)
 
     config = read_part(str(location), "configuration", lambda: _from_hub_or_folder(location, read))
-    if not (any_type and _has_sizes(config)):
+    config.return_dict = True  # outputs of modules are read by name
+    _check_decoder(location, text_config(config) if any_type else config, any_type)
+    return config
+
+
+def _check_decoder(location: str | Path, config: Any, any_type: bool) -> None:
+    """Check the configuration of a text decoder."""
+    if not any_type:
         family_of(config)
     check_rotary(config)
     attention = getattr(config, "_attn_implementation", None)
     _check_attention(location, attention)
-    config.return_dict = True  # outputs of modules are read by name
-    if attention is None and getattr(config.get_text_config(), "attn_logit_softcapping", None):
+    config.return_dict = True
+    if attention is None and getattr(config, "attn_logit_softcapping", None):
         config._attn_implementation = "eager"  # transformers before 5.24 chooses one that leaves the cap out
-    sizes = asdict(read_part(str(location), "sizes", lambda: Sizes.of(config)))
+    try:
+        sizes = asdict(Sizes.of(config))
+    except Exception as error:
+        if is_known(config):
+            raise InputError(f"cannot read the sizes of model {location}: {type(error).__name__}: {error}") from error
+        return  # other types name their sizes as they like: they are found at load
     del sizes["n_experts"]  # of the types that are described, none has any
     for name, size in sizes.items():
         if type(size) is not int or size < 1:
             raise InputError(f"the configuration of {location} gives {name} = {size!r}: expected 1 or more")
-    return config
-
-
-def _has_sizes(config: Any) -> bool:
-    try:
-        Sizes.of(config)
-    except (AttributeError, TypeError, ZeroDivisionError):
-        return False
-    return True
 
 
 OTHER_REASONS = {
