@@ -25,19 +25,21 @@ class Finding(NamedTuple):
         what: The thing that was checked.
         ok: True if nothing is wrong with it.
         result: Its state, and for a failure the remedy.
+        offered: Of what a model may offer: `yes`, `partly` or `no`. To offer less is no fault.
     """
 
     what: str
     ok: bool
     result: str
+    offered: str | None = None
 
 
 def findings(model: str | None = None) -> list[Finding]:
-    """Return all findings; with a model, also those about its hooks."""
+    """Return all findings; with a model, also those about its hooks, and what it offers."""
     checked = [check_python(), *map(check_dependency, PACKAGES), check_package()]
     if all(finding.ok for finding in checked):
         checked += [_default_model(), _task_rows(), _pip(), _hub(), _server()]
-        checked += [] if model is None else [_hooks(model)]
+        checked += [] if model is None else _model(model)
     return checked
 
 
@@ -141,7 +143,8 @@ def _server() -> Finding:
     return Finding(subject, True, f"runs {', '.join(models) or 'no model at present'}; {key}")
 
 
-def _hooks(model: str) -> Finding:
+def _model(model: str) -> list[Finding]:
+    from headcount.cli.offers import offers
     from headcount.results import InputError
     from headcount.tracing import load_model
 
@@ -149,5 +152,8 @@ def _hooks(model: str) -> Finding:
     try:
         loaded = load_model(model)
     except InputError as error:
-        return Finding(subject, False, str(error))
-    return Finding(subject, True, f"{loaded.name}: {len(loaded.hooks)} hooks show what they should")
+        return [Finding(subject, False, str(error))]
+    kind = f"{loaded.hf.config.model_type}, {'found by running it' if loaded.derived else 'described'}"
+    state = f"{loaded.name} ({kind}): {len(loaded.hooks)} hooks show what they should"
+    offered = [Finding(offer.what, True, offer.result, offer.offered) for offer in offers(loaded)]
+    return [Finding(subject, True, state), *offered]

@@ -6,6 +6,7 @@ from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
     from headcount.tracing.ablation.masks import replaced
+    from headcount.tracing.ablation.pruned import check_cut
     from headcount.tracing.batches import (
         TOKENS,
         Prepared,
@@ -56,6 +57,7 @@ __all__ = [
     "Work",
     "Zero",
     "cache_folder",
+    "check_cut",
     "default_model",
     "has_server_key",
     "map_batches",

@@ -61,7 +61,7 @@ def copying_pass(
 
 def eigenvalue_copying(model: Model) -> Float[Tensor, "layer head"]:
     """Return the eigenvalue copying of every head, from the weights."""
-    _check_weights_tell(model)
+    check_eigenvalues(model)
     middle = unembed_embed(model)
     by_layer = []
     for layer in model.layers_with_heads:
@@ -70,17 +70,19 @@ def eigenvalue_copying(model: Model) -> Float[Tensor, "layer head"]:
     return over_all_layers(model, torch.stack(by_layer), dim=0)
 
 
-def _check_weights_tell(model: Model) -> None:
+def check_eigenvalues(model: Model) -> None:
     """Refuse models in which the product of W_U, W_O, W_V and W_E is not what a head does to the embeddings.
 
     Raises:
-        InputError: A norm follows the embedding, or a gate multiplies the heads' outputs.
+        InputError: A norm follows the embedding, a gate multiplies the heads' outputs, or no matrix gives the values.
     """
     other = "choose another definition than 'eigenvalue'"
     if not model.reads_embedding:
         raise InputError(f"{model.name} does not read its embedding as it is (a norm follows it, say): {other}")
     if any(model.paths(layer).gated for layer in model.layers_with_heads):
         raise InputError(f"a gate multiplies what the heads of {model.name} give, which no weights tell: {other}")
+    for layer in model.layers_with_heads:
+        value_heads(model, layer)
 
 
 @runs_remotely

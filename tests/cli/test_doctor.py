@@ -1,12 +1,19 @@
 """The doctor: it finds problems, and says how to solve them."""
 
 import json
+import re
 
 import pytest
+import torch
+from reference import zoo
+from reference.models import bpe_tokenizer
 
 import headcount
 from headcount.cli import doctor
 from headcount.cli.app import main
+from headcount.cli.offers import layer_names, offers
+from headcount.results import InputError
+from headcount.tracing import load_model
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +30,9 @@ def test_a_sound_installation_is_all_right(capsys, tmp_path, monkeypatch):
     found = {finding["what"]: finding for finding in json.loads(capsys.readouterr().out)}
     assert all(finding["ok"] for finding in found.values())
     assert "does not answer (no network in tests)" in found["Hugging Face Hub"]["result"]
+    assert "tiny-opt (opt, described)" in found["model tiny-opt"]["result"]
     assert "hooks show what they should" in found["model tiny-opt"]["result"]
+    assert {finding["what"] for finding in found.values() if finding["offered"] == "no"} == {"experts"}
 
 
 @pytest.mark.parametrize("hiding", ["headcount", "headcount.py"])
@@ -33,7 +42,7 @@ def test_a_folder_or_file_here_that_hides_the_package_is_found(capsys, tmp_path,
     with pytest.raises(SystemExit) as stop:
         main(["doctor"])
     assert stop.value.code == 1
-    assert f"FAIL package headcount: {tmp_path / hiding} hides it" in capsys.readouterr().out
+    assert f"FAIL   package headcount: {tmp_path / hiding} hides it" in capsys.readouterr().out
 
 
 def test_another_package_of_our_name_is_found(tmp_path, monkeypatch):
@@ -81,3 +90,80 @@ def test_one_name_gives_everything():
     assert headcount.viz.heads is not None
     with pytest.raises(AttributeError, match="headcount has no 'nonsense'"):
         headcount.nonsense  # noqa: B018
+
+
+NOT_OFFERED = {
+    "llama": {"experts": "no mixture of experts"},
+    "qwen3_next": {
+        "heads": "4 in each of 1 layer, in 2 KV groups: .* none in layers 0, 2",
+        "hooks": r"no mlp.hook_pre, mlp.hook_pre_linear, mlp.hook_post: the feed-forward network",
+        "one row for a document": "each is a row of its own",
+        "eigenvalue copying": "a gate multiplies",
+        "head cards": "a gate that depends on the text multiplies them in layer 1$",
+        "pruned": "how the weights of architecture 'qwen3_next' are cut",
+        "streamed, planned, on a server": "the type qwen3_next is not described",
+    },
+    "deepseek_v3": {
+        "hooks": "hook_k: heads share a part of their keys|in layers 1 to 2: the feed-forward network",
+        "experts": "4 in layers 1 to 2",
+        "eigenvalue copying": "latent attention",
+        "pruned": "are cut",
+        "streamed, planned, on a server": "not described",
+    },
+    "recurrent_gemma": {
+        "heads": "none in layers 0, 2",
+        "experts": "no mixture",
+        "one row for a document": "each is a row of its own",
+        "padded batches": "not on the left: there padding would change the numbers",
+        "pruned": "are cut",
+        "streamed, planned, on a server": "not described",
+    },
+}
+
+
+@pytest.mark.parametrize("model_type", NOT_OFFERED)
+def test_a_model_offers_what_it_says_and_refuses_the_rest(model_type):
+    model = load_model(zoo.tiny(model_type), tokenizer=bpe_tokenizer())
+    listed = offers(model)
+    missing = {offer.what for offer in listed if offer.offered != "yes"}
+    assert missing == set(NOT_OFFERED[model_type])
+    for offer in listed:
+        if offer.offered != "yes":
+            assert re.search(NOT_OFFERED[model_type][offer.what], offer.result), offer.result
+    tokens = torch.tensor([[5, 6, 7, 8]])
+    refused = {
+        "pruned": lambda: headcount.pruned(model, heads=[(model.layers_with_heads[0], 0)]),
+        "eigenvalue copying": lambda: headcount.induction.copying(model, tokens, definition="eigenvalue"),
+        "padded batches": lambda: model(tokens, attention_mask=torch.tensor([[0, 1, 1, 1]])),
+    }
+    for what, use in refused.items():
+        if what in missing:
+            with pytest.raises(InputError):
+                use()
+        else:
+            use()
+
+
+def test_one_screen_about_a_model_in_a_folder(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    zoo.tiny("qwen3_moe", mlp_only_layers=[1]).save_pretrained(tmp_path / "mixture")
+    bpe_tokenizer().save_pretrained(tmp_path / "mixture")
+    main(["doctor", "--model", str(tmp_path / "mixture")])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 30
+    assert "partly experts: 4 in layers 0, 2: mlp.hook_router, masks, importance, curves" in lines
+    assert any(line.startswith("partly hooks: no mlp.hook_pre, ") and " in layers 0, 2: " in line for line in lines)
+    assert any(line.startswith("no     pruned: ") for line in lines)
+
+
+def test_a_model_that_does_not_open_is_a_fault(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", "--model", "no-such-model"])
+    assert stop.value.code == 1
+    assert "FAIL   model no-such-model: no model 'no-such-model'" in capsys.readouterr().out
+
+
+def test_layers_in_words():
+    assert layer_names([4, 0, 2, 3]) == "layers 0, 2 to 4"
+    assert layer_names([7]) == "layer 7"

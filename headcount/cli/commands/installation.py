@@ -53,7 +53,8 @@ def doctor(*, model: str | None = None, as_json: Json = False) -> None:
     """Check this installation: versions, modules that hide this package, the cache, the network.
 
     Args:
-        model: Also open this model and check its hooks.
+        model: Also open this model, check its hooks, and say what it offers and what not, with the reasons: a folder, a
+            .gguf file, a name.
         as_json: Print the findings as JSON.
     """
     from headcount.cli.doctor import findings
@@ -63,6 +64,7 @@ def doctor(*, model: str | None = None, as_json: Json = False) -> None:
         print_json([finding._asdict() for finding in listed])
     else:
         for finding in listed:
-            print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.result}")
+            mark = finding.offered or ("ok" if finding.ok else "FAIL")
+            print(f"{mark:6} {finding.what}: {finding.result}")
     if not all(finding.ok for finding in listed):
         sys.exit(1)

@@ -46,13 +46,7 @@ def pruned(
             on a server or streamed, its modules were changed so that they no longer fit its configuration, or its
             architecture is not one of those that are described.
     """
-    if model.derived:
-        raise InputError(
-            f"headcount does not know how the weights of architecture {model.hf.config.model_type!r} are cut: use "
-            "masked, which gives the same logits"
-        )
-    if not model.in_memory:
-        raise InputError(f"{model.name} is not in memory, and its weights stay as they are: use masked")
+    check_cut(model)
     if present_replacements(model):
         raise InputError(
             f"parts of {model.name} have other values than zeros at present: prune it outside of the block"
@@ -74,3 +68,18 @@ def pruned(
         nnsight_model=nnsight_model,
         anatomy=anatomy,
     )
+
+
+def check_cut(model: Model) -> None:
+    """Refuse a model whose weights cannot be cut.
+
+    Raises:
+        InputError: Its type is not described, or its weights are on a server or on disk.
+    """
+    if model.derived:
+        raise InputError(
+            f"headcount does not know how the weights of architecture {model.hf.config.model_type!r} are cut: use "
+            "masked, which gives the same logits"
+        )
+    if not model.in_memory:
+        raise InputError(f"{model.name} is not in memory, and its weights stay as they are: use masked")
