@@ -1,4 +1,4 @@
-"""Offers: the things that may be done with one model, and those that may not, with the reasons; a part of the doctor."""
+"""Things that may be done with one model, and those that may not, with the reasons; a part of the doctor."""
 
 from collections.abc import Callable, Iterable
 from itertools import groupby
