@@ -17,6 +17,7 @@ from headcount.importance.attribution.gradients import (
     normalised_by_layer,
 )
 from headcount.importance.attribution.leave_one_out import Part, without_each, without_each_ffn
+from headcount.importance.attribution.routing import routed_shares
 from headcount.importance.documents import Example
 from headcount.importance.evaluation import EncodedTask, answers_of, bos_record, encode_examples, encode_task
 from headcount.importance.likelihoods.encoding import EncodedRequest, Encoding
@@ -156,7 +157,8 @@ def expert_importance(
         progress: Called after each batch with the number of examples in it.
 
     Returns:
-        Scores [layer, expert]; NaN in layers that are no mixture.
+        Scores [layer, expert]; NaN in layers that are no mixture. `extras` holds `routed`, the share of the examples'
+        tokens that the router sends to the expert.
 
     Raises:
         InputError: As `head_importance`; or the model has no mixture of experts.
@@ -168,7 +170,8 @@ def expert_importance(
     fields = _importance(
         "expert", model, examples, method, reduction, normalise, encoding, loss_scale, batch_size, progress
     )
-    return ExpertScores(measure="expert_importance", **fields)
+    extras = {"routed": routed_shares(model, encode_examples(model, examples, encoding), batch_size)}
+    return ExpertScores(measure="expert_importance", extras=extras, **fields)
 
 
 def _importance(

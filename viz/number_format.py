@@ -5,7 +5,7 @@ from math import isfinite, isnan, log10, nan
 
 from torch import Tensor
 
-from headcount.results import HeadScores, LayerScores
+from headcount.results import ExpertScores, HeadScores, LayerScores
 from headcount.results.internal import MISSING as MISSING
 from headcount.results.internal import decimal as decimal
 from headcount.results.internal import shown_error as shown_error
@@ -57,18 +57,18 @@ def formatter_of(measure: str, largest: float) -> Formatter:
     return scientific if measure not in SHARES and largest < SMALL else with_error
 
 
-def formatter(scores: HeadScores | LayerScores) -> Formatter:
+def formatter(scores: HeadScores | LayerScores | ExpertScores) -> Formatter:
     """Return the function that writes each score of a map with its error, all of the map in the same way."""
     finite = scores.values[scores.values.isfinite()].abs()
     return formatter_of(scores.measure, finite.max().item() if finite.any() else nan)
 
 
-def score_texts(scores: HeadScores | LayerScores) -> list[str]:
+def score_texts(scores: HeadScores | LayerScores | ExpertScores) -> list[str]:
     """Return every score with its standard error, in the order of the flattened values."""
     return _texts(formatter(scores), scores.values, shown_errors(scores))
 
 
-def shown_errors(scores: HeadScores | LayerScores) -> Tensor | None:
+def shown_errors(scores: HeadScores | LayerScores | ExpertScores) -> Tensor | None:
     """Return the standard errors that are worth showing: none of fewer than three sequences or examples."""
     return None if isnan(shown_error(1.0, scores.n)) else scores.stderr
 

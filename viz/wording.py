@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from headcount.results import HeadScores, LayerScores
+from headcount.results import ExpertScores, HeadScores, LayerScores
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,11 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "self_attention": "Most on itself",
         "bos_attention": "Most on BOS",
         "log_p": "Drop of gold log-probability, nats",
+        "routed": "Share of tokens",
     }
 )
 QUANTITIES: Mapping[str, str] = MappingProxyType(
-    {"head_importance": "importance", "ffn_importance": "drop in accuracy"}
+    {"head_importance": "importance", "expert_importance": "importance", "ffn_importance": "drop in accuracy"}
 )
 
 
@@ -89,19 +90,19 @@ def title_of(name: str) -> str:
     return EXTRAS.get(name) or name.replace("_", " ").capitalize() or "Score"
 
 
-def quantity(scores: HeadScores | LayerScores) -> str:
+def quantity(scores: HeadScores | LayerScores | ExpertScores) -> str:
     """Return the name of the number for the heading of a column or an axis; mean ranks have their own."""
     if scores.definition.startswith("rank-mean"):
         return "mean rank"
     return QUANTITIES.get(scores.measure) or title_of(scores.measure).lower()
 
 
-def length_range(scores: HeadScores | LayerScores) -> str:
+def length_range(scores: HeadScores | LayerScores | ExpertScores) -> str:
     """Return the range of the sequences' lengths, to stand after `n`: `, 101 to 893 tokens`; empty for layers."""
     return scores.length_range if isinstance(scores, HeadScores) else ""
 
 
-def figure_title(scores: HeadScores | LayerScores) -> str:
+def figure_title(scores: HeadScores | LayerScores | ExpertScores) -> str:
     """Return the measure with its definition, task, model and n."""
     definition = f" ({scores.definition})" if scores.definition else ""
     sources = [str(scores.provenance[key]) for key in ("task", "model") if key in scores.provenance]

@@ -48,7 +48,10 @@ def offers(model: Model) -> list[Offer]:
 def _heads(model: Model) -> Offer:
     s, layers = model.sizes, model.layers_with_heads
     text = f"{s.n_heads} in each of {len(layers)} layer{'' if len(layers) == 1 else 's'}"
-    text += "" if s.n_kv_heads == s.n_heads else f", in {s.n_kv_heads} KV groups"
+    if not model.variant.groups_alike:
+        text += ", in KV groups whose number differs from layer to layer (not removed as a unit)"
+    elif s.n_kv_heads != s.n_heads:
+        text += f", in {s.n_kv_heads} KV groups"
     text += ": patterns, scores, importance by gradients and by removal, masks, curves"
     if missing := sorted(set(range(s.n_layers)) - set(layers)):
         return Offer("heads", "partly", f"{text}; none in {layer_names(missing)}, whose scores are n/a")

@@ -6,7 +6,8 @@
     analyses/TOPIC   analyses/TOPIC.Kshot   analyses/capacity/SCORE.SETTING
 
 A SETTING is a task at a number of shots, such as `piqa.5shot`; a mean over tasks may stand in place of the task. A PART
-is `heads`, `heads-oracle` or `ffns`. A RANKING is the order in which parts are removed, such as `own` or `random`.
+of importance is `heads`, `heads-oracle`, `ffns`, `experts` or `experts-oracle`, one that is removed is `heads`, `ffns`,
+`kv_groups` or `experts`. A RANKING is the order in which parts are removed, such as `own` or `random`.
 """
 
 import re
@@ -25,7 +26,7 @@ _GRAMMAR = tuple(
         r"(?P<folder>induction|control)/(?P<topic>[\w-]+)",
         r"(?P<folder>attention)/(?P<topic>.+)",
         rf"(?P<folder>accuracy|importance/[\w-]+|pruning/grid)/{_SETTING}",
-        rf"(?P<folder>pruning/(?:heads|ffns))/{_SETTING}\.(?P<ranking>[\w-]+)",
+        rf"(?P<folder>pruning/(?:heads|ffns|kv_groups|experts))/{_SETTING}\.(?P<ranking>[\w-]+)",
         rf"(?P<folder>analyses/capacity)/(?P<topic>\w+)\.{_SETTING}",
         r"(?P<folder>analyses)/(?P<topic>[\w/-]+)(?:\.(?P<shots>\d+)shot)?",
     )
@@ -128,12 +129,12 @@ class ResultName:
 
     @classmethod
     def importance(cls, part: str, setting: Setting) -> "ResultName":
-        """Return the name of the importance of `heads`, `heads-oracle` or `ffns`."""
+        """Return the name of the importance of a part, such as `heads`, `heads-oracle` or `ffns`."""
         return cls(f"importance/{part}", setting=setting)
 
     @classmethod
     def curve(cls, component: str, setting: Setting, ranking: str) -> "ResultName":
-        """Return the name of the accuracy as `heads` or `ffns` are removed along a ranking."""
+        """Return the name of the accuracy as parts, such as `heads`, are removed along a ranking."""
         return cls(f"pruning/{component}", setting=setting, ranking=ranking)
 
     @classmethod

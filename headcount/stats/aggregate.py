@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headcount.results import HeadScores, InputError, LayerScores
+from headcount.results import ExpertScores, HeadScores, InputError, LayerScores
 from headcount.stats import ranks
 from headcount.stats.aligned import Scores, check_shapes
 
 How = Literal["mean", "rank-mean"]
-Kind = TypeVar("Kind", bound=HeadScores | LayerScores)
+Kind = TypeVar("Kind", bound=HeadScores | LayerScores | ExpertScores)
 
 
 def aggregate(scores: Mapping[str, Kind] | Sequence[Kind], how: How = "mean") -> Kind:
@@ -28,8 +28,8 @@ def aggregate(scores: Mapping[str, Kind] | Sequence[Kind], how: How = "mean") ->
     Returns:
         Scores with the unbiased variance over tasks (None for one task), and the number of tasks as `n`. Fold k is the
         aggregate of every task's fold k, so it resamples examples, not tasks; None unless all tasks have equally many.
-        A head that is NaN in any task is NaN. `extras` has the mean drop of the gold log-probability, if every
-        task has it. Provenance has what is common to all, and lists the tasks.
+        A head that is NaN in any task is NaN. `extras` has the means of the drop of the gold log-probability and of
+        the share of routed tokens, if every task has them. Provenance has what is common to all, and lists the tasks.
 
     Raises:
         InputError: There are no scores, or their shapes or measures differ, or `how` is unknown.
@@ -49,7 +49,7 @@ def aggregate(scores: Mapping[str, Kind] | Sequence[Kind], how: How = "mean") ->
         variance=scaled.var(0) if len(tasks) > 1 else None,
         n=len(tasks),
         folds=_common_folds(tasks, how),
-        extras=_common_drops(tasks),
+        extras=_common_extras(tasks),
         measure=tasks[0].measure,
         definition=f"{how} over tasks: {definitions}",
         provenance=_provenance(by_task, how),
@@ -68,10 +68,13 @@ def _scaled(values: Tensor, how: How) -> Tensor:
     return torch.from_numpy(places).view(values.shape)
 
 
-def _common_drops(tasks: Sequence[Scores]) -> dict[str, Tensor]:
-    """Return the mean drop of the gold log-probability, which decides between equal scores, if every task has it."""
-    drops = [task.extras["log_p"] for task in tasks if "log_p" in task.extras]
-    return {"log_p": torch.stack(drops).double().mean(0)} if len(drops) == len(tasks) else {}
+def _common_extras(tasks: Sequence[Scores]) -> dict[str, Tensor]:
+    """Return the means of extras that every task has.
+
+    These are the drop of the gold log-probability, which decides between equal scores, and the share of routed tokens.
+    """
+    common = [name for name in ("log_p", "routed") if all(name in task.extras for task in tasks)]
+    return {name: torch.stack([task.extras[name] for task in tasks]).double().mean(0) for name in common}
 
 
 def _common_folds(tasks: Sequence[Scores], how: How) -> Tensor | None:

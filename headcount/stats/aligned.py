@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from headcount.results import HeadScores, InputError, LayerScores
+from headcount.results import ExpertScores, HeadScores, InputError, LayerScores
 
-Scores = HeadScores | LayerScores
+Scores = HeadScores | LayerScores | ExpertScores
 Within = Literal["layer"] | None
 
 FEWEST = 3
@@ -67,21 +67,27 @@ def align(scores: Mapping[str, Scores]) -> Aligned:
             f"expected at least {FEWEST} entries measured in all of {names}, got {measured.sum()} of {measured.size}"
         )
     first = next(iter(scores.values()))
-    layers = np.repeat(np.arange(first.shape[0]), first.shape[1])[measured] if isinstance(first, HeadScores) else None
+    places = None if isinstance(first, LayerScores) else np.repeat(np.arange(first.shape[0]), first.shape[1])
+    layers = None if places is None else places[measured]
     values = np.stack([flat(of_task)[measured] for of_task in scores.values()])
     return Aligned(values, layers, tuple(_folds(of_task, measured) for of_task in scores.values()))
 
 
 def check_shapes(scores: Mapping[str, Scores]) -> None:
-    """Refuse scores of different models.
+    """Refuse scores of different models, or of different kinds of parts.
 
     Raises:
-        InputError: Shapes differ, or there are no scores.
+        InputError: Shapes or kinds differ, or there are no scores.
     """
     if not scores:
         raise InputError("expected at least one set of scores, got none")
     (first_name, first), *rest = scores.items()
     for name, of_task in rest:
+        if type(of_task) is not type(first):
+            raise InputError(
+                f"expected scores of one kind, got {type(first).__name__} for {first_name} and "
+                f"{type(of_task).__name__} for {name}"
+            )
         if of_task.shape != first.shape:
             raise InputError(
                 f"expected scores of one shape, got {first_name} of {list(first.shape)} and {name} of "

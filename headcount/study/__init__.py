@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.study.units.induction import induction_units
     from headcount.study.units.means import mean_units
     from headcount.study.units.pruning import pruning_units
-    from headcount.study.units.tasks import accuracy_unit, ffn_unit, head_unit, load_setups
+    from headcount.study.units.tasks import accuracy_unit, expert_unit, ffn_unit, head_unit, load_setups
 
 __all__ = [
     "PRESETS",
@@ -34,6 +34,7 @@ __all__ = [
     "compare_runs",
     "create_target_run",
     "derived_units",
+    "expert_unit",
     "ffn_unit",
     "head_unit",
     "induction_units",

@@ -5,11 +5,20 @@ from dataclasses import asdict
 from itertools import combinations, product
 from typing import Any, Literal, NamedTuple
 
-from headcount.results import Capacity, CorrelationMatrix, HeadScores, LayerScores, ResultName, Setting, ShotPair
+from headcount.results import (
+    Capacity,
+    CorrelationMatrix,
+    ExpertScores,
+    HeadScores,
+    LayerScores,
+    ResultName,
+    Setting,
+    ShotPair,
+)
 from headcount.results.internal import SCORES
 from headcount.stats import compare
 
-Scores = HeadScores | LayerScores
+Scores = HeadScores | LayerScores | ExpertScores
 
 Within = Literal["layer"] | None
 CORRELATIONS: tuple[tuple[Literal["spearman", "argsort"], Within], ...] = (

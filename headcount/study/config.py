@@ -82,6 +82,9 @@ class StudyConfig(_Strict):
         rank_split: "train" ranks feed-forward networks on rows apart from those that score the pruned model.
         head_percents: Percentages of heads to prune.
         ffn_percents: Percentages of feed-forward networks to prune.
+        kv_groups: True also prunes KV groups, which are heads that share keys and values, by `head_percents`.
+        experts: True also scores the experts of mixtures, and prunes them.
+        expert_percents: Percentages of experts to prune.
         rankings: Rankings that decide the order of pruning: a task's `own` importance, the `mean` over tasks, or the
             importance of the task that is correlated `most` or `least` with it.
         cross_percents: Percentages to prune by rankings other than a task's own; all of the above if left out.
@@ -111,6 +114,9 @@ class StudyConfig(_Strict):
     rank_split: RankSplit = None
     head_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70, 80, 90]
     ffn_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70, 80, 90]
+    kv_groups: bool = False
+    experts: bool = False
+    expert_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70, 80, 90]
     rankings: list[Literal["own", "mean", "most", "least"]] = ["own", "mean", "most", "least"]
     cross_percents: list[Percent] | None = None
     random_percents: list[Percent] = [30, 50, 70, 90]

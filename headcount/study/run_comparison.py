@@ -4,10 +4,10 @@ import warnings
 from dataclasses import asdict
 from typing import Any
 
-from headcount.results import Correlation, HeadScores, InputError, LayerScores, Run, Table
+from headcount.results import Correlation, ExpertScores, HeadScores, InputError, LayerScores, Run, Table
 from headcount.stats import compare
 
-Scores = HeadScores | LayerScores
+Scores = HeadScores | LayerScores | ExpertScores
 
 
 def compare_runs(first: Run, second: Run, top: float = 0.3) -> Table:
@@ -29,7 +29,7 @@ def compare_runs(first: Run, second: Run, top: float = 0.3) -> Table:
         if not name.startswith(("induction/", "importance/")) or name not in second:
             continue
         a, b = first[name], second[name]
-        if isinstance(a, HeadScores | LayerScores) and isinstance(b, HeadScores | LayerScores):
+        if isinstance(a, Scores) and isinstance(b, Scores):
             try:
                 rows.append(_row(name, a, b, top))
             except InputError as error:  # the networks of two layers, say, are too few
@@ -47,7 +47,7 @@ def compare_runs(first: Run, second: Run, top: float = 0.3) -> Table:
 def _row(name: str, a: Scores, b: Scores, top: float) -> dict[str, Any]:
     if a.shape == b.shape:
         shared = compare.overlap(a, b, top, resamples=200)
-        by = "head" if isinstance(a, HeadScores) else "layer"
+        by = a.axes[-1]
         return _record(name, by, compare.spearman(a, b), shared.fraction, shared.chance)
     n = min(a.shape[0], b.shape[0])
     if n < compare.FEWEST:

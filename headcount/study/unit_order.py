@@ -16,10 +16,11 @@ from headcount.study.units.analyses import AnalysisUnits
 from headcount.study.units.induction import induction_units
 from headcount.study.units.means import mean_unit
 from headcount.study.units.pruning import PruningUnits
-from headcount.study.units.tasks import accuracy_unit, ffn_unit, head_unit, load_setups
+from headcount.study.units.tasks import accuracy_unit, expert_unit, ffn_unit, head_unit, load_setups
 from headcount.tracing import Model
 
 COMPONENTS: tuple[Component, ...] = ("heads", "ffns")
+"""The parts that every study is about."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,13 @@ def check_distinct(tasks: Sequence[StudyTask]) -> None:
 
 
 def study_units(model: Model, run: Run, config: StudyConfig, tasks: Sequence[StudyTask]) -> list[Unit]:
-    """Return everything that a study measures, in order: the units of a first report come first."""
+    """Return everything that a study measures, in order: the units of a first report come first.
+
+    Raises:
+        InputError: It is to be about parts that the model does not have, such as experts.
+    """
+    for component in _components(config):
+        n_parts(model, component)
     units = [
         *induction_units(
             model, config.sequences, config.seed, control=config.control, prefix_definition=config.prefix_definition
@@ -92,7 +99,18 @@ def _importance_units(model: Model, run: Run, config: StudyConfig, tasks: Sequen
         units += [accuracy_unit(model, setup), head_unit(model, examples, "gradient", config.reduction)]
     units += _mean_units(run, "heads", tasks)
     units += [ffn_unit(model, task.setup, config.rank_split) for task in tasks]
-    return units + _mean_units(run, "ffns", tasks)
+    units += _mean_units(run, "ffns", tasks)
+    if config.experts:
+        examples_of = [replace(task.setup, limit=config.examples) for task in tasks]
+        units += [expert_unit(model, examples, "gradient", "example") for examples in examples_of]
+        units += _mean_units(run, "experts", tasks)
+    return units
+
+
+def _components(config: StudyConfig) -> list[Component]:
+    """Return the kinds of parts that a study prunes."""
+    further: list[tuple[Component, bool]] = [("kv_groups", config.kv_groups), ("experts", config.experts)]
+    return [*COMPONENTS, *(component for component, wanted in further if wanted)]
 
 
 def _mean_units(run: Run, component: Component, tasks: Sequence[StudyTask]) -> list[Unit]:
@@ -129,7 +147,7 @@ def _analysis_units(analyses: AnalysisUnits, tasks: Sequence[StudyTask]) -> list
 def _pruning_units(pruning: PruningUnits, config: StudyConfig, tasks: Sequence[StudyTask]) -> list[Unit]:
     """Curves and grids: first each task by its own ranking, then the control, then all else."""
     pruned = [task for task in tasks if task.group.prune]
-    pairs = [(task, component) for task in pruned for component in COMPONENTS]
+    pairs = [(task, component) for task in pruned for component in _components(config)]
     units = []
     if "own" in config.rankings:
         units += [pruning.ranked(task.setup, part, "own", _percents(config, part)) for task, part in pairs]
@@ -174,7 +192,8 @@ def _by_other_rankings(
 
 
 def _percents(config: StudyConfig, component: Component) -> list[float]:
-    return config.head_percents if component == "heads" else config.ffn_percents
+    percents = {"ffns": config.ffn_percents, "experts": config.expert_percents}
+    return percents.get(component, config.head_percents)
 
 
 def _ranked_alike(config: StudyConfig, setup: TaskSetup, component: Component) -> bool:
@@ -182,4 +201,4 @@ def _ranked_alike(config: StudyConfig, setup: TaskSetup, component: Component) -
     if component == "ffns":
         return config.rank_split is None
     n_again, n_before = (replace(setup, limit=limit).examples for limit in (EXAMPLES, config.examples))
-    return config.reduction == "token" and n_again == n_before
+    return (component == "experts" or config.reduction == "token") and n_again == n_before

@@ -6,15 +6,23 @@ from math import floor
 
 import torch
 
-from headcount.importance.measure import ffn_importance, head_importance
-from headcount.importance.pruning.pruned_answers import Component, Parts, PrunedAnswers, Removal, parts_of
-from headcount.results import HeadScores, InputError, LayerScores
+from headcount.importance.measure import expert_importance, ffn_importance, head_importance
+from headcount.importance.pruning.pruned_answers import Component, Parts, PrunedAnswers, Removal, parts_of, shape_of
+from headcount.results import ExpertScores, HeadScores, InputError, LayerScores
 from headcount.tracing import Model, masked
 
-Scores = HeadScores | LayerScores
+Scores = HeadScores | LayerScores | ExpertScores
+
+_RANKED_BY: dict[Component, type[Scores]] = {
+    "heads": HeadScores,
+    "ffns": LayerScores,
+    "kv_groups": HeadScores,
+    "experts": ExpertScores,
+}
+"""The scores that rank each kind of part; a KV group has the mean of its heads'."""
 
 EXAMPLES = 100
-"""Examples that rank the heads again before each step of the strategy `recomputed`."""
+"""Examples that rank heads or experts again before each step of the strategy `recomputed`."""
 
 
 def removal_steps(percents: Iterable[float], parts: int) -> tuple[tuple[float, ...], list[int]]:
@@ -31,29 +39,36 @@ def removal_steps(percents: Iterable[float], parts: int) -> tuple[tuple[float, .
     return steps, [floor(percent * parts / 100) for percent in steps]
 
 
-def first_parts(component: Component, order: Parts, count: int) -> Removal:
+def first_parts(model: Model, component: Component, order: Parts, count: int) -> Removal:
     """Return the removal of the first `count` parts of an order."""
-    removed = tuple(sorted(order[:count].tolist()))
-    return Removal(heads=removed) if component == "heads" else Removal(ffns=removed)
+    parts = order[:count]
+    if component == "kv_groups":
+        heads = torch.arange(model.sizes.n_layers * model.sizes.n_heads).view(-1, _group_size(model))
+        return Removal(heads=tuple(sorted(heads[parts].flatten().tolist())))
+    return Removal(**{component: tuple(sorted(parts.tolist()))})
 
 
 def ranked_order(scores: Scores, model: Model, component: Component) -> Parts:
     """Return all parts in the order of one ranking, the least important first.
 
+    KV groups are ranked by the mean of the scores of their heads.
+
     Raises:
-        InputError: The scores are not those of this model's heads, or of its feed-forward networks.
+        InputError: The scores are not those of this model's heads, feed-forward networks or experts.
     """
-    sizes, kind = model.sizes, HeadScores if component == "heads" else LayerScores
-    shape = (sizes.n_layers, sizes.n_heads) if component == "heads" else (sizes.n_layers,)
+    kind = _RANKED_BY[component]
+    shape = shape_of(model, "heads" if component == "kv_groups" else component)
     if not isinstance(scores, kind) or scores.shape != shape:
         got = f"{type(scores).__name__} of shape {list(getattr(scores, 'shape', []))}"
         raise InputError(f"to remove {component} expected {kind.__name__} of shape {list(shape)}, got {got}")
-    return _existing(scores.ranking(), model, component)
+    if component == "kv_groups":
+        scores = HeadScores(scores.values.unflatten(1, (-1, _group_size(model))).mean(-1))
+    order = scores.ranking()
+    return order[torch.isin(order, parts_of(model, component))]  # without those of layers that have none
 
 
-def _existing(order: Parts, model: Model, component: Component) -> Parts:
-    """Return an order without the heads of layers that have none."""
-    return order[torch.isin(order, parts_of(model, component))]
+def _group_size(model: Model) -> int:
+    return model.sizes.n_heads // model.sizes.n_kv_heads
 
 
 def random_order(parts: Parts, seed: int) -> Parts:
@@ -69,22 +84,25 @@ def recomputed_order(answers: PrunedAnswers, component: Component, counts: Seque
         component: The parts that are removed.
         counts: The number of parts removed at each step.
     """
-    order = _existing(_importance(answers, component, Removal()).ranking(), answers.model, component)
+    model = answers.model
+    order = ranked_order(_importance(answers, component, Removal()), model, component)
     for count, next_count in pairwise(counts):
         if 0 < count < next_count:
-            scores = _importance(answers, component, first_parts(component, order, count))
-            removed, ranking = order[:count], _existing(scores.ranking(), answers.model, component)
+            scores = _importance(answers, component, first_parts(model, component, order, count))
+            removed, ranking = order[:count], ranked_order(scores, model, component)
             order = torch.cat([removed, ranking[~torch.isin(ranking, removed)]])
     return order
 
 
 def _importance(answers: PrunedAnswers, component: Component, removal: Removal) -> Scores:
     """Return importance on the documents' task in the model without these parts."""
-    encoded, (heads, ffns) = answers.encoded, answers.masks(removal)
+    encoded, batch_size = answers.encoded, answers.batch_size
     task = encoded.task
     shots, limit, seed = (encoded.settings[name] for name in ("shots", "limit", "seed"))
-    with masked(answers.model, heads, ffns) as model:
+    with masked(answers.model, **answers.masks(removal)) as model:
         if component == "ffns":
-            return ffn_importance(model, task, shots, limit, seed=seed, batch_size=answers.batch_size)
+            return ffn_importance(model, task, shots, limit, seed=seed, batch_size=batch_size)
         examples = task.examples(shots, EXAMPLES, seed=seed)
-        return head_importance(model, examples, encoding=task.encoding, batch_size=answers.batch_size)
+        if component == "experts":
+            return expert_importance(model, examples, encoding=task.encoding, batch_size=batch_size)
+        return head_importance(model, examples, encoding=task.encoding, batch_size=batch_size)

@@ -41,7 +41,7 @@ def prune(
     batch_size: BatchSize = "auto",
     progress: Progress | None = None,
 ) -> PruningCurve:
-    """Measure accuracy on a task as more and more heads, or feed-forward networks, are removed.
+    """Measure accuracy on a task as more and more heads, feed-forward networks, KV groups or experts are removed.
 
     Of N parts, the first floor(percent · N / 100) of an order are removed at each step; removals are nested.
 
@@ -53,7 +53,7 @@ def prune(
         model: The whole model.
         task: From `load_task`.
         order: Scores that rank the parts, for `static`; of this task, of another, or an aggregate.
-        component: `heads` or `ffns`.
+        component: `heads`, `ffns`, `kv_groups` (ranked by the mean of their heads' scores) or `experts`.
         percents: The percentages of parts removed; 0, the whole model, is always measured.
         strategy: One of the three.
         seeds: One random order each, for `random`.
@@ -126,7 +126,8 @@ def pruning_curve(
     steps, counts = removal_steps(percents, n_parts(answers.model, component))
     used_seeds = tuple(seeds) if strategy == "random" else (0,)
     orders = _orders(answers, order, component, counts, strategy, used_seeds)
-    removals = [[first_parts(component, parts, count) for count in counts] for parts in orders]
+    model = answers.model
+    removals = [[first_parts(model, component, parts, count) for count in counts] for parts in orders]
     parameters = torch.tensor(
         [[answers.parameters(removal) for removal in row] for row in removals], dtype=torch.float64
     )
@@ -140,7 +141,7 @@ def pruning_curve(
         order=torch.stack(orders),
         **_answer_fields(answers, removals),
         provenance=answers.encoded.provenance(
-            answers.model,
+            model,
             strategy=strategy,
             component=component,
             percents=list(steps),
@@ -163,8 +164,8 @@ def pruning_grid(
     head_order, ffn_order = ranked_order(heads, model, "heads"), ranked_order(ffns, model, "ffns")
     across, head_counts = removal_steps(head_percents, len(head_order))
     down, ffn_counts = removal_steps(ffn_percents, len(ffn_order))
-    head_removals = [first_parts("heads", head_order, count).heads for count in head_counts]
-    ffn_removals = [first_parts("ffns", ffn_order, count).ffns for count in ffn_counts]
+    head_removals = [first_parts(model, "heads", head_order, count).heads for count in head_counts]
+    ffn_removals = [first_parts(model, "ffns", ffn_order, count).ffns for count in ffn_counts]
     removals = [
         [Removal(removed_heads, removed_ffns) for removed_heads in head_removals] for removed_ffns in ffn_removals
     ]
@@ -184,7 +185,10 @@ def pruning_grid(
 
 def _check(component: str, strategy: str, order: Scores | None, seeds: Sequence[int]) -> None:
     if component not in get_args(Component):
-        raise InputError(f"component must be heads or ffns, not {component!r}; prune_grid removes both")
+        raise InputError(
+            f"component must be one of {', '.join(get_args(Component))}, not {component!r}; prune_grid removes heads "
+            "and ffns together"
+        )
     if strategy not in get_args(Strategy):
         raise InputError(f"strategy must be one of {', '.join(get_args(Strategy))}, not {strategy!r}")
     if (order is not None) != (strategy == "static"):

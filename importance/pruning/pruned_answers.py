@@ -1,11 +1,11 @@
 """A model's answers to one task's documents, with different parts removed each time."""
 
 from dataclasses import dataclass, field
-from math import nan
-from typing import Literal
+from math import nan, prod
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from headcount.importance.evaluation import Answers, EncodedTask, answers_of
@@ -13,29 +13,52 @@ from headcount.importance.likelihoods.log_likelihoods import log_likelihoods
 from headcount.results import InputError
 from headcount.tracing import BatchSize, Model, Progress, masked, pruned, removed_parameters
 
-Component = Literal["heads", "ffns"]
+Component = Literal["heads", "ffns", "kv_groups", "experts"]
 Parts = Int64[Tensor, " part"]
 
 
-def parts_of(model: Model, component: Component) -> Parts:
-    """Return the heads, or the feed-forward networks, that a model has, as flat indices [layer * head] or [layer]."""
+def shape_of(model: Model, component: Component) -> tuple[int, ...]:
+    """Return the shape of the parts of a kind: [layer, head], [layer], [layer, group] or [layer, expert]."""
+    sizes = model.sizes
     if component == "ffns":
-        return torch.arange(model.sizes.n_layers)
-    heads = torch.arange(model.sizes.n_layers * model.sizes.n_heads).view(model.sizes.n_layers, -1)
-    return heads[model.layers_with_heads].flatten()
+        return (sizes.n_layers,)
+    by_layer = {"heads": sizes.n_heads, "kv_groups": sizes.n_kv_heads, "experts": sizes.n_experts}
+    return sizes.n_layers, by_layer[component]
+
+
+def parts_of(model: Model, component: Component) -> Parts:
+    """Return the parts of a kind that a model has, as flat indices of their shape.
+
+    Raises:
+        InputError: Experts are meant, and the model has none; or KV groups, and layers differ in their number.
+    """
+    shape = shape_of(model, component)
+    parts = torch.arange(prod(shape)).view(shape)
+    if component == "ffns":
+        return parts
+    if component == "kv_groups" and not model.variant.groups_alike:
+        raise InputError(f"layers of {model.name} differ in their number of KV groups: remove heads instead")
+    layers = model.anatomy.layers_with_experts() if component == "experts" else model.layers_with_heads
+    if not layers:
+        raise InputError(f"{model.name} has no mixture of experts, or one whose experts cannot be told apart")
+    return parts[layers].flatten()
 
 
 def n_parts(model: Model, component: Component) -> int:
-    """Return the number of heads, or of feed-forward networks, of a model."""
+    """Return the number of parts of a kind that a model has."""
     return len(parts_of(model, component))
 
 
 @dataclass(frozen=True)
 class Removal:
-    """Parts that are removed together, as flat indices [layer * head] and [layer]."""
+    """Parts that are removed together, as flat indices [layer * head], [layer] and [layer * expert].
+
+    A KV group is its heads.
+    """
 
     heads: tuple[int, ...] = ()
     ffns: tuple[int, ...] = ()
+    experts: tuple[int, ...] = ()
 
 
 @dataclass
@@ -65,10 +88,10 @@ class PrunedAnswers:
 
     def _run(self, removal: Removal) -> Answers:
         if not self.model.in_memory or self.model.derived:  # its weights stay as they are, or may be cut wrongly
-            with masked(self.model, *self.masks(removal)):
+            with masked(self.model, **self.masks(removal)):
                 return self._answers(self.model)
         # Taken out of the weights rather than masked: a pruned model's passes cost less.
-        return self._answers(self.model if removal == Removal() else pruned(self.model, *self.masks(removal)))
+        return self._answers(self.model if removal == Removal() else pruned(self.model, **self.masks(removal)))
 
     def _answers(self, model: Model) -> Answers:
         scores = log_likelihoods(model, self.encoded.requests, batch_size=self.batch_size, progress=self.progress)
@@ -77,17 +100,20 @@ class PrunedAnswers:
     def parameters(self, removal: Removal) -> float:
         """Return the number of parameters that are removed with these parts; NaN if it is not known."""
         try:
-            return removed_parameters(self.model, *self.masks(removal)).removed
+            return removed_parameters(self.model, **self.masks(removal)).removed
         except InputError:
             if not self.model.derived:
                 raise
             return nan
 
-    def masks(self, removal: Removal) -> tuple[Bool[Tensor, "layer head"], Bool[Tensor, " layer"]]:
-        """Return the removal as masks, True where a part is removed."""
-        sizes = self.model.sizes
-        heads = torch.zeros(sizes.n_layers * sizes.n_heads, dtype=torch.bool)
-        ffns = torch.zeros(sizes.n_layers, dtype=torch.bool)
-        heads[list(removal.heads)] = True
-        ffns[list(removal.ffns)] = True
-        return heads.view(sizes.n_layers, sizes.n_heads), ffns
+    def masks(self, removal: Removal) -> dict[str, Any]:
+        """Return the removal as masks by kind of part, True where a part is removed."""
+        masks = {"heads": _mask(self.model, "heads", removal.heads), "ffns": _mask(self.model, "ffns", removal.ffns)}
+        return masks | ({"experts": _mask(self.model, "experts", removal.experts)} if removal.experts else {})
+
+
+def _mask(model: Model, component: Component, removed: tuple[int, ...]) -> Tensor:
+    shape = shape_of(model, component)
+    mask = torch.zeros(prod(shape), dtype=torch.bool)
+    mask[list(removed)] = True
+    return mask.view(shape)

@@ -124,7 +124,7 @@ def test_progress_counts_every_document_of_every_step(model, task):
 def test_bad_input_is_refused(model, task):
     heads, ffns = scores(model)
     for arguments, message in (
-        ({"order": heads, "component": "layers"}, "component must be heads or ffns"),
+        ({"order": heads, "component": "layers"}, "component must be one of heads, ffns, kv_groups, experts"),
         ({"order": heads, "strategy": "greedy"}, "strategy must be one of static, recomputed, random"),
         ({}, "'static' needs order="),
         ({"order": heads, "strategy": "random"}, "leave out order="),

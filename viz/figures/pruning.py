@@ -21,7 +21,8 @@ TITLES = {
     "drop": "drop in accuracy",
     "log_p": "drop of gold log-probability, nats",
 }
-PARTS = {"heads": "heads", "ffns": "FFNs"}
+PARTS = {"heads": "heads", "ffns": "FFNs", "kv_groups": "KV groups", "experts": "experts"}
+"""The kinds of parts that a curve may be about, in the order in which they are shown."""
 
 
 class Line(NamedTuple):
@@ -53,7 +54,7 @@ def pruning_curve(
         frequent answer are dashed lines.
 
     Raises:
-        InputError: There is no curve, the value is unknown, or some remove heads and others feed-forward networks.
+        InputError: There is no curve, the value is unknown, or they remove parts of several kinds.
     """
     named = dict(curves) if isinstance(curves, Mapping) else {"": curves}
     _check(named, value)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from headcount.results import HeadScores, InputError
+from headcount.results import ExpertScores, HeadScores, InputError
 from headcount.viz import number_format, wording
 from headcount.viz.ranks import ranks
 from headcount.viz.style import theme as themes
@@ -28,16 +28,16 @@ COLORBAR = {
 
 
 def heads(
-    scores: HeadScores | Any,
+    scores: HeadScores | ExpertScores | Any,
     *,
     title: str | None = None,
     theme: str = "light",
     limits: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw the scores of all heads as a map; hovering shows everything known about a head.
+    """Draw the scores of all heads, or experts, as a map; hovering shows everything known about each.
 
     Args:
-        scores: Scores, or bare values [layer, head] as a tensor or array of any floating dtype.
+        scores: Scores of heads or experts, or bare values [layer, head] as a tensor or array of any floating dtype.
         title: Title above the map. By default the measure, its definition, task, model and n; "" leaves it out.
         theme: `"light"` or `"dark"`.
         limits: The values at the ends of the colour scale. By default from 0 to the highest score; with negative
@@ -50,11 +50,11 @@ def heads(
     Raises:
         InputError: The values are not [layer, head], the theme is unknown, or the limits are no interval.
     """
-    if not isinstance(scores, HeadScores):
+    if not isinstance(scores, HeadScores | ExpertScores):
         scores = HeadScores(scores)
     heading = wording.figure_title(scores) if title is None else title
     cells, *crosses = _traces(scores, themes.theme_of(theme), limits)
-    layout = {"template": themes.template(themes.theme_of(theme)), **_layout(scores.shape, heading)}
+    layout = {"template": themes.template(themes.theme_of(theme)), **_layout(scores.shape, heading, scores.axes[1])}
     return Figure([cells | {"z": _finite(scores), "hovertext": _hover_texts(scores)}, *crosses], layout)
 
 
@@ -87,13 +87,15 @@ def _in_thousandths(extra: Tensor) -> list[float | None]:
     return [None if isnan(value) else value if isinf(value) else round(value, 3) for value in extra.flatten().tolist()]
 
 
-def _finite(scores: HeadScores) -> Float[np.ndarray, "layer head"]:
+def _finite(scores: HeadScores | ExpertScores) -> Float[np.ndarray, "layer head"]:
     """Return the values, NaN where there is no finite one."""
     values = scores.values.numpy()
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _traces(scores: HeadScores, theme: themes.Theme, limits: tuple[float, float] | None) -> list[dict[str, Any]]:
+def _traces(
+    scores: HeadScores | ExpertScores, theme: themes.Theme, limits: tuple[float, float] | None
+) -> list[dict[str, Any]]:
     """Return the map without its values and hover texts, and the crosses on it."""
     values = scores.values.numpy()
     signed = bool((values < 0).any())
@@ -124,7 +126,7 @@ def _limits(
     return (-largest if signed else 0.0), largest
 
 
-def _hover_texts(scores: HeadScores) -> list[list[str]]:
+def _hover_texts(scores: HeadScores | ExpertScores) -> list[list[str]]:
     """Return the hover text of each cell, in the subset of HTML that plotly reads."""
     n_layers, n_heads = scores.shape
     by_head, total = ranks(scores), n_layers * n_heads
@@ -134,7 +136,7 @@ def _hover_texts(scores: HeadScores) -> list[list[str]]:
     for index, value in enumerate(number_format.score_texts(scores)):
         layer, head = divmod(index, n_heads)
         lines = [
-            f"<b>{scores.label(layer, head)}</b>: layer {layer}, head {head}",
+            f"<b>{scores.label(layer, head)}</b>: layer {layer}, {scores.axes[1]} {head}",
             measure,
             f"{value} (n = {scores.n})",
             f"rank {by_head.get((layer, head), number_format.MISSING)} of {total}",
@@ -144,7 +146,7 @@ def _hover_texts(scores: HeadScores) -> list[list[str]]:
     return [texts[layer * n_heads : (layer + 1) * n_heads] for layer in range(n_layers)]
 
 
-def _layout(shape: tuple[int, ...], heading: str) -> dict[str, Any]:
+def _layout(shape: tuple[int, ...], heading: str, part: str = "head") -> dict[str, Any]:
     """Return the layout: square cells, axes that count from 0, and the title if there is one."""
     n_layers, n_heads = shape
     cell = min(max(EXTENT // max(shape), CELL_MIN), CELL_MAX)
@@ -155,7 +157,7 @@ def _layout(shape: tuple[int, ...], heading: str) -> dict[str, Any]:
         "width": width,
         "height": n_layers * cell + top + MARGIN["b"],
         "margin": {**MARGIN, "t": top, "autoexpand": False},
-        "xaxis": _axis("head", n_heads, cell, 28),
+        "xaxis": _axis(part, n_heads, cell, 28),
         "yaxis": _axis("layer", n_layers, cell, 22),
     }
 

@@ -77,6 +77,7 @@ def _groups(contents: Contents, comparison: RunComparison | None) -> list[Sectio
 def study_sections(results: Mapping[str, Result]) -> list[Section]:
     """Return the sections on a study for which the run has results, in order."""
     sections = [
+        importance.needed_experts(results),
         pruning.curves(results),
         pruning.grids(results),
         task_agreement.correlations(results),

@@ -36,31 +36,36 @@ def importance(
     *,
     tasks: TaskOptions,
     target: TargetOptions,
+    component: Literal["heads", "experts"] = "heads",
     method: Literal["gradient", "oracle"] = "gradient",
-    reduction: Literal["token", "example", "signed"] = "token",
+    reduction: Literal["token", "example", "signed"] | None = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how much tasks need each attention head.
+    """Measure how much tasks need each attention head, or each expert of a mixture.
 
-    For every task and number of shots: the model's accuracy, and the importance of every head. Where several tasks
-    were measured at the same number of shots, also the means over tasks, of scores and of ranks. After an interruption
-    the same command goes on.
+    For every task and number of shots: the model's accuracy, and the importance of every head or expert; of experts
+    also the share of the tokens that are sent to each. Where several tasks were measured at the same number of shots,
+    also the means over tasks, of scores and of ranks. After an interruption the same command goes on.
 
     Args:
         tasks: The tasks.
         target: The model and the run.
-        method: By gradients, all heads in one backward pass, or by removing the heads one at a time.
-        reduction: Gradients to one number: token (the published code), example or signed (the paper's text).
+        component: The parts to score.
+        method: By gradients, all parts in one backward pass, or by removing them one at a time.
+        reduction: Gradients to one number: token (the published code), example or signed (the paper's text); left out,
+            token for heads and example for experts.
         as_json: Print the results' names as JSON.
     """
     from headcount.results import check_folder
-    from headcount.study import accuracy_unit, derived_units, head_unit, open_target
+    from headcount.study import accuracy_unit, derived_units, expert_unit, head_unit, open_target
 
     check_folder(target.out)
     setups = tasks.load()
     model, run = open_target(target)
+    scores_unit = head_unit if component == "heads" else expert_unit
+    reduction = reduction or ("token" if component == "heads" else "example")
     units = [
-        unit for setup in setups for unit in (accuracy_unit(model, setup), head_unit(model, setup, method, reduction))
+        unit for setup in setups for unit in (accuracy_unit(model, setup), scores_unit(model, setup, method, reduction))
     ]
     measure_and_print(
         units, run, as_json, then=lambda run: derived_units(run, model.sizes.n_layers), replace=target.replace
@@ -95,20 +100,21 @@ def prune(
     *,
     tasks: TaskOptions,
     target: TargetOptions,
-    component: Literal["heads", "ffns", "both"] = "heads",
+    component: Literal["heads", "ffns", "both", "kv_groups", "experts"] = "heads",
     strategy: Literal["static", "recomputed", "random"] = "static",
     percents: Percents = (10, 20, 30, 40, 50, 60, 70, 80, 90),
     seeds: WholeNumbers = (0, 1, 2),
     as_json: Json = False,
 ) -> None:
-    """Measure accuracy as heads, feed-forward networks, or both are removed, the least important first.
+    """Measure accuracy as heads, feed-forward networks, or other parts are removed, the least important first.
 
     Importance that the run does not have yet is measured first. After an interruption the same command goes on.
 
     Args:
         tasks: The tasks.
         target: The model and the run.
-        component: The parts to remove; both is a grid of heads, to 70 %, by feed-forward networks, to 50 %.
+        component: The parts to remove; both is a grid of heads, to 70 %, by feed-forward networks, to 50 %; kv_groups
+            are heads that share keys and values, ranked by the mean of their scores; experts are those of mixtures.
         strategy: By one ranking (the paper), ranked again before each step, or in random orders (the control).
         percents: Percentages to remove; not for both.
         seeds: Seeds of random orders, one order each.

@@ -13,7 +13,7 @@ from headcount.results.kinds.accuracy import beats_guessing, mean_and_stderr
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
 
-COMPONENTS = ("heads", "ffns")
+COMPONENTS = ("heads", "ffns", "kv_groups", "experts")
 STRATEGIES = ("static", "recomputed", "random")
 
 
@@ -54,16 +54,16 @@ class _Pruning(Stored):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PruningCurve(_Pruning):
-    """Accuracy against the share of heads, or of feed-forward networks, that are removed.
+    """Accuracy against the share of heads, feed-forward networks, KV groups or experts that are removed.
 
     Attributes:
-        component: `"heads"` or `"ffns"`.
+        component: `"heads"`, `"ffns"`, `"kv_groups"` or `"experts"`.
         strategy: `"static"` (one ranking), `"recomputed"` (ranked again before each step) or `"random"`.
         percents: The share of parts that each step removes, ascending from 0.
         removed: The number of parts removed: floor(percent · parts / 100).
         parameters: The number of their parameters, in the mean over seeds where orders are random.
         seeds: One for each random order; a single 0 for the others.
-        order: For each seed, all parts in the order of their removal, as flat indices [layer * head] or [layer].
+        order: For each seed, all parts in the order of their removal, as flat indices, [layer * head] say.
         correct: 1 for each unit that is right, at each step.
         gold_log_p: Log-probability of each document's right continuation, in nats.
         margin: That less the best wrong one; NaN where there is none.

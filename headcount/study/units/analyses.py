@@ -5,14 +5,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from headcount.progress import Progress
-from headcount.results import HeadScores, InputError, LayerScores, ResultName, Run, Setting, Table
+from headcount.results import ExpertScores, HeadScores, InputError, LayerScores, ResultName, Run, Setting, Table
 from headcount.results.internal import SCORES
 from headcount.stats import compare
 from headcount.study import analysis_tables as tables
 from headcount.study.unit import ImpossibleError, Unit
 from headcount.study.units.means import mean_units, scores_of
 
-Scores = HeadScores | LayerScores
+Scores = HeadScores | LayerScores | ExpertScores
 Key = TypeVar("Key")
 
 

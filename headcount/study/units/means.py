@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from headcount.progress import Progress
-from headcount.results import HeadScores, InputError, LayerScores, ResultName, Run, Setting
+from headcount.results import ExpertScores, HeadScores, InputError, LayerScores, ResultName, Run, Setting
 from headcount.results.internal import MEANS
 from headcount.stats import compare
 from headcount.study.unit import Unit
@@ -23,7 +23,7 @@ def mean_unit(run: Run, part: str, shots: int, tasks: Sequence[str]) -> Unit:
     """Return the unit of the means over some tasks of the importance of a part, such as `heads`."""
     needs = {task: str(ResultName.importance(part, Setting(task, shots))) for task in tasks}
 
-    def measure(progress: Progress) -> tuple[HeadScores | LayerScores, ...]:
+    def measure(progress: Progress) -> tuple[HeadScores | LayerScores | ExpertScores, ...]:
         scores = {task: scores_of(run, name) for task, name in needs.items()}
         return tuple(compare.aggregate(scores, mean) for mean in MEANS)  # type: ignore[arg-type]
 
@@ -33,13 +33,13 @@ def mean_unit(run: Run, part: str, shots: int, tasks: Sequence[str]) -> Unit:
     return Unit(f"means over tasks, {shots} shots", names, settings, 0, measure, tuple(needs.values()))
 
 
-def scores_of(run: Run, name: str) -> HeadScores | LayerScores:
+def scores_of(run: Run, name: str) -> HeadScores | LayerScores | ExpertScores:
     """Return the scores of a run that a unit needs.
 
     Raises:
         InputError: The result of that name is of another kind.
     """
     scores = run[name]
-    if not isinstance(scores, HeadScores | LayerScores):
+    if not isinstance(scores, HeadScores | LayerScores | ExpertScores):
         raise InputError(f"{name} in {run.folder}: expected scores, got {type(scores).__name__}; measure again")
     return scores

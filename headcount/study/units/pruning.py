@@ -12,21 +12,32 @@ from headcount.importance.internal import (
     Strategy,
     TaskSetup,
     encode_task,
+    n_parts,
     pruning_curve,
     pruning_grid,
 )
 from headcount.progress import Progress
-from headcount.results import HeadScores, InputError, LayerScores, PruningCurve, PruningGrid, ResultName, Run, Setting
+from headcount.results import (
+    ExpertScores,
+    HeadScores,
+    InputError,
+    LayerScores,
+    PruningCurve,
+    PruningGrid,
+    ResultName,
+    Run,
+    Setting,
+)
 from headcount.stats import compare
 from headcount.study.config import GRID_FFN_PERCENTS, GRID_HEAD_PERCENTS
 from headcount.study.unit import ImpossibleError, Unit
 from headcount.study.units.means import scores_of
 from headcount.study.units.pruning_work import curve_work, grid_work, recomputed_work
-from headcount.study.units.tasks import ffn_unit, head_unit
+from headcount.study.units.tasks import expert_unit, ffn_unit, head_unit
 from headcount.tracing import Model
 from headcount.tracing.internal import Work
 
-Scores = HeadScores | LayerScores
+Scores = HeadScores | LayerScores | ExpertScores
 Ranking = Literal["own", "mean", "most", "least"]
 
 
@@ -88,7 +99,8 @@ class PruningUnits:
         """
 
         def importance(task: str) -> str:
-            return str(ResultName.importance(component, Setting(task, setup.shots)))
+            ranked = "heads" if component == "kv_groups" else component  # groups are ranked by their heads
+            return str(ResultName.importance(ranked, Setting(task, setup.shots)))
 
         of_task = importance(setup.task.name)
         needs = {"own": (of_task,), "mean": (importance("mean"),)}.get(ranking, (of_task, *map(importance, candidates)))
@@ -198,10 +210,12 @@ def pruning_units(
     """Return the units of the `prune` command: importance where the run has none, then the curves or grids.
 
     Raises:
-        InputError: `both` is combined with a strategy other than `static`.
+        InputError: `both` is combined with a strategy other than `static`, or the model has no such parts.
     """
     if component == "both" and strategy != "static":
         raise InputError(f"--component both goes by rankings: leave out --strategy {strategy}")
+    if component != "both":
+        n_parts(model, component)  # raises if there are none
     pruning = PruningUnits(model, run)
     units = []
     for setup in setups:
@@ -219,8 +233,10 @@ def pruning_units(
 
 
 def _importance_units(model: Model, setup: TaskSetup, component: str) -> list[Unit]:
+    if component == "experts":
+        return [expert_unit(model, setup, "gradient", "example")]
     heads = [head_unit(model, setup, "gradient", "token")] if component != "ffns" else []
-    return heads + ([ffn_unit(model, setup)] if component != "heads" else [])
+    return heads + ([ffn_unit(model, setup)] if component in ("ffns", "both") else [])
 
 
 def _correlated(scores: Mapping[str, Scores], of_task: str, ranking: Ranking) -> Scores:

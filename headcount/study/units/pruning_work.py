@@ -68,9 +68,14 @@ def _counts(model: Model, component: Component, percents: Sequence[float]) -> li
 
 
 def _without_first(model: Model, setup: TaskSetup, component: Component, order: str, count: int) -> ModelPass:
-    if component == "heads":
-        return _without(model, setup, order, count, "", 0)
-    return _without(model, setup, "", 0, order, count)
+    if component == "ffns":
+        return _without(model, setup, "", 0, order, count)
+    if component == "experts":  # the others of a layer still run for each token
+        key = (setup.name, f"experts {order}" if count else "", count, "", 0)
+        return ModelPass(Kind.FORWARD, document_items(model, setup), key=key)
+    if component == "kv_groups":
+        return _without(model, setup, f"groups {order}", count * model.sizes.n_heads // model.sizes.n_kv_heads, "", 0)
+    return _without(model, setup, order, count, "", 0)
 
 
 def _without(model: Model, setup: TaskSetup, head_order: str, heads: int, ffn_order: str, ffns: int) -> ModelPass:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 from headcount import importance
 from headcount.importance.internal import (
@@ -15,9 +16,10 @@ from headcount.importance.internal import (
     check_rows_folder,
     ffn_importance_work,
     head_importance_work,
+    n_parts,
 )
 from headcount.progress import Progress, say
-from headcount.results import Accuracy, HeadScores, LayerScores, ResultName
+from headcount.results import Accuracy, ExpertScores, HeadScores, LayerScores, ResultName
 from headcount.study.unit import Unit
 from headcount.tracing import Model
 
@@ -85,22 +87,37 @@ def accuracy_unit(model: Model, setup: TaskSetup) -> Unit:
 
 def head_unit(model: Model, setup: TaskSetup, method: str, reduction: str) -> Unit:
     """Return the unit of every head's importance for a task."""
-    part = "heads" if method == "gradient" else "heads-oracle"
+    return _scores_unit(model, setup, method, reduction, "heads")
+
+
+def expert_unit(model: Model, setup: TaskSetup, method: str, reduction: str) -> Unit:
+    """Return the unit of every expert's importance for a task.
+
+    Raises:
+        InputError: The model has no mixture of experts.
+    """
+    n_parts(model, "experts")  # raises if there are none
+    return _scores_unit(model, setup, method, reduction, "experts")
+
+
+def _scores_unit(
+    model: Model, setup: TaskSetup, method: str, reduction: str, part: Literal["heads", "experts"]
+) -> Unit:
+    measured = importance.head_importance if part == "heads" else importance.expert_importance
+    name = part if method == "gradient" else f"{part}-oracle"
     settings = {"method": method} | ({"reduction": reduction} if method == "gradient" else {})
 
-    def measure(progress: Progress) -> tuple[HeadScores]:
+    def measure(progress: Progress) -> tuple[HeadScores | ExpertScores]:
         task = setup.task
         examples = task.examples(setup.shots, setup.limit, seed=setup.seed)
-        scores = importance.head_importance(
-            model, examples, method, reduction, encoding=task.encoding, progress=progress.advance
-        )
+        scores = measured(model, examples, method, reduction, encoding=task.encoding, progress=progress.advance)
         _say_cut(setup, scores.provenance["cut"], scores.n, "examples")
         _say_merged(setup, scores.provenance["merged"], scores.n, "examples")
         return (replace(scores, provenance=scores.provenance | setup.provenance),)
 
     return Unit(
-        f"heads, {setup.name}",
-        (str(ResultName.importance(part, setup.setting)),),
+        f"{part}, {setup.name}",
+        (str(ResultName.importance(name, setup.setting)),),
         setup.identity | settings,
         setup.examples,
         measure,

@@ -29,6 +29,8 @@ def with_present_removals(
 def _removals(model: Model, heads: HeadSet | None, ffns: LayerSet | None, **more: HeadSet | None) -> Removed:
     if model.pruned is not None:
         raise InputError(f"{model.name} is structurally pruned already: remove all parts at once from the whole model")
+    if more.get("kv_groups") is not None and not model.variant.groups_alike:
+        raise InputError(f"layers of {model.name} differ in their number of KV groups: remove heads= instead")
     return Removed.of(model.sizes, heads, ffns, **more)
 
 

@@ -10,7 +10,7 @@ from headcount.results import InputError
 from headcount.tracing.ablation.masks import with_present_removals
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.model import Model
-from headcount.tracing.removed_parts import HeadSet, LayerSet
+from headcount.tracing.removed_parts import HeadSet, LayerSet, Removed
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,18 @@ class ParameterCounts:
         total: The number of the whole model's parameters; tied ones count once.
         heads: The number of parameters that go with the heads.
         ffns: The number of parameters that go with the feed-forward networks.
+        experts: The number of parameters that go with experts of mixtures; those of the router stay.
     """
 
     total: int
     heads: int
     ffns: int
+    experts: int = 0
 
     @property
     def removed(self) -> int:
         """The number of all parameters that go."""
-        return self.heads + self.ffns
+        return self.heads + self.ffns + self.experts
 
     @property
     def share(self) -> float:
@@ -44,6 +46,7 @@ def removed_parameters(
     ffns: LayerSet | None = None,
     *,
     kv_groups: HeadSet | None = None,
+    experts: HeadSet | None = None,
 ) -> ParameterCounts:
     """Return the exact numbers of parameters that `pruned` would take out; the model may be on meta.
 
@@ -52,6 +55,7 @@ def removed_parameters(
         heads: Mask [layer, head], True where removed, or pairs [(layer, head), ...].
         ffns: Mask [layer], True where removed, or layers.
         kv_groups: Mask [layer, group], True where removed, or pairs: all heads of a group go.
+        experts: Mask [layer, expert], True where removed, or pairs: the weights that serve them alone.
 
     Raises:
         InputError: A mask's shape is not the model's, a part does not exist, or the model is pruned already.
@@ -59,13 +63,16 @@ def removed_parameters(
     removed = with_present_removals(model, heads, ffns, kv_groups)
     anatomy = model.anatomy
     blocks = [model.hf.get_submodule(f"{model.family.layers}.{layer}") for layer in range(model.sizes.n_layers)]
-    of_heads = of_ffns = 0
+    gone = Removed.of(model.sizes, experts=experts).experts & ~removed.ffns[:, None]
+    of_heads = of_ffns = of_experts = 0
     for layer, block in enumerate(blocks):
         if removed.heads[layer].any():
             of_heads += _of_heads(block, anatomy, layer, removed.heads[layer])
         if removed.ffns[layer]:
             of_ffns += _of_ffn(block, anatomy, layer)
-    return ParameterCounts(_count(model.hf), of_heads, of_ffns)
+        if gone[layer].any():
+            of_experts += _of_experts(block, anatomy, layer, int(gone[layer].sum()))
+    return ParameterCounts(_count(model.hf), of_heads, of_ffns, of_experts)
 
 
 def _of_heads(block: nn.Module, anatomy: Anatomy, layer: int, removed: Bool[Tensor, " head"]) -> int:
@@ -92,6 +99,14 @@ def _of_ffn(block: nn.Module, anatomy: Anatomy, layer: int) -> int:
     if not anatomy.block(layer).mlp_added:
         raise InputError(f"which weights of layer {layer} are its feed-forward network's is not known")
     return sum(_count(block.get_submodule(path)) for path in anatomy.ffn(layer))
+
+
+def _of_experts(block: nn.Module, anatomy: Anatomy, layer: int, removed: int) -> int:
+    """Return the number of parameters of so many experts of a block, which are all of one size."""
+    path, n_experts = anatomy.block(layer).experts, anatomy.sizes.n_experts
+    if not path or any(parameter.shape[0] % n_experts for parameter in block.get_submodule(path).parameters()):
+        raise InputError(f"which weights of layer {layer} belong to which expert is not known")
+    return _count(block.get_submodule(path)) // n_experts * removed
 
 
 def _count(module: nn.Module) -> int:

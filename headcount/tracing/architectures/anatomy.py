@@ -45,6 +45,8 @@ class Variant:
     """True if norms follow the sums (opt-350m): attention reads the residual stream without a norm."""
     residual_factor: float = 1.0
     """The factor of what attention and feed-forward network add to the residual stream (Granite)."""
+    groups_alike: bool = True
+    """False if layers differ in their number of KV groups: `sizes` has that of the first."""
     latent_widths: tuple[int, int] = (0, 0)
     """In latent attention (MLA), the widths of a head's key, but for its rotated part, and of its value."""
 
@@ -140,7 +142,10 @@ def derived_anatomy(hf: Any) -> Anatomy:
         n_experts=max(block.n_experts for block in blocks),
     )
     factor = _stated(blocks[0].factor, hf.config, embeddings.dtype)
-    variant = Variant(blocks[0].parallel, blocks[0].post_norm, factor, widths)
+    alike = all(call.key.shape[1] == n_kv_heads for call in attention)
+    variant = Variant(
+        blocks[0].parallel, blocks[0].post_norm, residual_factor=factor, groups_alike=alike, latent_widths=widths
+    )
     return Anatomy(blocks[0].family, variant, sizes, tuple(block.family for block in blocks), derived=True)
 
 

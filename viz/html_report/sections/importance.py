@@ -1,15 +1,18 @@
-"""The sections on what tasks need: the model's accuracy, the importance of heads, and that of FFNs."""
+"""The sections on what tasks need: the model's accuracy, the importance of heads, of FFNs and of experts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import nan
 
-from headcount.results import Accuracy, HeadScores, LayerScores, Setting
+from headcount.results import Accuracy, ExpertScores, HeadScores, LayerScores, Result, Setting
 from headcount.viz import number_format, wording
 from headcount.viz.contents import Contents
+from headcount.viz.figures.score_map import heads
+from headcount.viz.html_report.analysis_tables import results_at_shots
 from headcount.viz.html_report.sections.control import INDUCTION
+from headcount.viz.html_report.views import Section, View
 from headcount.viz.ranks import ranks
 
-FIRST = 10  # heads in a table of the most important ones
+FIRST = 10  # heads, or experts, in a table of the most important ones
 TASK_COLUMNS = ("task", "shots", "accuracy", "chance", "majority", "n", "cut", "ties", "in part", "verdict")
 
 ScoreAndRank = Callable[[int, int], tuple[str, str]]
@@ -86,6 +89,23 @@ def ffn_rows(scores: LayerScores) -> list[list[str]]:
     ]
 
 
+def needed_experts(results: Mapping[str, Result]) -> Section:
+    """Make the section with the importance of experts for each task and number of shots."""
+    return Section(
+        "experts",
+        "Needed experts",
+        intro="How much tasks need each expert of a mixture: the change of the loss as the weight that the router "
+        "gives it goes to zero.",
+        reading="An expert to which few tokens are sent can only matter for these. Layers that are no mixture have "
+        "crosses.",
+        caveat="One expert at a time is looked at, the others' weights as they are; the router does not choose again.",
+        views=[
+            _expert_view(f"{setting.title}{'' if folder == 'importance/experts' else ', by removal'}", scores)
+            for setting, folder, scores in _expert_scores(results)
+        ],
+    )
+
+
 def _setting_rows(scores: HeadScores, lookups: Sequence[ScoreAndRank]) -> list[list[str]]:
     write, stderr = number_format.formatter(scores), number_format.shown_errors(scores)
     rows = []
@@ -109,3 +129,31 @@ def _score_and_rank(scores: HeadScores) -> ScoreAndRank:
 def _induction(maps: Mapping[str, HeadScores]) -> dict[str, HeadScores]:
     """Return the maps of the measures that define an induction head."""
     return {measure: maps[measure] for measure in INDUCTION if measure in maps}
+
+
+def _expert_scores(results: Mapping[str, Result]) -> list[tuple[Setting, str, ExpertScores]]:
+    """Return the importance of experts by setting and folder: each task by gradients, then by removal."""
+    listed = [
+        (name.setting, name.folder, scores)
+        for name, _, scores in results_at_shots(results, ExpertScores)
+        if name.setting is not None
+    ]
+    return sorted(listed, key=lambda entry: (entry[0].order, entry[1]))
+
+
+def _expert_view(title: str, scores: ExpertScores) -> View:
+    write, stderr, routed = number_format.formatter(scores), number_format.shown_errors(scores), scores.extras
+    rows = [
+        [
+            str(rank),
+            scores.label(layer, expert),
+            write(value, nan if stderr is None else float(stderr[layer, expert])),
+            *(
+                number_format.decimal(100 * float(routed["routed"][layer, expert]), 1)
+                for _ in range("routed" in routed)
+            ),
+        ]
+        for rank, (layer, expert, value) in enumerate(scores.top(FIRST), 1)
+    ]
+    columns = ["rank", "expert", wording.quantity(scores), *(["% of tokens"] if "routed" in routed else [])]
+    return View(title, heads(scores, title=""), f"The {len(rows)} highest experts", columns, rows)

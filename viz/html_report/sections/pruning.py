@@ -33,12 +33,12 @@ def curves(results: Mapping[str, Result]) -> Section:
     for name, _, curve in results_at_shots(results, PruningCurve):
         if name.setting is not None and name.ranking in RANKINGS:
             groups.setdefault((name.setting, curve.component), {})[name.ranking] = curve
-    order = sorted(groups, key=lambda group: (group[0].order, group[1] != "heads"))
+    order = sorted(groups, key=lambda group: (group[0].order, [*PARTS].index(group[1])))
     return Section(
         "pruning",
         "Removing parts",
-        intro="Accuracy as the least important heads, or feed-forward networks (FFNs), are removed, compared with "
-        "removing random ones.",
+        intro="Accuracy as the least important heads, feed-forward networks (FFNs) or other parts are removed, "
+        "compared with removing random ones.",
         reading="A ranking is informative where its curve stays above that of random orders. Bands are one standard "
         "error over documents; for random orders, the spread over orders if that is larger.",
         caveat="The documents are the same at every step, so neighbouring points move together. Another order may do "
