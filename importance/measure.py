@@ -8,6 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headcount.importance.ablation.ablated import (
+    Reference,
+    ablation_record,
+    ablation_title,
+    replacement_from,
+    task_replacement,
+)
 from headcount.importance.attribution.gradient_passes import gradient_contributions
 from headcount.importance.attribution.gradients import (
     FOLDS,
@@ -28,7 +35,7 @@ from headcount.importance.tasks.task import Task
 from headcount.results import Accuracy, ExpertScores, HeadScores, InputError, LayerScores
 from headcount.results.internal import checks
 from headcount.tracing import BatchSize, Model, Progress, provenance
-from headcount.tracing.internal import Prepared, run_batches
+from headcount.tracing.internal import AblationKind, Prepared, Replacement, run_batches
 
 RankSplit = Literal["train"] | None
 
@@ -87,6 +94,9 @@ def head_importance(
     method: str = "gradient",
     reduction: str = "token",
     *,
+    kind: AblationKind = "zero",
+    reference: Reference = None,
+    seed: int = 0,
     normalise: bool = False,
     encoding: Encoding = "joint",
     loss_scale: float | None = None,
@@ -97,7 +107,7 @@ def head_importance(
 
     `gradient`: the first-order change of the loss on the gold continuations as a head's output goes to zero (see
     `headcount.importance.attribution.gradients.estimate_importance` for the reductions); one forward and one backward
-    pass, weights frozen. `oracle`: the mean drop of the gold log-probability, in nats, when the head is really removed,
+    pass, weights frozen. `oracle`: the mean drop of the gold log-probability, in nats, when the head is really ablated,
     one at a time.
 
     Args:
@@ -105,6 +115,10 @@ def head_importance(
         examples: Contexts with their gold continuations, as from `task.examples`.
         method: `gradient` or `oracle`.
         reduction: For gradients `token` (the published code), `example` or `signed`.
+        kind: For `oracle` the kind of ablation; see `ablated`.
+        reference: The reference examples of the kinds `mean` and `resample`; see `ablated`. For `patch` the examples
+            themselves, if left out.
+        seed: Seed of the draws of `resample`.
         normalise: Divide by the L2 norm of each layer (Michel et al. 2019).
         encoding: The way in which text becomes tokens; `task.encoding` for a task's examples.
         loss_scale: Factor of the loss before the backward pass; None takes 1,024 for float16, else 1. Examples whose
@@ -121,8 +135,14 @@ def head_importance(
 
     Source: Bansal et al. 2023, Eq. 7 (oracle) and 8 (gradient); Michel et al. 2019.
     """
+    if kind != "zero" and method != "oracle":
+        raise InputError(f"kind={kind!r} is a kind of ablation, for method='oracle' alone, not {method!r}")
+    reference = examples if kind == "patch" and reference is None else reference
+    replacement = replacement_from(
+        model, kind, reference, seed=seed, encoding=encoding, batch_size=batch_size, measured=examples
+    )
     fields = _importance(
-        "head", model, examples, method, reduction, normalise, encoding, loss_scale, batch_size, progress
+        "head", model, examples, method, reduction, normalise, encoding, loss_scale, batch_size, progress, replacement
     )
     return HeadScores(measure="head_importance", **fields)
 
@@ -185,6 +205,7 @@ def _importance(
     loss_scale: float | None,
     batch_size: BatchSize,
     progress: Progress | None,
+    replacement: Replacement | None = None,
 ) -> dict[str, Any]:
     """Return the fields of the scores of heads or experts."""
     if method not in ("gradient", "oracle"):
@@ -197,9 +218,10 @@ def _importance(
     if method == "gradient":
         estimate = _gradient_estimate(model, requests, reduction, scale, batch_size, progress, part)
     else:
-        estimate = _oracle_estimate(model, requests, batch_size, progress, part)
+        estimate = _oracle_estimate(model, requests, batch_size, progress, part, replacement)
         reduction = "log-probability"
     settings = {
+        **ablation_record(replacement),
         "method": method,
         "reduction": reduction,
         "normalise": normalise,
@@ -215,7 +237,7 @@ def _importance(
         "variance": None if normalise else estimate.variance,
         "n": len(examples),
         "folds": normalised_by_layer(estimate.folds) if normalise else estimate.folds,
-        "definition": f"{method}, {reduction}",
+        "definition": f"{method}, {reduction}{ablation_title(replacement)}",
         "provenance": provenance(model, **settings),
     }
 
@@ -237,22 +259,32 @@ def _gradient_estimate(
 
 
 def _oracle_estimate(
-    model: Model, requests: Sequence[EncodedRequest], batch_size: BatchSize, progress: Progress | None, part: Part
+    model: Model,
+    requests: Sequence[EncodedRequest],
+    batch_size: BatchSize,
+    progress: Progress | None,
+    part: Part,
+    replacement: Replacement | None,
 ) -> Estimate:
     """Return importance as the mean drop of the log-probability without each head or expert."""
-    drops = drops_without_each(model, requests, batch_size, progress, part)
+    drops = drops_without_each(model, requests, batch_size, progress, part, replacement)
     counts = torch.ones(len(drops), dtype=torch.long)  # of a mean over examples, tokens do not count
     return estimate_importance(Contributions(drops, drops), counts, counts, "signed")
 
 
 def drops_without_each(
-    model: Model, requests: Sequence[EncodedRequest], batch_size: BatchSize, progress: Progress | None, part: Part
+    model: Model,
+    requests: Sequence[EncodedRequest],
+    batch_size: BatchSize,
+    progress: Progress | None,
+    part: Part,
+    replacement: Replacement | None = None,
 ) -> Float[Tensor, "example layer part"]:
     """Return the drop of the log-probability of each example without each head or expert."""
     trees = [build_tree([request]) for request in requests]
 
     def prepare(batch: list[int]) -> Prepared[Tensor]:
-        return without_each(model, [trees[index] for index in batch], part)
+        return without_each(model, [trees[index] for index in batch], part, replacement)
 
     return torch.stack(run_batches(model, prepare, [len(tree.ids) for tree in trees], batch_size, progress))
 
@@ -264,6 +296,8 @@ def ffn_importance(
     limit: int | None = None,
     *,
     rank_split: RankSplit = None,
+    kind: AblationKind = "zero",
+    reference: Reference = None,
     seed: int = 0,
     batch_size: BatchSize = "auto",
     progress: Progress | None = None,
@@ -279,7 +313,10 @@ def ffn_importance(
         limit: Documents at most.
         rank_split: None takes the documents that accuracy is measured on, as the published code does; `"train"` takes
             the pool that shots come from, so that a ranking is not tested on the documents that it is from.
-        seed: Seed of the shots.
+        kind: The kind of ablation; see `ablated`.
+        reference: The reference examples of the kinds `mean` and `resample`; `task.reference(shots)` if left out. For
+            `patch` the documents themselves.
+        seed: Seed of the shots, and of the draws of `resample`.
         batch_size: Documents run together.
         progress: Called after each batch with the number of documents in it.
 
@@ -295,7 +332,8 @@ def ffn_importance(
     if rank_split not in (None, "train"):
         raise InputError(f"rank_split must be None or 'train', not {rank_split!r}")
     encoded = encode_task(model, task.of_pool() if rank_split else task, shots, limit, seed)
-    runs = _runs_without_ffns(model, encoded, batch_size, progress)
+    replacement = task_replacement(model, encoded, kind, reference, batch_size)
+    runs = _runs_without_ffns(model, encoded, batch_size, progress, replacement)
     whole, *without = [answers_of(encoded, run) for run in runs]
     drops = torch.stack([whole.correct - answers.correct for answers in without])
     n = drops.shape[1]
@@ -305,20 +343,29 @@ def ffn_importance(
         n=n,
         folds=torch.stack([drops[:, fold::FOLDS].mean(1) for fold in range(min(FOLDS, n))]),
         measure="ffn_importance",
-        definition="oracle, accuracy",
+        definition=f"oracle, accuracy{ablation_title(replacement)}",
         extras={"log_p": torch.stack([(whole.gold_log_p - answers.gold_log_p).mean() for answers in without])},
-        provenance=encoded.provenance(model, accuracy=_json_number(whole.correct.mean()), rank_split=rank_split),
+        provenance=encoded.provenance(
+            model,
+            accuracy=_json_number(whole.correct.mean()),
+            rank_split=rank_split,
+            **ablation_record(replacement),
+        ),
     )
 
 
 def _runs_without_ffns(
-    model: Model, encoded: EncodedTask, batch_size: BatchSize, progress: Progress | None
+    model: Model,
+    encoded: EncodedTask,
+    batch_size: BatchSize,
+    progress: Progress | None,
+    replacement: Replacement | None,
 ) -> list[list[list[LogLikelihood]]]:
     """Return the log-likelihoods of every document with all parts, then without the network of layer 0, 1, ..."""
-    trees = document_trees(model, encoded.requests)
+    trees = document_trees(model, encoded.requests, apart=replacement is not None and replacement.rows is not None)
 
     def prepare(batch: list[int]) -> Prepared[list[list[LogLikelihood]]]:
-        return without_each_ffn(model, [trees[index][1] for index in batch])
+        return without_each_ffn(model, [trees[index][1] for index in batch], replacement)
 
     by_tree = run_batches(model, prepare, [len(tree.ids) for _, tree in trees], batch_size, progress)
     runs: list[list[list[LogLikelihood]]] = [[[] for _ in encoded.documents] for _ in range(model.sizes.n_layers + 1)]

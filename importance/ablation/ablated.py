@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from headcount.importance.ablation.reference import counterfactual_requests, reference_means, resampled
 from headcount.importance.documents import Example
-from headcount.importance.evaluation import encode_examples
+from headcount.importance.evaluation import EncodedTask, encode_examples
 from headcount.importance.likelihoods.encoding import EncodedRequest, Encoding
 from headcount.results import InputError
 from headcount.results.internal import checks
@@ -76,7 +76,7 @@ def replacement_from(
     encoding: Encoding = "joint",
     batch_size: BatchSize = "auto",
     progress: Progress | None = None,
-    record: dict[str, Any] | None = None,
+    measured: Sequence[Example] = (),
 ) -> Replacement | None:
     """Return the values of a kind of ablation from reference examples, to be used as `reference=` many times.
 
@@ -88,7 +88,7 @@ def replacement_from(
         encoding: As for `ablated`.
         batch_size: Examples run together.
         progress: Called after each batch with the number of examples in it.
-        record: Further entries of the reference's provenance, such as its task and shots.
+        measured: The examples that are measured; the number of those that are reference examples too is recorded.
 
     Returns:
         The values; None for the kind `zero`.
@@ -109,7 +109,10 @@ def replacement_from(
     if not reference:
         raise InputError(f"kind={kind!r} needs reference=, examples such as task.reference(shots=5)")
     requests = encode_examples(model, reference, encoding)
-    known = {"kind": kind, "reference": {"n": len(requests), "digest": _digest(requests), **(record or {})}}
+    known: dict[str, Any] = {"kind": kind, "reference": {"n": len(requests), "digest": _digest(requests)}}
+    if measured:
+        both = {example.context for example in measured} & {example.context for example in reference}
+        known["reference"]["also_measured"] = len(both)
     if kind == "mean":
         heads, ffns = reference_means(model, requests, batch_size=batch_size, progress=progress)
         return Replacement(kind, heads, ffns, record=known)
@@ -118,6 +121,41 @@ def replacement_from(
         return Replacement(kind, rows=_patched_rows(requests, shuffled), record=known)
     rows = [request.ids[:-1] for request in requests]
     return Replacement(kind, rows=lambda run: resampled(run, rows, seed), record=known | {"seed": seed})
+
+
+def task_replacement(
+    model: Model, encoded: EncodedTask, kind: AblationKind, reference: Reference, batch_size: BatchSize = "auto"
+) -> Replacement | None:
+    """Return the values of a kind of ablation for a task's documents.
+
+    Args:
+        model: The model.
+        encoded: The documents.
+        kind: The kind of ablation.
+        reference: As for `ablated`; None takes the end of the task's pool at the documents' shots and seed, and for
+            `patch` the documents themselves.
+        batch_size: Examples run together.
+
+    Raises:
+        InputError: As `ablated`; or the task has no train rows.
+    """
+    task, shots, seed = encoded.task, encoded.settings["shots"], encoded.settings["seed"]
+    requests = [request for document in encoded.documents for request in document.requests]
+    if reference is None and kind != "zero":
+        reference = requests if kind == "patch" else task.reference(shots, seed=seed)
+    return replacement_from(
+        model, kind, reference, seed=seed, encoding=task.encoding, batch_size=batch_size, measured=requests
+    )
+
+
+def ablation_record(replacement: Replacement | None) -> dict[str, Any]:
+    """Return the entry of a result's provenance on its kind of ablation; none for zeros, as it was without kinds."""
+    return {} if replacement is None else {"ablation": replacement.record}
+
+
+def ablation_title(replacement: Replacement | None) -> str:
+    """Return the words on the kind of ablation in a result's definition: `, mean ablation`."""
+    return "" if replacement is None else f", {replacement.kind} ablation"
 
 
 def _digest(requests: Sequence[EncodedRequest]) -> str:

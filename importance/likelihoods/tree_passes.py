@@ -18,9 +18,14 @@ from headcount.tracing.internal import ForwardPass, replaced_by_rows
 Hooks = Sequence[tuple[str, Callable[..., Any]]]
 
 
-def document_trees(model: Model, documents: Sequence[Sequence[EncodedRequest]]) -> list[tuple[int, PrefixTree]]:
-    """Return every document's requests as one tree, each with the document's number; see `may_share_rows`."""
-    if not may_share_rows(model, [len(request.ids) for requests in documents for request in requests]):
+def document_trees(
+    model: Model, documents: Sequence[Sequence[EncodedRequest]], *, apart: bool = False
+) -> list[tuple[int, PrefixTree]]:
+    """Return every document's requests as one tree, each with the document's number; see `may_share_rows`.
+
+    With `apart` all requests are trees of their own in any case.
+    """
+    if apart or not may_share_rows(model, [len(request.ids) for requests in documents for request in requests]):
         return [(number, build_tree([request])) for number, requests in enumerate(documents) for request in requests]
     return [(number, build_tree(requests)) for number, requests in enumerate(documents)]
 

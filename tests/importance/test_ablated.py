@@ -1,15 +1,18 @@
 """Ablation by zeros, means, other prompts and counterfactual ones equals replacing values by hand."""
 
+from itertools import product
+
 import pytest
 import torch
 from reference import ablation
 from reference.models import BUILDERS, bpe_tokenizer, opt
 
 import headcount as hc
-from headcount.importance import Example, ablated, load_task
+from headcount.importance import Example, ablated, ffn_importance, head_importance, load_task
 from headcount.importance.ablation.ablated import replacement_from
 from headcount.importance.ablation.reference import resampled
 from headcount.importance.evaluation import encode_examples, encode_task
+from headcount.importance.likelihoods.encoding import encode
 from headcount.importance.likelihoods.log_likelihoods import log_likelihoods
 from headcount.results import InputError
 from headcount.tracing import load_model, masked, provenance
@@ -26,12 +29,12 @@ two_models = pytest.mark.parametrize("build", [BUILDERS["opt"], BUILDERS["llama_
 
 
 def rows(examples=REFERENCE):
-    model = load_model(opt(), tokenizer=TOKENIZER)
-    return [list(request.ids) for request in encode_examples(model, examples, "joint")]
+    encoded = [encode(TOKENIZER, example.context, example.continuation, longest=256) for example in examples]
+    return [list(request.ids) for request in encoded]
 
 
-def by_hand(hf, kind, ids, heads, ffns, seed=0):
-    """The logits of a run over some tokens, the reference being REFERENCE."""
+def other_values(hf, kind, ids, heads, ffns, seed=0):
+    """The values in the place of some parts' outputs in a run over some tokens, the reference being REFERENCE."""
     if kind == "zero":
         width = ablation.activations(hf, ids)[0][0].shape[-1] // 4
         values = {place: torch.zeros(width) for place in heads} | {
@@ -46,7 +49,7 @@ def by_hand(hf, kind, ids, heads, ffns, seed=0):
         shuffled = rows([Example(example.counterfactual, example.continuation) for example in REFERENCE])
         (other,) = [other for row, other in zip(rows(), shuffled, strict=True) if row[: len(ids)] == ids]
         values = ablation.values_on(hf, other[: len(ids)], heads, ffns)
-    return ablation.replaced_logits(hf, ids, values)
+    return values
 
 
 @two_models
@@ -56,11 +59,65 @@ def test_it_equals_values_put_in_by_hand(build, kind):
     ids = rows()[1][:-1]
     reference = None if kind == "zero" else REFERENCE
     for heads, ffns in ((HEADS, FFNS), (HEADS, []), ([], FFNS)):
-        expected = by_hand(build(), kind, ids, heads, ffns)
+        expected = ablation.replaced_logits(build(), ids, other_values(build(), kind, ids, heads, ffns))
         with ablated(model, heads, ffns, kind=kind, reference=reference):
             logits = model(torch.tensor([ids]))[0]
         assert torch.allclose(logits, expected, atol=1e-5)
         assert not torch.allclose(logits, model(torch.tensor([ids]))[0], atol=1e-3)
+
+
+@two_models
+@pytest.mark.parametrize("kind", ["mean", "resample", "patch"])
+def test_the_oracle_of_heads_ablates_one_at_a_time(build, kind):
+    hf, model = build(), load_model(build(), tokenizer=TOKENIZER)
+    reference = None if kind == "patch" else REFERENCE
+    scores = head_importance(model, REFERENCE, "oracle", kind=kind, reference=reference, seed=2)
+    drops, heads = torch.zeros(len(REFERENCE), 3, 4), list(product(range(3), range(4)))
+    for number, (ids, request) in enumerate(zip(rows(), encode_examples(model, REFERENCE, "joint"), strict=True)):
+        whole = ablation.log_likelihood(ablation.replaced_logits(hf, ids[:-1], {}), ids, request.start)
+        values = other_values(hf, kind, ids[:-1], heads, [], 2)
+        for layer, head in heads:
+            logits = ablation.replaced_logits(hf, ids[:-1], {(layer, head): values[layer, head]})
+            drops[number, layer, head] = whole - ablation.log_likelihood(logits, ids, request.start)
+    assert torch.allclose(scores.values, drops.mean(0), atol=1e-5)
+    assert torch.allclose(scores.variance, drops.var(0), atol=1e-4)
+    assert scores.definition == f"oracle, log-probability, {kind} ablation"
+    assert scores.provenance["ablation"]["kind"] == kind
+    assert scores.provenance["ablation"]["reference"]["also_measured"] == 4
+    assert len(torch.unique(scores.values)) == 12
+
+
+@two_models
+@pytest.mark.parametrize("kind", ["mean", "resample", "patch"])
+def test_the_oracle_of_networks_ablates_one_at_a_time(build, kind):
+    hf, model, task = build(), load_model(build(), tokenizer=TOKENIZER), load_task("plural")
+    scores = ffn_importance(model, task, shots=2, limit=3, kind=kind, seed=1)
+    encoded = encode_task(model, task, 2, 3, 1)
+    reference = [row.ids[:-1] for row in encode_examples(model, task.reference(2, seed=1), task.encoding)]
+    drops = torch.zeros(3)
+    for document, requests in zip(encoded.documents, encoded.requests, strict=True):
+        example, request = document.requests[document.gold[0]], requests[document.gold[0]]
+        ids = list(request.ids)
+        whole = ablation.log_likelihood(ablation.replaced_logits(hf, ids[:-1], {}), ids, request.start)
+        if kind == "mean":
+            values = ablation.mean_values(hf, [list(row) for row in reference], [], [0, 1, 2])
+        elif kind == "resample":
+            values = ablation.values_on(hf, list(resampled([request.ids[:-1]], reference, 1)[0]), [], [0, 1, 2])
+        else:
+            shuffled = [Example(example.counterfactual, example.continuation)]
+            (other,) = encode_examples(model, shuffled, task.encoding)
+            values = ablation.values_on(hf, list(other.ids[:-1]), [], [0, 1, 2])
+        for layer in range(3):
+            logits = ablation.replaced_logits(hf, ids[:-1], {(layer, None): values[layer, None]})
+            drops[layer] += (whole - ablation.log_likelihood(logits, ids, request.start)) / 3
+    assert torch.allclose(scores.extras["log_p"], drops, atol=1e-4)
+    assert scores.definition == f"oracle, accuracy, {kind} ablation"
+
+
+def test_kinds_are_for_the_oracle():
+    model = load_model(opt(), tokenizer=TOKENIZER)
+    with pytest.raises(InputError, match="for method='oracle' alone, not 'gradient'"):
+        head_importance(model, REFERENCE, kind="mean", reference=REFERENCE)
 
 
 def test_zero_is_masked_to_the_bit():
@@ -150,7 +207,13 @@ def test_provenance_holds_the_kind_and_the_reference():
     with ablated(model, [(1, 0)], [2], kind="resample", reference=REFERENCE, seed=5):
         (record,) = provenance(model)["ablated"]
     assert record["reference"].pop("digest")
-    assert record == {"kind": "resample", "heads": [[1, 0]], "ffns": [2], "reference": {"n": 4}, "seed": 5}
+    assert record == {
+        "kind": "resample",
+        "heads": [[1, 0]],
+        "ffns": [2],
+        "reference": {"n": 4},
+        "seed": 5,
+    }
     with ablated(model, [(1, 0)]):
         assert "ablated" not in provenance(model)
     digests = set()

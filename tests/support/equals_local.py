@@ -67,6 +67,12 @@ class EqualsLocal:
                 self.close(far(tokens), local(tokens))
                 on_local, on_far = (importance.head_importance(model, EXAMPLES[:1]) for model in (local, far))
                 self.close(on_far.values, on_local.values)
+            kinds = {"kind": kind, "reference": reference}
+            scores = [importance.head_importance(model, EXAMPLES[:1], "oracle", **kinds) for model in (local, far)]
+            self.close(scores[1].values, scores[0].values)
+        task, parts = importance.load_task("plural"), {"kind": "resample"}
+        networks = [importance.ffn_importance(model, task, 1, 2, **parts).extras["log_p"] for model in (local, far)]
+        self.close(networks[1], networks[0])
 
     def test_means_over_reference_examples(self, local, far):
         on_local, on_far = (reference_means(model, encode_examples(model, EXAMPLES, "joint")) for model in (local, far))
