@@ -2,9 +2,9 @@
 
 `heads` draws a map of scores, `head` a card of one head, `ffn_importance` scores of layers, `loss_by_repeat` the
 in-context learning curve, `score_by_length` scores of short and long sequences, `pruning_curve` and `pruning_grid` the
-accuracy as parts are removed. `compare`,
-`rank_correlation`, `shots`, `by_layer`, `at_depths` and `capacity_retained` draw comparisons of scores. `attention`
-shows what heads attend to and `tokens` a value of each token, both with circuitsvis. `explorer` shows all heads of a
+accuracy as parts are removed, `set_effects` what is left without the heads of a kind. `compare`, `rank_correlation`,
+`shots`, `by_layer`, `at_depths` and `capacity_retained` draw comparisons of scores. `attention` shows what heads attend
+to and `tokens` a value of each token, both with circuitsvis. `explorer` shows all heads of a
 run to choose from, and `report` writes a whole run into one HTML file that opens without a network.
 
 A notebook saved as a page stores the attention views as they are, and plotly's figures if it was run with
@@ -25,6 +25,7 @@ from headcount.viz.figures.length_curve import score_by_length
 from headcount.viz.figures.loss_curve import loss_by_repeat
 from headcount.viz.figures.pruning import pruning_curve, pruning_grid
 from headcount.viz.figures.score_map import heads
+from headcount.viz.figures.set_effects import set_effects
 from headcount.viz.html_report.explorer import explorer
 from headcount.viz.html_report.page import report
 
@@ -44,6 +45,7 @@ __all__ = [
     "rank_correlation",
     "report",
     "score_by_length",
+    "set_effects",
     "shots",
     "tokens",
 ]

@@ -78,6 +78,16 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
         "routed": "Share of tokens",
     }
 )
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "induction": "induction heads",
+        "function_vector": "function-vector heads",
+        "importance": "heads of highest importance",
+        "gates": "heads that gates keep",
+    }
+)
+"""The titles of the kinds of heads that causes are about."""
+
 QUANTITIES: Mapping[str, str] = MappingProxyType(
     {"head_importance": "importance", "expert_importance": "importance", "ffn_importance": "drop in accuracy"}
 )
@@ -88,6 +98,11 @@ def title_of(name: str) -> str:
     if name in READINGS:
         return READINGS[name].title
     return EXTRAS.get(name) or name.replace("_", " ").capitalize() or "Score"
+
+
+def kind_title(kind: str) -> str:
+    """Return the title of a kind of heads: `function_vector` as "function vector"."""
+    return KINDS.get(kind) or kind.replace("_", " ")
 
 
 def quantity(scores: HeadScores | LayerScores | ExpertScores) -> str:

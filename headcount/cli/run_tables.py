@@ -107,8 +107,11 @@ def _read(run: Run, name: str, top: int) -> Values:
 
 def _values(result: Any) -> Values:
     """The values of a result of one of the kinds that are best read as objects, under a key that depends on it."""
-    from headcount.results import HeadProfile, PruningCurve
+    from headcount.results import HeadProfile, PruningCurve, SetEffects
 
+    if isinstance(result, SetEffects):
+        rows = result.to_frame().to_dict("records")
+        return {"definition": "sets of heads removed, beside random sets", "n": result.n, "rows": rows}
     if isinstance(result, HeadProfile):
         rows = result.to_frame().to_dict("records")
         return {"definition": f"{result.label} on {result.text!r}", "n": len(rows), "rows": rows}
@@ -135,7 +138,7 @@ def _is_printed_whole(values: Values) -> bool:
 
 
 def _are_claims(rows: list[Values]) -> bool:
-    return bool(rows) and "verdict" in rows[0]
+    return bool(rows) and "claim" in rows[0]
 
 
 def _rows(values: Values) -> list[Values]:

@@ -3,11 +3,13 @@
     induction/SCORE   control/SCORE   attention/PROMPT
     accuracy/SETTING   importance/PART/SETTING
     pruning/PART/SETTING.RANKING   pruning/grid/SETTING
+    causes/ABLATION/SETTING   verdicts/ABLATION/SETTING
     analyses/TOPIC   analyses/TOPIC.Kshot   analyses/capacity/SCORE.SETTING
 
 A SETTING is a task at a number of shots, such as `piqa.5shot`; a mean over tasks may stand in place of the task. A PART
-of importance is `heads`, `heads-oracle`, `ffns`, `experts` or `experts-oracle`, one that is removed is `heads`, `ffns`,
-`kv_groups` or `experts`. A RANKING is the order in which parts are removed, such as `own` or `random`.
+is `heads`, `heads-oracle`, `ffns`, `experts` or `experts-oracle`; one that is removed is `heads`, `ffns`, `kv_groups`
+or `experts`. A RANKING is the order in which parts are removed, such as `own` or `random`. An ABLATION is the kind of
+values that take the place of a part's output, such as `zero` or `mean`.
 """
 
 import re
@@ -27,6 +29,7 @@ _GRAMMAR = tuple(
         r"(?P<folder>attention)/(?P<topic>.+)",
         rf"(?P<folder>accuracy|importance/[\w-]+|pruning/grid)/{_SETTING}",
         rf"(?P<folder>pruning/(?:heads|ffns|kv_groups|experts))/{_SETTING}\.(?P<ranking>[\w-]+)",
+        rf"(?P<folder>(?:causes|verdicts)/[a-z]+)/{_SETTING}",
         rf"(?P<folder>analyses/capacity)/(?P<topic>\w+)\.{_SETTING}",
         r"(?P<folder>analyses)/(?P<topic>[\w/-]+)(?:\.(?P<shots>\d+)shot)?",
     )
@@ -141,6 +144,16 @@ class ResultName:
     def grid(cls, setting: Setting) -> "ResultName":
         """Return the name of the accuracy as heads and FFNs are removed together."""
         return cls("pruning/grid", setting=setting)
+
+    @classmethod
+    def causes(cls, ablation: str, setting: Setting) -> "ResultName":
+        """Return the name of the answers without sets of heads, by the kind of their ablation."""
+        return cls(f"causes/{ablation}", setting=setting)
+
+    @classmethod
+    def verdicts(cls, ablation: str, setting: Setting) -> "ResultName":
+        """Return the name of the verdicts on single heads, by the kind of their ablation."""
+        return cls(f"verdicts/{ablation}", setting=setting)
 
     @classmethod
     def analysis(cls, topic: str, shots: int | None = None) -> "ResultName":

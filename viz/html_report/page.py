@@ -13,6 +13,7 @@ from headcount.viz.contents import Contents, read_contents
 from headcount.viz.html_report.interactive_page import MAX_MB, check_size, interactive_page
 from headcount.viz.html_report.page_figures import Figure, figures_of, score_map, view_figures
 from headcount.viz.html_report.sections import (
+    causes,
     claims,
     control,
     importance,
@@ -77,6 +78,8 @@ def _groups(contents: Contents, comparison: RunComparison | None) -> list[Sectio
 def study_sections(results: Mapping[str, Result]) -> list[Section]:
     """Return the sections on a study for which the run has results, in order."""
     sections = [
+        causes.needed_kinds(results),
+        causes.verdicts(results),
         importance.needed_experts(results),
         pruning.curves(results),
         pruning.grids(results),

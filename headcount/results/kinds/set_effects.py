@@ -75,6 +75,11 @@ class SetEffects(Stored):
                 f"more, got {len(self.percents)}, {len(self.without_others)} and {draws - 1}"
             )
 
+    @property
+    def n(self) -> int:
+        """The number of documents."""
+        return len(self.whole_gold_log_p)
+
     def value(self, measure: str) -> Contrast:
         """Return a measure without each set, and its standard error over documents.
 

@@ -1,0 +1,106 @@
+"""What is left of a task without the highest heads of each kind, beside random heads of the same layers."""
+
+from typing import Any
+
+import numpy as np
+
+from headcount.results import InputError, SetEffects
+from headcount.viz import number_format
+from headcount.viz.style import theme as themes
+from headcount.viz.style.figure import Figure
+from headcount.viz.style.literal_text import literal
+from headcount.viz.wording import kind_title
+
+WIDTH, HEIGHT = 640, 420
+MEASURES = {
+    "exact_match": "greedy exact match",
+    "accuracy": "accuracy",
+    "log_p": "gold log-probability, nats",
+}
+"""The measures, and the titles of their axes."""
+
+
+def set_effects(
+    effects: SetEffects, *, measure: str = "exact_match", title: str | None = None, theme: str = "light"
+) -> Figure:
+    """Draw a measure over the share of heads removed, one line a kind, with the random sets as a band behind.
+
+    Args:
+        effects: Answers without sets of heads.
+        measure: `"exact_match"`, `"accuracy"` or `"log_p"`.
+        title: Title above the figure; "" leaves it out.
+        theme: `"light"` or `"dark"`.
+
+    Returns:
+        For each kind a solid line with bars of one standard error over documents, from the whole model at 0 %, and a
+        dotted one for its heads that are not among the highest of another kind. The grey band is the mean over all
+        random sets, which have as many heads in each layer, plus and minus one standard deviation.
+
+    Raises:
+        InputError: These are no effects of sets, or the measure or the theme is unknown.
+    """
+    if not isinstance(effects, SetEffects):
+        raise InputError(f"effects: expected SetEffects, got {type(effects).__name__}")
+    if measure not in MEASURES:
+        raise InputError(f"measure: expected one of {', '.join(MEASURES)}, got {measure!r}")
+    heading = f"{effects.provenance.get('task', '')}: {MEASURES[measure]} without heads of a kind"
+    text, top = themes.title_layout(heading if title is None else title, WIDTH)
+    table = effects.to_frame()
+    table = table[table["measure"] == measure]
+    traces = [_band(table)]
+    for index, kind in enumerate(dict.fromkeys(effects.kinds)):
+        for without_others in (False, True):
+            rows = table[(table["kind"] == kind) & (table["without_others"] == without_others)]
+            if len(rows):
+                traces.append(_line(kind, rows, index, effects.n, dotted=without_others))
+    layout = {
+        "template": themes.template(themes.theme_of(theme)),
+        "title": text,
+        "width": WIDTH,
+        "height": HEIGHT + top,
+        "margin": {"l": 64, "r": 24, "t": top, "b": 150},
+        "legend": {"orientation": "h", "y": -0.24, "yanchor": "top"},
+        "xaxis": {"title": {"text": "heads removed, %"}, "showgrid": False},
+        "yaxis": {"title": {"text": MEASURES[measure]}, "zeroline": False},
+    }
+    return Figure(traces, layout)
+
+
+def _band(table: Any) -> dict[str, Any]:
+    """Return the random sets of all kinds: mean plus and minus the standard deviation from one set to another."""
+    plain = table[~table["without_others"]].groupby("percent")
+    whole = float(table["whole"].iloc[0])
+    mean, spread = plain["random"].mean(), np.sqrt(plain["random_spread"].apply(lambda s: (s**2).mean()))
+    x = [0.0, *mean.index]
+    high, low = [whole, *(mean + spread)], [whole, *(mean - spread)]
+    return {
+        "type": "scatter", "x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "fill": "toself", "mode": "lines",
+        "name": "random heads of the same layers", "line": {"width": 0}, "fillcolor": themes.NEUTRAL, "opacity": 0.25,
+        "hoverinfo": "skip",
+    }  # fmt: skip
+
+
+def _line(kind: str, rows: Any, index: int, n: int, *, dotted: bool) -> dict[str, Any]:
+    colour = themes.SERIES[index % len(themes.SERIES)]
+    name = f"{kind_title(kind)}{', without those of other kinds' if dotted else ''}"
+    start = {"percent": [0.0], "value": [float(rows["whole"].iloc[0])], "stderr": [0.0]}
+    x, y, error = ([*start[column], *rows[column]] for column in ("percent", "value", "stderr"))
+    return {
+        "type": "scatter", "x": x, "y": y, "mode": "lines+markers", "name": literal(name), "legendgroup": kind,
+        "error_y": {"type": "data", "array": np.nan_to_num(error), "thickness": 1, "width": 3},
+        "line": {"color": colour, "width": 1.5 if dotted else 2.5, "dash": "dot" if dotted else "solid"},
+        "marker": {"symbol": themes.SYMBOLS[index % len(themes.SYMBOLS)], "size": 6 if dotted else 8},
+        "hovertext": ["the whole model", *(_hover_text(name, row, n) for row in rows.to_dict("records"))],
+        "hoverinfo": "text",
+    }  # fmt: skip
+
+
+def _hover_text(name: str, row: dict[str, Any], n: int) -> str:
+    value, beyond = (
+        number_format.with_error(row[column], number_format.shown_error(row[f"{error}stderr"], n))
+        for column, error in (("value", ""), ("beyond_random", "beyond_random_"))
+    )
+    return (
+        f"{literal(name)}<br>the highest {row['percent']:g} %: {row['heads']} heads<br>{value} (n = {n})"
+        f"<br>beyond random heads: {beyond}"
+    )

@@ -1,0 +1,118 @@
+"""The sections on causes: sets of heads removed beside random ones, and verdicts on single heads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from headcount.results import Result, ResultName, SetEffects, Setting, Table
+from headcount.results.internal import checked
+from headcount.viz import number_format
+from headcount.viz.figures.set_effects import set_effects
+from headcount.viz.html_report.analysis_tables import TEXT_COLUMNS, results_at_shots
+from headcount.viz.html_report.views import Section, View
+from headcount.viz.wording import kind_title
+
+EFFECTS = ("alone", "beyond", "within")
+VERDICT_COLUMNS = ("kind", "layer", "head", "score", "verdict", *EFFECTS)
+
+
+def needed_kinds(results: Mapping[str, Result]) -> Section:
+    """Make the section on sets of heads of each kind, with a figure for every task and kind of ablation."""
+    return Section(
+        "causes",
+        "What is needed, and what only goes along",
+        intro="The highest heads of each kind are removed together, and the task is measured again: with greedy exact "
+        "match, which falls before the choice among four answers does.",
+        reading="A kind whose line falls below the grey band costs more than random heads of the same layers: the task "
+        "needs heads of it. A dotted line leaves out the heads that another kind also ranks among its highest: where "
+        "it stays in the band, the kind only goes along with the other.",
+        caveat="Removed together, heads may stand in for each other, or break what later layers expect. The result "
+        "holds for this task, these prompts, and this kind of ablation.",
+        views=[_effects_view(name, effects) for name, effects in _of_folder(results, "causes", SetEffects)],
+    )
+
+
+def verdicts(results: Mapping[str, Result]) -> Section:
+    """Make the section with the verdict on each of the highest heads of every kind."""
+    return Section(
+        "verdicts",
+        "Verdicts on heads",
+        intro="Each of the highest heads of every kind was removed alone, set beside other heads of its layer, and "
+        "removed after all others of its kind.",
+        reading="Primary: its removal alone hurts, beyond that of other heads of its layer. Secondary: it hurts among "
+        "the others of its kind. Interferer: the task gets better without it. Correlate: neither hurts, whatever its "
+        "score. Undecided: too few documents to tell.",
+        caveat="By the gold log-probability on these documents; p-values are corrected over the rows of one table.",
+        views=[_verdict_view(name, table) for name, table in _of_folder(results, "verdicts", Table)],
+    )
+
+
+def _of_folder(results: Mapping[str, Result], folder: str, kind: type[Any]) -> list[tuple[ResultName, Any]]:
+    matches = [(name, result) for name, _, result in results_at_shots(results, kind)]
+    return [(name, result) for name, result in matches if name.folder.partition("/")[0] == folder]
+
+
+def _title(name: ResultName) -> str:
+    setting = name.setting or Setting("", 0)
+    return f"{setting.title}: {name.folder.partition('/')[2]} ablation"
+
+
+def _effects_view(name: ResultName, effects: SetEffects) -> View:
+    frame = effects.to_frame()
+    rows = []
+    for number, (kind, percent) in enumerate(zip(effects.kinds, effects.percents, strict=True)):
+        of_set = frame.iloc[number :: len(effects.kinds)]
+        by_measure: dict[str, Any] = {row["measure"]: row for row in of_set.to_dict("records")}
+        first = by_measure["accuracy"]
+        cells = [kind_title(kind) + (", not of others" if effects.without_others[number] else "")]
+        cells += [f"{percent:g}", str(first["heads"])]
+        for measure in ("exact_match", "accuracy", "log_p"):
+            row = by_measure[measure]
+            cells += [_with_error(row, "value", "stderr", effects.n)]
+            cells += [_with_error(row, "beyond_random", "beyond_random_stderr", effects.n)]
+        rows.append(cells)
+    whole = frame.groupby("measure")["whole"].first()
+    return View(
+        _title(name),
+        set_effects(effects, title=""),
+        f"Without sets of heads, ± standard error, n = {effects.n}; the whole model: exact match "
+        f"{number_format.decimal(whole['exact_match'])}, accuracy {number_format.decimal(whole['accuracy'])}, log p "
+        f"{number_format.decimal(whole['log_p'])}",
+        ("heads of", "highest %", "heads", "exact match", "lost beyond random", "accuracy", "lost beyond random",
+         "log p, nats", "lost beyond random"),
+        rows,
+    )  # fmt: skip
+
+
+def _with_error(row: Mapping[str, Any], value: str, stderr: str, n: int) -> str:
+    return number_format.with_error(row[value], number_format.shown_error(row[stderr], n))
+
+
+def _with_interval(row: Mapping[str, Any], effect: str) -> str:
+    interval = number_format.interval(row[f"{effect}_low"], row[f"{effect}_high"])
+    return f"{number_format.decimal(row[effect])} ({interval})"
+
+
+def _verdict_view(name: ResultName, table: Table) -> View:
+    columns = [
+        *VERDICT_COLUMNS,
+        *(f"{effect}_{end}" for effect in ("alone", "beyond", "within") for end in ("low", "high")),
+    ]
+    records = checked(str(name), table.records(), columns, TEXT_COLUMNS | {"kind"})
+    rows = [
+        [
+            kind_title(row["kind"]),
+            f"L{row['layer']}H{row['head']}",
+            number_format.decimal(row["score"]),
+            row["verdict"],
+            *(_with_interval(row, effect) for effect in EFFECTS),
+        ]
+        for row in records
+    ]
+    n = table.provenance.get("n_documents", "")
+    return View(
+        _title(name),
+        None,
+        f"Fall of the gold log-probability in nats (95 % interval), n = {n}",
+        ("heads of", "head", "score", "verdict", "alone", "beyond others of its layer", "within its kind"),
+        rows,
+    )
