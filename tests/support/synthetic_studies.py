@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from headcount.results import PruningCurve, PruningGrid, Run, Table
+from headcount.results import PruningCurve, PruningGrid, Run, SetEffects, Table
 
 RANKINGS = ("own", "mean", "most", "least", "recomputed", "random")
 RHO = {"rho": 0.5, "low": 0.4, "high": 0.6, "null_low": 0.0, "null_high": 0.2, "p_value": 1e-3, "n": 270}
@@ -24,6 +24,8 @@ def add_study(run: Run, n_layers: int, n_heads: int, tasks: Sequence[str], shots
             run.save(f"pruning/grid/{task}.{count}shot", _grid())
             for score in ("prefix_matching", "copying"):
                 run.save(f"analyses/capacity/{score}.{task}.{count}shot", _capacity(n_layers * n_heads))
+    run.save(f"causes/mean/{tasks[0]}.{shots[-1]}shot", set_effects(n_layers, n_heads))
+    run.save(f"verdicts/mean/{tasks[0]}.{shots[-1]}shot", Table.of(_verdicts(n_heads), n_documents=40))
     for count in shots:
         for name, rows in _at_shots(tasks).items():
             run.save(f"analyses/{name}.{count}shot", Table.of(rows))
@@ -45,6 +47,38 @@ def _curve(component: str, parts: int, ranking: str) -> PruningCurve:
     log_p = -torch.rand(size, generator=generator)
     sizes = tuple(count * 24_576.0 for count in counts)
     return PruningCurve(component, strategy, percents, counts, sizes, seeds, order, correct, log_p, log_p, 0.25, nan)
+
+
+def set_effects(n_layers: int, n_heads: int, documents: int = 40) -> SetEffects:
+    """Return effects of two kinds of heads: one is needed, and the other only goes along."""
+    generator = torch.Generator().manual_seed(2)
+    kinds, percents, draws = ("importance", "induction"), (2.0, 5.0, 10.0, 20.0), 6
+    sets = [(kind, percent, alone) for percent in percents for kind in kinds for alone in (False, True)]
+    heads = torch.zeros(len(sets), n_layers, n_heads)
+    right = torch.full((len(sets), draws), 0.55)
+    for number, (kind, percent, alone) in enumerate(sets):
+        heads[number].view(-1)[: max(1, int(percent * n_layers * n_heads / 100) - alone)] = 1
+        needed = kind == "importance" or not alone
+        right[number, 0] = 0.55 - (0.3 + percent / 100 if needed else 0.02)
+        right[number, 1:] -= percent / 200
+    chance = torch.rand(len(sets), draws, documents, generator=generator)
+    greedy = (chance < right[..., None]).float()
+    log_p = -0.5 - 3 * (1 - right)[..., None] - 0.1 * chance
+    whole = (torch.rand(documents, generator=generator) < 0.6).float()
+    return SetEffects(
+        *(tuple(column) for column in zip(*sets, strict=True)),
+        heads, (greedy + chance > 0.3).float(), greedy, log_p, whole, whole, whole - 2, {"task": "antonym"},
+    )  # fmt: skip
+
+
+def _verdicts(n_heads: int) -> list[dict[str, Any]]:
+    names = ("primary", "secondary", "correlate", "interferer", "undecided")
+    effects = {"alone": 0.4, "alone_low": 0.3, "alone_high": 0.5, "alone_p": 1e-4}
+    effects |= {"beyond": 0.38, "beyond_low": 0.27, "beyond_high": 0.49, "beyond_p": 1e-3}
+    effects |= {"within": 0.2, "within_low": -0.1, "within_high": 0.5, "within_p": 0.2}
+    heads = [{"kind": "induction", "layer": 1, "head": place % n_heads} for place in range(len(names))]
+    pairs = zip(heads, names, strict=True)
+    return [head | {"score": 0.9, "verdict": verdict} | effects for head, verdict in pairs]
 
 
 def _grid() -> PruningGrid:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from support.synthetic_runs import HOSTILE, make_run
+from support.synthetic_studies import set_effects as synthetic_effects
 
 from headcount.results import (
     Capacity,
@@ -29,6 +30,7 @@ from headcount.viz import (
     pruning_grid,
     rank_correlation,
     report,
+    set_effects,
     shots,
 )
 from headcount.viz.html_report.page import study_sections
@@ -319,3 +321,60 @@ def test_a_run_without_a_study_says_in_one_line_what_would_add_it(tmp_path):
 def test_heads_scores_are_no_curve():
     with pytest.raises(InputError, match="got HeadScores"):
         pruning_curve(HeadScores(torch.zeros(2, 2)))
+
+
+class TestCauses:
+    def test_a_line_a_kind_over_the_band_of_random_sets(self):
+        effects = synthetic_effects(6, 5)
+        figure = set_effects(effects, measure="log_p")
+        band, *lines = figure.data
+        frame = effects.to_frame()
+        frame = frame[frame["measure"] == "log_p"]
+        plain = frame[~frame["without_others"]]
+        for place, percent in enumerate((2.0, 5.0, 10.0, 20.0), start=1):
+            rows = plain[plain["percent"] == percent]
+            middle, reach = rows["random"].mean(), math.sqrt((rows["random_spread"] ** 2).mean())
+            assert band["y"][place] == pytest.approx(middle + reach)
+            assert band["y"][-1 - place] == pytest.approx(middle - reach)
+        assert [line["name"] for line in lines] == [
+            "heads of highest importance",
+            "heads of highest importance, without those of other kinds",
+            "induction heads",
+            "induction heads, without those of other kinds",
+        ]
+        assert [line["line"]["dash"] for line in lines] == ["solid", "dot"] * 2
+        for line in lines:
+            assert line["x"][0] == 0
+            assert line["y"][0] == pytest.approx(float(effects.whole_gold_log_p.mean()))
+        assert "beyond random heads: " in lines[0]["hovertext"][1]
+
+    def test_bad_input_is_refused(self):
+        with pytest.raises(InputError, match="expected SetEffects, got dict"):
+            set_effects({})
+        with pytest.raises(InputError, match="expected one of exact_match, accuracy, log_p, got 'drop'"):
+            set_effects(synthetic_effects(6, 5), measure="drop")
+
+    def test_the_section_has_a_row_a_set_and_one_a_verdict(self):
+        effects = synthetic_effects(6, 5)
+        verdicts = Table.of(
+            [
+                {"kind": "induction", "layer": 5, "head": 1, "score": 0.9, "verdict": "correlate"}
+                | {
+                    f"{name}{end}": 0.25
+                    for name in ("alone", "beyond", "within")
+                    for end in ("", "_low", "_high", "_p")
+                }
+            ]
+        )
+        results = {"causes/mean/antonym.5shot": effects, "verdicts/mean/antonym.5shot": verdicts}
+        sets, heads_ = study_sections(results)
+        (view,) = sets.views
+        assert view.title == "antonym, 5 shots: mean ablation"
+        assert len(view.rows) == len(effects.kinds)
+        assert view.rows[0][:3] == ["heads of highest importance", "2", "1"]
+        assert view.rows[1][0] == "heads of highest importance, not of others"
+        value, beyond = effects.value("accuracy"), effects.beyond_random("accuracy")
+        assert view.rows[0][5].startswith(f"{float(value.mean[0]):.2f}")
+        assert view.rows[0][6].startswith(f"{float(beyond.mean[0]):.2f}"[:4])
+        (row,) = heads_.views[0].rows
+        assert row == ["induction heads", "L5H1", "0.900", "correlate", *["0.250 (0.250 to 0.250)"] * 3]

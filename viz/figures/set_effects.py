@@ -11,7 +11,7 @@ from headcount.viz.style.figure import Figure
 from headcount.viz.style.literal_text import literal
 from headcount.viz.wording import kind_title
 
-WIDTH, HEIGHT = 640, 420
+WIDTH, HEIGHT = 640, 480
 MEASURES = {
     "exact_match": "greedy exact match",
     "accuracy": "accuracy",
@@ -58,8 +58,8 @@ def set_effects(
         "title": text,
         "width": WIDTH,
         "height": HEIGHT + top,
-        "margin": {"l": 64, "r": 24, "t": top, "b": 150},
-        "legend": {"orientation": "h", "y": -0.24, "yanchor": "top"},
+        "margin": {"l": 64, "r": 24, "t": top, "b": 160},
+        "legend": {"orientation": "h", "y": -0.2, "yanchor": "top"},
         "xaxis": {"title": {"text": "heads removed, %"}, "showgrid": False},
         "yaxis": {"title": {"text": MEASURES[measure]}, "zeroline": False},
     }

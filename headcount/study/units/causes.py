@@ -1,6 +1,7 @@
 """Units on causes: sets of heads removed beside random ones, and verdicts on single heads."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from headcount import importance
 from headcount.importance.internal import TaskSetup
@@ -38,7 +39,12 @@ def set_effects_unit(
     names = {kind: str(name_of_kind(kind, setup.setting)) for kind in kinds}
 
     def measure(progress: Progress) -> tuple[SetEffects]:
-        options = {"shots": setup.shots, "limit": setup.limit, "seed": setup.seed, "progress": progress.advance}
+        options: dict[str, Any] = {
+            "shots": setup.shots,
+            "limit": setup.limit,
+            "seed": setup.seed,
+            "progress": progress.advance,
+        }
         scores = _scores(run, names)
         return (importance.set_effects(model, setup.task, scores, percents, random_seeds=tuple(seeds), **options),)
 
@@ -58,7 +64,12 @@ def verdicts_unit(model: Model, run: Run, setup: TaskSetup, kinds: Sequence[str]
     names = {kind: str(name_of_kind(kind, setup.setting)) for kind in kinds}
 
     def measure(progress: Progress) -> tuple[Table]:
-        options = {"shots": setup.shots, "limit": setup.limit, "seed": setup.seed, "progress": progress.advance}
+        options: dict[str, Any] = {
+            "shots": setup.shots,
+            "limit": setup.limit,
+            "seed": setup.seed,
+            "progress": progress.advance,
+        }
         try:
             return (importance.head_verdicts(model, setup.task, _scores(run, names), VERDICT_PERCENT, **options),)
         except InputError as error:  # a single document tells nothing

@@ -7,7 +7,7 @@ from headcount.results import Result, ResultName, SetEffects, Setting, Table
 from headcount.results.internal import checked
 from headcount.viz import number_format
 from headcount.viz.figures.set_effects import set_effects
-from headcount.viz.html_report.analysis_tables import TEXT_COLUMNS, results_at_shots
+from headcount.viz.html_report.analysis_tables import results_at_shots
 from headcount.viz.html_report.views import Section, View
 from headcount.viz.wording import kind_title
 
@@ -41,7 +41,8 @@ def verdicts(results: Mapping[str, Result]) -> Section:
         reading="Primary: its removal alone hurts, beyond that of other heads of its layer. Secondary: it hurts among "
         "the others of its kind. Interferer: the task gets better without it. Correlate: neither hurts, whatever its "
         "score. Undecided: too few documents to tell.",
-        caveat="By the gold log-probability on these documents; p-values are corrected over the rows of one table.",
+        caveat="A correlate may matter for another task or prompt, or together with heads of another kind. Effects are "
+        "on the gold log-probability; p-values are corrected over the rows of one table.",
         views=[_verdict_view(name, table) for name, table in _of_folder(results, "verdicts", Table)],
     )
 
@@ -77,7 +78,7 @@ def _effects_view(name: ResultName, effects: SetEffects) -> View:
         f"Without sets of heads, ± standard error, n = {effects.n}; the whole model: exact match "
         f"{number_format.decimal(whole['exact_match'])}, accuracy {number_format.decimal(whole['accuracy'])}, log p "
         f"{number_format.decimal(whole['log_p'])}",
-        ("heads of", "highest %", "heads", "exact match", "lost beyond random", "accuracy", "lost beyond random",
+        ("kind", "highest %", "heads", "exact match", "lost beyond random", "accuracy", "lost beyond random",
          "log p, nats", "lost beyond random"),
         rows,
     )  # fmt: skip
@@ -97,7 +98,7 @@ def _verdict_view(name: ResultName, table: Table) -> View:
         *VERDICT_COLUMNS,
         *(f"{effect}_{end}" for effect in ("alone", "beyond", "within") for end in ("low", "high")),
     ]
-    records = checked(str(name), table.records(), columns, TEXT_COLUMNS | {"kind"})
+    records = checked(str(name), table.records(), columns, {"kind", "verdict"})
     rows = [
         [
             kind_title(row["kind"]),
@@ -113,6 +114,6 @@ def _verdict_view(name: ResultName, table: Table) -> View:
         _title(name),
         None,
         f"Fall of the gold log-probability in nats (95 % interval), n = {n}",
-        ("heads of", "head", "score", "verdict", "alone", "beyond others of its layer", "within its kind"),
+        ("kind", "head", "score", "verdict", "alone", "beyond others of its layer", "within its kind"),
         rows,
     )
