@@ -9,7 +9,7 @@ import torch
 from headcount.importance.measure import expert_importance, ffn_importance, head_importance
 from headcount.importance.pruning.pruned_answers import Component, Parts, PrunedAnswers, Removal, parts_of, shape_of
 from headcount.results import ExpertScores, HeadScores, InputError, LayerScores
-from headcount.tracing import Model, masked
+from headcount.tracing import Model
 
 Scores = HeadScores | LayerScores | ExpertScores
 
@@ -99,9 +99,13 @@ def _importance(answers: PrunedAnswers, component: Component, removal: Removal) 
     encoded, batch_size = answers.encoded, answers.batch_size
     task = encoded.task
     shots, limit, seed = (encoded.settings[name] for name in ("shots", "limit", "seed"))
-    with masked(answers.model, **answers.masks(removal)) as model:
+    with answers.ablated(removal) as model:
         if component == "ffns":
-            return ffn_importance(model, task, shots, limit, seed=seed, batch_size=batch_size)
+            values = answers.replacement
+            kind = "zero" if values is None else values.kind
+            return ffn_importance(
+                model, task, shots, limit, kind=kind, reference=values, seed=seed, batch_size=batch_size
+            )
         examples = task.examples(shots, EXAMPLES, seed=seed)
         if component == "experts":
             return expert_importance(model, examples, encoding=task.encoding, batch_size=batch_size)

@@ -5,7 +5,8 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from headcount.importance.evaluation import encode_task
+from headcount.importance.ablation.ablated import Reference, ablation_record, task_replacement
+from headcount.importance.evaluation import EncodedTask, encode_task
 from headcount.importance.pruning.orders import (
     Scores,
     first_parts,
@@ -19,6 +20,7 @@ from headcount.importance.tasks.task import Task
 from headcount.results import HeadScores, InputError, LayerScores, PruningCurve, PruningGrid
 from headcount.results.internal import checks
 from headcount.tracing import BatchSize, Model, Progress
+from headcount.tracing.internal import AblationKind
 
 LOG_P = "log_p"
 """The extra of FFN importance that orders equal drops of accuracy."""
@@ -35,6 +37,8 @@ def prune(
     strategy: Strategy = "static",
     seeds: Sequence[int] = (0,),
     *,
+    kind: AblationKind = "zero",
+    reference: Reference = None,
     shots: int = 0,
     limit: int | None = None,
     seed: int = 0,
@@ -57,9 +61,11 @@ def prune(
         percents: The percentages of parts removed; 0, the whole model, is always measured.
         strategy: One of the three.
         seeds: One random order each, for `random`.
+        kind: The kind of ablation of removed heads, KV groups and feed-forward networks; see `ablated`.
+        reference: As for `ffn_importance`. Means and other values are those of the whole model.
         shots: Solved examples in front of each document.
         limit: Documents at most.
-        seed: Seed of the shots.
+        seed: Seed of the shots, and of the draws of `resample`.
         batch_size: Documents run together.
         progress: Called after each batch with the number of documents in it.
 
@@ -71,7 +77,8 @@ def prune(
 
     Source: Bansal et al. 2023, who prune along one ranking.
     """
-    answers = PrunedAnswers(model, encode_task(model, task, shots, limit, seed), batch_size, progress)
+    encoded = encode_task(model, task, shots, limit, seed)
+    answers = answers_with(model, encoded, kind, reference, batch_size, progress)
     return pruning_curve(answers, order, component, percents, strategy, seeds)
 
 
@@ -83,6 +90,8 @@ def prune_grid(
     *,
     head_percents: Iterable[float] = range(0, 80, 10),
     ffn_percents: Iterable[float] = range(0, 60, 10),
+    kind: AblationKind = "zero",
+    reference: Reference = None,
     shots: int = 0,
     limit: int | None = None,
     seed: int = 0,
@@ -98,9 +107,11 @@ def prune_grid(
         ffns: Scores that rank the feed-forward networks.
         head_percents: Percentages of heads, across the grid; 0 is always measured.
         ffn_percents: Percentages of feed-forward networks, down the grid; 0 is always measured.
+        kind: As for `prune`.
+        reference: As for `prune`.
         shots: Solved examples in front of each document.
         limit: Documents at most.
-        seed: Seed of the shots.
+        seed: As for `prune`.
         batch_size: Documents run together.
         progress: Called after each batch with the number of documents in it.
 
@@ -109,8 +120,22 @@ def prune_grid(
 
     Source: Bansal et al. 2023, who remove both together.
     """
-    answers = PrunedAnswers(model, encode_task(model, task, shots, limit, seed), batch_size, progress)
+    encoded = encode_task(model, task, shots, limit, seed)
+    answers = answers_with(model, encoded, kind, reference, batch_size, progress)
     return pruning_grid(answers, heads, ffns, head_percents, ffn_percents)
+
+
+def answers_with(
+    model: Model,
+    encoded: EncodedTask,
+    kind: AblationKind = "zero",
+    reference: Reference = None,
+    batch_size: BatchSize = "auto",
+    progress: Progress | None = None,
+) -> PrunedAnswers:
+    """Return the answers to a task's documents by removal, with a kind of ablation."""
+    values = task_replacement(model, encoded, kind, reference, batch_size)
+    return PrunedAnswers(model, encoded, batch_size, progress, values)
 
 
 def pruning_curve(
@@ -123,6 +148,8 @@ def pruning_curve(
 ) -> PruningCurve:
     """Run `prune` on answers that remember earlier removals."""
     _check(component, strategy, order, seeds)
+    if component == "experts" and answers.replacement is not None:
+        raise InputError("experts are removed by zeros, as weights of their router: leave out kind=, or remove heads")
     steps, counts = removal_steps(percents, n_parts(answers.model, component))
     used_seeds = tuple(seeds) if strategy == "random" else (0,)
     orders = _orders(answers, order, component, counts, strategy, used_seeds)
@@ -148,6 +175,7 @@ def pruning_curve(
             seeds=list(used_seeds),
             ranking=_ranking_provenance(order),
             **({} if strategy == "random" else {"ties": _ties_of_order(order, component)}),
+            **ablation_record(answers.replacement),
         ),
     )
 
@@ -179,6 +207,7 @@ def pruning_grid(
             head_percents=list(across),
             ffn_percents=list(down),
             rankings={"heads": _ranking_provenance(heads), "ffns": _ranking_provenance(ffns)},
+            **ablation_record(answers.replacement),
         ),
     )
 

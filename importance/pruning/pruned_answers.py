@@ -1,5 +1,6 @@
 """A model's answers to one task's documents, with different parts removed each time."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from math import nan, prod
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from headcount.importance.evaluation import Answers, EncodedTask, answers_of
 from headcount.importance.likelihoods.log_likelihoods import log_likelihoods
 from headcount.results import InputError
 from headcount.tracing import BatchSize, Model, Progress, masked, pruned, removed_parameters
+from headcount.tracing.internal import Replacement, present_replacements, replaced
 
 Component = Literal["heads", "ffns", "kv_groups", "experts"]
 Parts = Int64[Tensor, " part"]
@@ -70,12 +72,14 @@ class PrunedAnswers:
         encoded: The documents.
         batch_size: Documents run together.
         progress: Called after each batch with the number of documents in it.
+        replacement: The values in the place of the removed parts' outputs; None for zeros.
     """
 
     model: Model
     encoded: EncodedTask
     batch_size: BatchSize = "auto"
     progress: Progress | None = None
+    replacement: Replacement | None = None
     _by_removal: dict[Removal, Answers] = field(default_factory=dict)
 
     def without(self, removal: Removal) -> Answers:
@@ -86,12 +90,21 @@ class PrunedAnswers:
             self.progress(len(self.encoded.documents))
         return self._by_removal[removal]
 
+    def ablated(self, removal: Removal) -> AbstractContextManager[Model]:
+        """Return a block in which the model is without these parts."""
+        if self.replacement is None:
+            return masked(self.model, **self.masks(removal))
+        return replaced(self.model, replacement=self.replacement, **self.masks(removal))
+
     def _run(self, removal: Removal) -> Answers:
-        if not self.model.in_memory or self.model.derived:  # its weights stay as they are, or may be cut wrongly
-            with masked(self.model, **self.masks(removal)):
-                return self._answers(self.model)
-        # Taken out of the weights rather than masked: a pruned model's passes cost less.
-        return self._answers(self.model if removal == Removal() else pruned(self.model, **self.masks(removal)))
+        if removal == Removal():
+            return self._answers(self.model)
+        zeros = self.replacement is None and not present_replacements(self.model)
+        # A pruned model's passes cost less. Weights elsewhere stay, and those of a derived model may be cut wrongly.
+        if zeros and self.model.in_memory and not self.model.derived:
+            return self._answers(pruned(self.model, **self.masks(removal)))
+        with self.ablated(removal):
+            return self._answers(self.model)
 
     def _answers(self, model: Model) -> Answers:
         scores = log_likelihoods(model, self.encoded.requests, batch_size=self.batch_size, progress=self.progress)
