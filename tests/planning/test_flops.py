@@ -18,7 +18,7 @@ from headcount.tracing import AttentionCall, load_model
 ARCHITECTURES = ("opt", "opt_350m_style", "llama", "gpt_neox", "gpt2")
 PLENTY = Hardware("test", 1, "cpu", 1e12, 1e15, 1e12, "made up")
 CONFIG = StudyConfig(
-    tasks=[TaskGroup(names=["antonym", "plural"], shots=[1], limit=7, random=True, recomputed=True, grid=True)],
+    tasks=[TaskGroup(names=["antonym", "plural"], shots=[1], limit=4, random=True, recomputed=True, grid=True)],
     sequences=4,
     head_percents=[60, 100],
     ffn_percents=[34],

@@ -41,18 +41,34 @@ PARAMETERS = {
 }
 BATCH, POS = 2, 5
 
+HOOKS_OF = (
+    *("facebook/opt-125m", "facebook/opt-350m", "facebook/opt-66b", "EleutherAI/pythia-70m", "EleutherAI/pythia-12b"),
+    *("openai-community/gpt2", "openai-community/gpt2-xl", "meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-70b-hf"),
+    *("meta-llama/Llama-3.2-1B", "HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-1.7B"),
+)
+"""The smallest and the largest of each family: sizes between them go the same way."""
+
 
 def test_every_entry_has_its_parameters_counted_here():
     assert set(PARAMETERS) == set(published_sizes())
 
 
+def on_meta(name):
+    with torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(published_configuration(name))
+
+
 @pytest.mark.parametrize("name", PARAMETERS)
+def test_it_has_the_parameters_of_the_published_model(name):
+    assert sum(weights.numel() for weights in on_meta(name).parameters()) / 1e6 == pytest.approx(
+        PARAMETERS[name], abs=0.06
+    )
+
+
+@pytest.mark.parametrize("name", HOOKS_OF)
 def test_every_hook_has_its_shape(name):
     """`load_model` itself looks at the shapes of all layers; here the first, middle and last are looked at again."""
-    with torch.device("meta"):
-        hf = transformers.AutoModelForCausalLM.from_config(published_configuration(name))
-    assert sum(weights.numel() for weights in hf.parameters()) / 1e6 == pytest.approx(PARAMETERS[name], abs=0.06)
-    model = load_model(hf)
+    model = load_model(on_meta(name))
     layers = {0, model.sizes.n_layers // 2, model.sizes.n_layers - 1}
     tokens = torch.zeros(BATCH, POS, dtype=torch.long, device="meta")
 
