@@ -6,15 +6,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headcount.importance.ablation.ablated import Reference, ablation_record
 from headcount.importance.causes.head_sets import HeadSet, head_sets
 from headcount.importance.causes.set_effects import heads_of, removal_of
 from headcount.importance.evaluation import EncodedTask, encode_task
 from headcount.importance.measure import drops_without_each
+from headcount.importance.pruning.prune import answers_with
 from headcount.importance.pruning.pruned_answers import PrunedAnswers
 from headcount.importance.tasks.task import Task
 from headcount.results import HeadScores, Table
 from headcount.stats import compare
 from headcount.tracing import BatchSize, Model, Progress
+from headcount.tracing.internal import AblationKind, Replacement
 
 MATCHED = 10
 """Other heads of its layer beside which a head's removal is set, at most."""
@@ -26,6 +29,8 @@ def head_verdicts(
     kinds: Mapping[str, HeadScores],
     percent: float = 5,
     *,
+    kind: AblationKind = "zero",
+    reference: Reference = None,
     shots: int = 5,
     limit: int | None = None,
     seed: int = 0,
@@ -42,9 +47,11 @@ def head_verdicts(
         task: From `load_task`.
         kinds: Scores of heads by kind.
         percent: The share of heads that count as the highest of a kind.
+        kind: The kind of ablation; see `ablated`.
+        reference: The reference examples of `mean` and `resample`; `task.reference(shots)` if left out.
         shots: Solved examples in front of each document.
         limit: Documents at most.
-        seed: Seed of the shots, and of the other heads.
+        seed: Seed of the shots, of the other heads, and of the draws of `resample`.
         batch_size: Documents run together.
         progress: Called after each batch with the number of documents in it.
 
@@ -61,8 +68,8 @@ def head_verdicts(
     sets = [chosen for chosen in head_sets(kinds, [percent], exists) if not chosen.without_others]
     named = torch.stack([chosen.heads for chosen in sets]).any(0)
     rows = [(chosen, layer, head) for chosen in sets for layer, head in chosen.heads.nonzero().tolist()]
-    drops = _drops_alone(model, encoded, batch_size, progress)
-    answers = PrunedAnswers(model, encoded, batch_size, progress)
+    answers = answers_with(model, encoded, kind, reference, batch_size, progress)
+    drops = _drops_alone(model, encoded, answers.replacement, batch_size, progress)
     verdicts = compare.head_verdicts(
         torch.stack([drops[:, layer, head] for _, layer, head in rows], 1).numpy(),
         torch.stack([_matched(drops, exists, named, layer, head, seed) for _, layer, head in rows], 1).numpy(),
@@ -80,17 +87,21 @@ def head_verdicts(
     return Table.of(
         records,
         "verdicts on the highest heads of each kind, by the fall of the gold log-probability in nats",
-        **encoded.provenance(model, percent=float(percent), matched=MATCHED),
+        **encoded.provenance(model, percent=float(percent), matched=MATCHED, **ablation_record(answers.replacement)),
     )
 
 
 def _drops_alone(
-    model: Model, encoded: EncodedTask, batch_size: BatchSize, progress: Progress | None
+    model: Model,
+    encoded: EncodedTask,
+    replacement: Replacement | None,
+    batch_size: BatchSize,
+    progress: Progress | None,
 ) -> Float[Tensor, "document layer head"]:
     """Return the fall of the log-probability of each document's (first) right continuation without each head."""
     pairs = zip(encoded.documents, encoded.requests, strict=True)
     gold = [requests[document.gold[0]] for document, requests in pairs]
-    return drops_without_each(model, gold, batch_size, progress, "head").double()
+    return drops_without_each(model, gold, batch_size, progress, "head", replacement).double()
 
 
 def _matched(

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from headcount.importance.ablation.ablated import Reference, ablation_record
 from headcount.importance.causes.head_sets import Heads, head_sets, matched_heads
 from headcount.importance.evaluation import Answers, encode_task
-from headcount.importance.pruning.pruned_answers import PrunedAnswers, Removal, parts_of
+from headcount.importance.pruning.prune import answers_with
+from headcount.importance.pruning.pruned_answers import Removal, parts_of
 from headcount.importance.tasks.task import Task
 from headcount.results import HeadScores, InputError, SetEffects
 from headcount.results.internal import checks
 from headcount.tracing import BatchSize, Model, Progress
+from headcount.tracing.internal import AblationKind
 
 PERCENTS = (2, 5, 10, 20)
 RANDOM_SETS = 10
@@ -23,6 +26,8 @@ def set_effects(
     percents: Sequence[float] = PERCENTS,
     *,
     random_seeds: Sequence[int] = tuple(range(RANDOM_SETS)),
+    kind: AblationKind = "zero",
+    reference: Reference = None,
     shots: int = 5,
     limit: int | None = None,
     seed: int = 0,
@@ -41,9 +46,11 @@ def set_effects(
         kinds: Scores of heads by kind, such as `{"induction": scores.prefix_matching, "importance": importance}`.
         percents: The shares of heads that count as the highest.
         random_seeds: Seeds of the random sets, two or more: one set each for every set of a kind.
+        kind: The kind of ablation; see `ablated`.
+        reference: The reference examples of `mean` and `resample`; `task.reference(shots)` if left out.
         shots: Solved examples in front of each document.
         limit: Documents at most.
-        seed: Seed of the shots.
+        seed: Seed of the shots, and of the draws of `resample`.
         batch_size: Documents run together.
         progress: Called after each batch with the number of documents in it.
 
@@ -60,7 +67,8 @@ def set_effects(
         raise InputError(f"random_seeds must be two whole numbers or more, each once, not {random_seeds!r:.80}")
     for number in random_seeds:
         checks.check_seed(number)
-    answers = PrunedAnswers(model, encode_task(model, task, shots, limit, seed), batch_size, progress)
+    encoded = encode_task(model, task, shots, limit, seed)
+    answers = answers_with(model, encoded, kind, reference, batch_size, progress)
     exists = heads_of(model)
     sets = head_sets(kinds, percents, exists)
     whole = answers.without(Removal())
@@ -75,8 +83,9 @@ def set_effects(
         whole_correct=whole.correct,
         whole_greedy=whole.greedy,
         whole_gold_log_p=whole.gold_log_p,
-        provenance=answers.encoded.provenance(
+        provenance=encoded.provenance(
             model,
+            **ablation_record(answers.replacement),
             percents=list(map(float, percents)),
             random_seeds=list(random_seeds),
             kinds={kind: f"{scores.measure}, {scores.definition}" for kind, scores in kinds.items()},

@@ -2,15 +2,14 @@
 
 import pytest
 import torch
-from reference.importance import log_likelihood
 from reference.models import bpe_tokenizer, llama, opt
 from support.synthetic_tasks import write_tasks
 
-from headcount.importance import accuracy, head_importance, head_verdicts, load_task, set_effects
+from headcount.importance import ablated, accuracy, head_importance, head_verdicts, load_task, set_effects
 from headcount.importance.causes.head_sets import head_sets, matched_heads
 from headcount.importance.evaluation import encode_examples
 from headcount.results import HeadScores, InputError, SetEffects
-from headcount.tracing import load_model, masked
+from headcount.tracing import load_model
 
 EXISTS = torch.ones(3, 4, dtype=torch.bool)
 KINDS = {
@@ -87,9 +86,20 @@ def task():
     return load_task("plural")
 
 
-def test_effects_are_a_loop_over_masked_models(model, task, tmp_path):
+def ablation(kind, task):
+    """Return the arguments of `ablated` for a kind, as measurements on a task take them."""
+    if kind == "zero":
+        return {"kind": kind}
+    return {"kind": kind, "reference": task.reference(1), "encoding": task.encoding}
+
+
+kinds_of_ablation = pytest.mark.parametrize("kind_of_ablation", ["zero", "mean"])
+
+
+@kinds_of_ablation
+def test_effects_are_a_loop_over_ablated_models(model, task, tmp_path, kind_of_ablation):
     kinds = {name: HeadScores(scores.values) for name, scores in KINDS.items()}
-    effects = set_effects(model, task, kinds, [25], random_seeds=(0, 1, 2), shots=1, limit=6)
+    effects = set_effects(model, task, kinds, [25], random_seeds=(0, 1, 2), kind=kind_of_ablation, shots=1, limit=6)
     effects.save(tmp_path / "effects.safetensors")
     effects = SetEffects.load(tmp_path / "effects.safetensors")
     whole = accuracy(model, task, 1, 6)
@@ -100,7 +110,7 @@ def test_effects_are_a_loop_over_masked_models(model, task, tmp_path):
         draws = [heads, *(matched_heads(heads, EXISTS, seed) for seed in (0, 1, 2))]
         answers = []
         for drawn in draws:
-            with masked(model, heads=drawn):
+            with ablated(model, heads=drawn, **ablation(kind_of_ablation, task)):
                 answers.append(accuracy(model, task, 1, 6))
         row = frame.loc[kind, without, "log_p"]
         falls = whole.gold_log_p - answers[0].gold_log_p
@@ -116,28 +126,25 @@ def test_effects_are_a_loop_over_masked_models(model, task, tmp_path):
         assert frame.loc[kind, without, "exact_match"]["value"] == pytest.approx(answers[0].exact_match[0])
 
 
-def test_the_numbers_behind_a_verdict_are_plain_log_likelihoods(model, task):
+@kinds_of_ablation
+def test_the_numbers_behind_a_verdict_are_plain_log_likelihoods(model, task, kind_of_ablation):
     kinds = {name: HeadScores(scores.values) for name, scores in KINDS.items()}
-    table = head_verdicts(model, task, kinds, 25, shots=1, limit=4).to_frame().set_index(["kind", "layer", "head"])
+    verdicts = head_verdicts(model, task, kinds, 25, kind=kind_of_ablation, shots=1, limit=4)
+    table = verdicts.to_frame().set_index(["kind", "layer", "head"])
     sets = {chosen.kind: chosen.heads for chosen in head_sets(kinds, [25], EXISTS) if not chosen.without_others}
     named = torch.stack(list(sets.values())).any(0)
     assert len(table) == 6
 
     def log_p(heads):
+        """Return the log-probability of each document's right continuation without some heads."""
         values = []
         for document in task.documents(1, 4):
             (request,) = encode_examples(model, [document.requests[document.gold[0]]], task.encoding)
-            with masked(model, heads=heads):
-                values.append(log_likelihood(model.hf, list(request.ids), request.start) if not heads else None)
-            if heads:
-                values[-1] = without(heads, request)
+            with ablated(model, heads=heads, **ablation(kind_of_ablation, task)):
+                logits = model(torch.tensor([request.ids[:-1]]))[0].double().log_softmax(-1)
+            places = range(request.start, len(request.ids))
+            values.append(sum(logits[place - 1, request.ids[place]].item() for place in places))
         return torch.tensor(values)
-
-    def without(heads, request):
-        with masked(model, heads=heads):
-            logits = model(torch.tensor([request.ids[:-1]]))[0].double().log_softmax(-1)
-        places = range(request.start, len(request.ids))
-        return sum(logits[place - 1, request.ids[place]].item() for place in places)
 
     whole = log_p([])
     for (kind, layer, head), row in table.iterrows():
