@@ -1,6 +1,7 @@
 """Units on causes: sets of heads removed beside random ones, and verdicts on single heads."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from headcount import importance
@@ -8,8 +9,18 @@ from headcount.importance.internal import TaskSetup
 from headcount.progress import Progress
 from headcount.results import HeadScores, InputError, ResultName, Run, SetEffects, Setting, Table
 from headcount.study.unit import ImpossibleError, Unit
+from headcount.study.units.induction import scores_unit
 from headcount.study.units.means import scores_of
+from headcount.study.units.tasks import head_unit
 from headcount.tracing import Model
+from headcount.tracing.internal import AblationKind
+
+PERCENTS = (2.0, 5.0, 10.0, 20.0)
+"""The shares of heads that count as the highest of a kind."""
+
+RANDOM_SETS = 10
+SEQUENCES = 100
+"""Sequences of random tokens for the induction scores."""
 
 KINDS = ("induction", "importance")
 """The kinds of heads that can be removed as sets."""
@@ -24,7 +35,13 @@ def name_of_kind(kind: str, setting: Setting) -> ResultName:
 
 
 def set_effects_unit(
-    model: Model, run: Run, setup: TaskSetup, kinds: Sequence[str], percents: Sequence[float], seeds: Sequence[int]
+    model: Model,
+    run: Run,
+    setup: TaskSetup,
+    ablation: AblationKind,
+    kinds: Sequence[str],
+    percents: Sequence[float],
+    seeds: Sequence[int],
 ) -> Unit:
     """Return the unit of a task's answers without the highest heads of each kind, beside random sets.
 
@@ -32,6 +49,7 @@ def set_effects_unit(
         model: The whole model.
         run: The run that holds the scores of the kinds.
         setup: The task.
+        ablation: The kind of ablation.
         kinds: Some of `KINDS`.
         percents: The shares of heads that count as the highest.
         seeds: Seeds of the random sets.
@@ -39,18 +57,13 @@ def set_effects_unit(
     names = {kind: str(name_of_kind(kind, setup.setting)) for kind in kinds}
 
     def measure(progress: Progress) -> tuple[SetEffects]:
-        options: dict[str, Any] = {
-            "shots": setup.shots,
-            "limit": setup.limit,
-            "seed": setup.seed,
-            "progress": progress.advance,
-        }
+        options = _options(setup, ablation, progress)
         scores = _scores(run, names)
         return (importance.set_effects(model, setup.task, scores, percents, random_seeds=tuple(seeds), **options),)
 
     return Unit(
-        f"without heads of each kind, {setup.name}",
-        (str(ResultName.causes("zero", setup.setting)),),
+        f"without heads of each kind ({ablation}), {setup.name}",
+        (str(ResultName.causes(ablation, setup.setting)),),
         setup.identity | {"percents": list(map(float, percents)), "random_seeds": list(seeds)},
         setup.documents * (1 + 2 * len(kinds) * len(percents) * (1 + len(seeds))),
         measure,
@@ -59,31 +72,67 @@ def set_effects_unit(
     )
 
 
-def verdicts_unit(model: Model, run: Run, setup: TaskSetup, kinds: Sequence[str]) -> Unit:
+def verdicts_unit(model: Model, run: Run, setup: TaskSetup, ablation: AblationKind, kinds: Sequence[str]) -> Unit:
     """Return the unit of the verdicts on the highest heads of each kind; arguments as of `set_effects_unit`."""
     names = {kind: str(name_of_kind(kind, setup.setting)) for kind in kinds}
 
     def measure(progress: Progress) -> tuple[Table]:
-        options: dict[str, Any] = {
-            "shots": setup.shots,
-            "limit": setup.limit,
-            "seed": setup.seed,
-            "progress": progress.advance,
-        }
+        options = _options(setup, ablation, progress)
         try:
-            return (importance.head_verdicts(model, setup.task, _scores(run, names), VERDICT_PERCENT, **options),)
+            scores = _scores(run, names)
+            return (importance.head_verdicts(model, setup.task, scores, VERDICT_PERCENT, **options),)
         except InputError as error:  # a single document tells nothing
             raise ImpossibleError(str(error)) from error
 
     return Unit(
-        f"verdicts on heads, {setup.name}",
-        (str(ResultName.verdicts("zero", setup.setting)),),
+        f"verdicts on heads ({ablation}), {setup.name}",
+        (str(ResultName.verdicts(ablation, setup.setting)),),
         setup.identity | {"percent": VERDICT_PERCENT},
         setup.documents,
         measure,
         tuple(names.values()),
         group=setup.name,
     )
+
+
+def causes_units(
+    model: Model,
+    run: Run,
+    setups: Sequence[TaskSetup],
+    ablations: Sequence[AblationKind],
+    kinds: Sequence[str] = KINDS,
+    percents: Sequence[float] = PERCENTS,
+    seeds: Sequence[int] = tuple(range(RANDOM_SETS)),
+) -> list[Unit]:
+    """Return the units of the `causes` command: scores of the kinds where the run has none, then effects and verdicts.
+
+    Args:
+        model: The whole model.
+        run: The run.
+        setups: The tasks.
+        ablations: The kinds of ablation.
+        kinds: The kinds of heads.
+        percents: The shares of heads that count as the highest.
+        seeds: Seeds of the random sets.
+    """
+    units = [unit for setup in setups for kind in kinds for unit in _units_of_kind(model, setup, kind)]
+    missing = {unit.names: unit for unit in units if any(name not in run for name in unit.names)}
+    for setup, ablation in product(setups, ablations):
+        missing[ablation, setup.name] = set_effects_unit(model, run, setup, ablation, kinds, percents, seeds)
+        missing["verdicts", ablation, setup.name] = verdicts_unit(model, run, setup, ablation, kinds)
+    return list(missing.values())
+
+
+def _units_of_kind(model: Model, setup: TaskSetup, kind: str) -> list[Unit]:
+    """Return the units of the scores that say which heads are of a kind."""
+    if kind == "induction":
+        return [scores_unit(model, SEQUENCES, setup.seed, "successor")]
+    return [head_unit(model, setup, "gradient", "example")]
+
+
+def _options(setup: TaskSetup, ablation: AblationKind, progress: Progress) -> dict[str, Any]:
+    options = {"kind": ablation, "shots": setup.shots, "limit": setup.limit, "seed": setup.seed}
+    return options | {"progress": progress.advance}
 
 
 def _scores(run: Run, names: Mapping[str, str]) -> dict[str, HeadScores]:
