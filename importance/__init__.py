@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.importance.causes.set_effects import set_effects
     from headcount.importance.documents import Document, Example
     from headcount.importance.function_vectors import function_vector_heads
+    from headcount.importance.gates import causal_gates
     from headcount.importance.measure import accuracy, expert_importance, ffn_importance, head_importance
     from headcount.importance.pruning.prune import prune, prune_grid
     from headcount.importance.tasks.loading import load_task
@@ -26,6 +27,7 @@ __all__ = [
     "Task",
     "ablated",
     "accuracy",
+    "causal_gates",
     "expert_importance",
     "ffn_importance",
     "ffn_means",

@@ -3,7 +3,8 @@
 Every measurement returns one of these frozen dataclasses of plain tensors and numbers. None of them knows a model.
 
 * `HeadScores`, `LayerScores`, `ExpertScores`: one number per head, layer or expert, with variance, count and folds.
-  `InductionScores` are the three maps of induction heads, `RepeatLoss` is the in-context learning score.
+  `InductionScores` are the three maps of induction heads, `CausalGates` those of gates on heads, `RepeatLoss` is the
+  in-context learning score.
 * `HeadProfile`: one head at a glance; `Patterns`: the attention of every head on a prompt.
 * `Accuracy`: the accuracy on a task; `PruningCurve`, `PruningGrid`: the same as parts of the model are removed;
   `SetEffects`: the same without whole sets of heads, beside random sets.
@@ -32,8 +33,8 @@ if TYPE_CHECKING:  # imported at their first use
         ShotPair,
     )
     from headcount.results.kinds.every_kind import Result
+    from headcount.results.kinds.head_maps import CausalGates, InductionScores
     from headcount.results.kinds.head_profile import HeadProfile, Standing
-    from headcount.results.kinds.induction_scores import InductionScores
     from headcount.results.kinds.patterns import Patterns
     from headcount.results.kinds.pruning import PruningCurve, PruningGrid
     from headcount.results.kinds.repeat_loss import RepeatLoss
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # imported at their first use
 __all__ = [
     "Accuracy",
     "Capacity",
+    "CausalGates",
     "Clusters",
     "Correlation",
     "CorrelationMatrix",

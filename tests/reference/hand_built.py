@@ -102,3 +102,14 @@ def copy_task_model() -> LlamaForCausalLM:
     set_head(model, 1, 1, None, [SAME], [TASK], 10.0)
     set_head(model, 1, 3, None, [D_MODEL - 1], [ANSWER[1]], 3.0)
     return model
+
+
+def needed_and_harmful_model() -> LlamaForCausalLM:
+    """Return a model that repeats the word before the last token: L1H0 does, L0H2 writes other words' neighbours.
+
+    No other head writes anything.
+    """
+    model = empty_llama()
+    set_head(model, 1, 0, 1, WORD, list(ANSWER), 4.0)
+    set_head(model, 0, 2, None, WORD, [ANSWER[(number + 1) % WORDS] for number in range(WORDS)], 12.0)
+    return model

@@ -46,6 +46,15 @@ class TestEqualsLocal(EqualsLocal):
         induction.repeat_loss(far, 3, period=6)
         assert standing.counts["requests"] == before + 1
 
+    def test_gates_are_learned_in_one_request_a_stage(self, standing, local, far):
+        before = standing.counts["requests"]
+        on_local, on_far = (
+            importance.causal_gates(model, EXAMPLES, seeds=(0,), steps=3, ablation="zero") for model in (local, far)
+        )
+        self.close(on_far.facilitating.values, on_local.facilitating.values)
+        self.close(on_far.interfering.values, on_local.interfering.values)
+        assert standing.counts["requests"] == before + 3
+
 
 class TestTheWire:
     def test_a_request_carries_no_weights_and_no_bytecode(self, far, monkeypatch):
