@@ -16,15 +16,17 @@ def by_layer(scores: Scores, *, share: bool = False) -> LayerScores:
         share: Divide each layer's sum by that of all layers. Scores must be at least 0.
 
     Returns:
-        One score a layer; heads of NaN are left out of a mean. `variance / n` is the square of its standard error over
-        examples, taken from the folds: their variance divided by their number. Without folds it comes from the
-        variances, as if heads were independent, which makes it too small where heads move together.
+        One score a layer, NaN where there are no heads; heads of NaN are left out of a mean. `variance / n` is the
+        square of its standard error over examples, taken from the folds: their variance divided by their number.
+        Without folds it comes from the variances, as if heads were independent, which makes it too small where heads
+        move together.
 
     Raises:
-        InputError: `share` of scores that have NaN or a negative entry, or are all 0.
+        InputError: `share` of scores that have a negative entry, or NaN in a layer that has other scores, or are all 0.
     """
     if share:
-        check_share(scores.measure or "scores", scores.values.numpy())
+        by_row = scores.values.reshape(scores.shape[0], -1)
+        check_share(scores.measure or "scores", by_row[~by_row.isnan().all(1)].numpy())
     elif isinstance(scores, LayerScores):
         return scores
     reduce = _shares if share else _means
@@ -82,7 +84,7 @@ def _means(values: Tensor) -> Tensor:
 
 def _shares(values: Tensor) -> Tensor:
     sums = values.sum(-1)
-    return sums / sums.sum(-1, keepdim=True)
+    return sums / sums.nansum(-1, keepdim=True)
 
 
 def _variance(scores: Scores, values: Tensor, folds: Tensor | None, share: bool) -> Tensor | None:
@@ -96,4 +98,4 @@ def _variance(scores: Scores, values: Tensor, folds: Tensor | None, share: bool)
         return torch.where(measured, variance, 0.0).sum(-1) / measured.sum(-1) ** 2
     # To first order: a head adds to its layer's sum and to the total that it is divided by.
     by_sum, shares = variance.sum(-1), _shares(values)
-    return (by_sum * (1 - 2 * shares) + shares**2 * by_sum.sum()) / values.sum() ** 2
+    return (by_sum * (1 - 2 * shares) + shares**2 * by_sum.nansum()) / values.nansum() ** 2

@@ -15,22 +15,23 @@ def capacity_retained(score: Scores, order: Scores, *, within: Within = None) ->
     """Return the percentage of a score's sum that remains after each number of removed heads.
 
     100 · Σ score of the heads that remain / Σ score, with the heads removed in the order of `order.ranking()`, the
-    lowest first.
+    lowest first. Layers that have no heads, NaN in both, are left out.
 
     Args:
-        score: The score that is retained: at least 0 everywhere, and measured everywhere.
+        score: The score that is retained: at least 0, and measured in every head.
         order: The scores whose ranking is the order of removal; heads of NaN go last.
         within: None, or `"layer"` to order heads by their rank within their layer.
 
     Returns:
-        Float32 [heads + 1], falling from 100 (none removed) to 0 (all removed).
+        Float32 [heads + 1], of the heads that there are, falling from 100 (none removed) to 0 (all removed).
 
     Raises:
         InputError: Shapes differ, or the score has NaN, a negative entry or a sum of 0.
 
     Source: Bansal et al. 2023, who report it for prefix matching and copying.
     """
-    weights = _weights(score, order)
+    score, order = _without_empty_layers(score, order)
+    weights = _weights(score)
     return torch.from_numpy(_curves(weights, _ascending(flat(order), _layers(order, within)))).float()
 
 
@@ -56,7 +57,8 @@ def capacity(score: Scores, order: Scores, *, within: Within = None, resamples: 
         InputError: As `capacity_retained`, or `resamples` is 1 or negative.
     """
     check_resamples(resamples)
-    weights, layers = _weights(score, order), _layers(order, within)
+    score, order = _without_empty_layers(score, order)
+    weights, layers = _weights(score), _layers(order, within)
     rng = np.random.default_rng(seed)
     curve = _curves(weights, _ascending(flat(order), layers))
     low, high = _band(curve, weights, order, layers, resamples, rng)
@@ -72,8 +74,21 @@ def capacity(score: Scores, order: Scores, *, within: Within = None, resamples: 
     )
 
 
-def _weights(score: Scores, order: Scores) -> Float[np.ndarray, " entry"]:
+def _without_empty_layers(score: Scores, order: Scores) -> tuple[Scores, Scores]:
+    """Return both without the layers in which neither has a number: in hybrid models not all layers have heads."""
     check_shapes({"score": score, "order": order})
+    absent = score.values.isnan() & order.values.isnan()
+    there = ~absent.reshape(len(absent), -1).all(1)
+    if there.all() or not there.any():
+        return score, order
+    first, second = (
+        type(scores)(scores.values[there], folds=None if scores.folds is None else scores.folds[:, there])
+        for scores in (score, order)
+    )
+    return first, second
+
+
+def _weights(score: Scores) -> Float[np.ndarray, " entry"]:
     weights = flat(score)
     check_share("score", weights)
     return weights

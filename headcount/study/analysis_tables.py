@@ -191,7 +191,11 @@ def _by_layer(name: ResultName, scores: Scores) -> list[dict[str, Any]]:
     means = compare.by_layer(scores)
     stderr = [None] * len(means.values) if means.stderr is None else means.stderr.tolist()
     sums = scores.values.clamp(min=0).reshape(len(means.values), -1).nansum(1)
-    shares = (sums / sums.sum()).tolist() if sums.sum() > 0 else [None] * len(sums)
+    there = ~means.values.isnan()  # in hybrid models not all layers have heads
+    shares = [
+        float(part / sums.sum()) if has_heads and sums.sum() > 0 else None
+        for part, has_heads in zip(sums, there, strict=True)
+    ]
     layers = zip(means.values.tolist(), stderr, shares, strict=True)
     return [
         {

@@ -142,6 +142,37 @@ def test_shares_of_layers_add_up_to_1() -> None:
     assert compare.by_layer(LayerScores([1, 3]), share=True).values.tolist() == [0.25, 0.75]
 
 
+def test_layers_without_heads_have_no_share() -> None:
+    generator = torch.Generator().manual_seed(0)
+    values, variance = torch.rand(3, 4, generator=generator), torch.rand(3, 4, generator=generator)
+    folds = torch.rand(5, 3, 4, generator=generator)
+    gaps = [torch.full((*part.shape[:-2], 5, 4), math.nan) for part in (values, variance, folds)]
+    for part, gap in zip((values, variance, folds), gaps, strict=True):
+        gap[..., [0, 2, 3], :] = part
+    for options in ({}, {"folds": 2}):
+        expected = HeadScores(values, variance=variance, n=9, folds=folds if options else None)
+        found = HeadScores(gaps[0], variance=gaps[1], n=9, folds=gaps[2] if options else None)
+        expected, found = (compare.by_layer(scores, share=True) for scores in (expected, found))
+        torch.testing.assert_close(found.values[[0, 2, 3]], expected.values)
+        torch.testing.assert_close(found.variance[[0, 2, 3]], expected.variance)
+        assert found.values[[1, 4]].isnan().all()
+
+
+def test_rank_statistics_leave_out_layers_without_heads() -> None:
+    generator = torch.Generator().manual_seed(1)
+    a, b = (torch.rand(3, 4, generator=generator) for _ in range(2))
+    folds = a + 0.1 * torch.randn(6, 3, 4, generator=generator)
+    gaps = [torch.full((*part.shape[:-2], 5, 4), math.nan) for part in (a, b, folds)]
+    for part, gap in zip((a, b, folds), gaps, strict=True):
+        gap[..., [1, 2, 4], :] = part
+    whole, gapped = HeadScores(a, folds=folds), HeadScores(gaps[0], folds=gaps[2])
+    other, gapped_other = HeadScores(b), HeadScores(gaps[1])
+    for within in (None, "layer"):
+        for measure in (compare.spearman, compare.overlap):  # in words, since nan is not equal to itself
+            assert repr(measure(gapped, gapped_other, within=within)) == repr(measure(whole, other, within=within))
+        assert compare.reliability(gapped, within=within) == compare.reliability(whole, within=within)
+
+
 def test_the_variance_of_a_share_is_that_of_simulated_shares() -> None:
     values, variance = draws(3, 4) + 1, 0.01 * draws(3, 4, seed=1)
     found = compare.by_layer(HeadScores(values, variance=variance), share=True)

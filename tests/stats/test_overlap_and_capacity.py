@@ -154,6 +154,28 @@ def test_capacity_within_layers_takes_the_lowest_of_every_layer_first() -> None:
     assert compare.capacity_retained(score, order, within="layer").tolist() == pytest.approx(wanted)
 
 
+def test_capacity_leaves_out_layers_without_heads() -> None:
+    generator = torch.Generator().manual_seed(0)
+    score, order = (torch.rand(5, 4, generator=generator) for _ in range(2))
+    folds = order + 0.1 * torch.randn(6, 5, 4, generator=generator)
+    layers = [1, 2, 4]
+    with_gaps = [values.clone() for values in (score, order, folds)]
+    for values in with_gaps:
+        values[..., [0, 3], :] = math.nan
+    for within in (None, "layer"):
+        expected = compare.capacity(
+            HeadScores(score[layers]), HeadScores(order[layers], folds=folds[:, layers]), within=within
+        )
+        found = compare.capacity(HeadScores(with_gaps[0]), HeadScores(with_gaps[1], folds=with_gaps[2]), within=within)
+        assert found == expected
+        assert len(found.curve) == 13
+    plain = reference.capacity(score[layers].flatten().tolist(), order[layers].flatten().tolist())
+    retained = compare.capacity_retained(HeadScores(with_gaps[0]), HeadScores(with_gaps[1]))
+    assert retained.tolist() == pytest.approx(plain, abs=1e-4)
+    with pytest.raises(InputError, match="got NaN for 8"):  # heads that the order knows and the score does not
+        compare.capacity_retained(HeadScores(with_gaps[0]), HeadScores(order))
+
+
 def test_capacity_of_layers() -> None:
     found = compare.capacity_retained(LayerScores([1, 3]), LayerScores([2, 1]))
     assert found.tolist() == [100, 25, 0]

@@ -89,6 +89,25 @@ def test_depth_is_evaluated_by_the_number_of_layers():
     assert middle(findings())[0] == "undecided"
 
 
+def test_depth_counts_heads_where_layers_have_none():
+    middle = layers.concentrated("head_importance", 1 / 3, 2 / 3)
+    hybrid = [0.3, None, 0.4, None, 0.3, None]  # the middle third has one of three layers with heads
+    found = middle(by_layer(hybrid, [0.32, None, 0.38, None, 0.3, None]))
+    assert found[0] == "holds"
+    assert "which are 33 % of all" in found[1]
+    assert middle(by_layer([0.5, 0.5, None, None, 0.0, 0.0]))[0] == "undecided"  # no heads in the middle
+
+
+def test_few_heads_are_a_share_of_those_there_are():
+    values = torch.full((10, 4), 0.0)
+    values[0, :2] = 0.9
+    values[1:8] = torch.nan
+    scores = HeadScores(values)
+    found = findings(induction__prefix_matching=scores, induction__copying=scores)
+    assert rankings.few_do_both(found)[1].startswith("2 of 12 heads")
+    assert rankings.few_do_both(found)[0] == "does not hold"
+
+
 def test_few_heads_do_both():
     prefix, copying = torch.zeros(10, 10), torch.zeros(10, 10)
     prefix[0, :3], copying[0, 2:6] = 0.9, 0.9

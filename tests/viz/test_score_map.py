@@ -167,3 +167,11 @@ def test_drawing_changes_nothing_and_the_figure_is_json() -> None:
     figure = viz.heads(given)
     json.loads(figure.to_json(), parse_constant=pytest.fail)
     torch.testing.assert_close(given.values, VALUES, equal_nan=True)
+
+
+def test_layers_without_heads_do_not_count() -> None:
+    values = torch.rand(4, 3)
+    values[[1, 2]] = torch.nan
+    hover = viz.heads(HeadScores(values)).data[0].hovertext
+    assert "of 6" in hover[0][0]
+    assert "rank n/a of 6" in hover[1][0]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headcount.results import ExpertScores, HeadScores, InputError
 from headcount.viz import number_format, wording
-from headcount.viz.ranks import ranks
+from headcount.viz.ranks import number_of_parts, ranks
 from headcount.viz.style import theme as themes
 from headcount.viz.style.figure import Figure
 from headcount.viz.style.literal_text import literal
@@ -129,7 +129,7 @@ def _limits(
 def _hover_texts(scores: HeadScores | ExpertScores) -> list[list[str]]:
     """Return the hover text of each cell, in the subset of HTML that plotly reads."""
     n_layers, n_heads = scores.shape
-    by_head, total = ranks(scores), n_layers * n_heads
+    by_head, total = ranks(scores), number_of_parts(scores)
     measure = literal(wording.title_of(scores.measure))
     extras = [(literal(wording.title_of(name)), extra.flatten().tolist()) for name, extra in scores.extras.items()]
     texts = []

@@ -128,7 +128,9 @@ class Scores(Stored):
         for *position, value in self.top(SHOWN):
             cells = [self.label(*position), f"{value:.4f}"]
             rows.append(cells if stderr is None else [*cells, error_text(stderr[tuple(position)].item())])
-        return html_table(f"{self._heading()}: the highest {len(rows)} of {self.values.numel()}", columns, rows)
+        return html_table(
+            f"{self._heading()}: the highest {len(rows)} of {int((~self.values.isnan()).sum())}", columns, rows
+        )
 
     def _heading(self) -> str:
         """Return measure, definition and count: `prefix_matching (successor), n = 100`."""

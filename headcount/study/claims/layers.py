@@ -12,7 +12,10 @@ from headcount.study.claims.verdict import Evaluation, above, spread_of_mean, un
 
 
 def concentrated(measure: str, low: float, high: float) -> Callable[[StudyResults], Evaluation]:
-    """Return the evaluation of layers between two relative depths: they hold more of a score than their share."""
+    """Return the evaluation of layers between two relative depths: they hold more of a score than their share.
+
+    Their share is that of the heads: in hybrid models some layers have none.
+    """
 
     def evaluate(study: StudyResults) -> Evaluation:
         pairs = _shares(study.rows(ResultName.analysis("layers")), measure, low, high)
@@ -20,7 +23,7 @@ def concentrated(measure: str, low: float, high: float) -> Callable[[StudyResult
             return undecided(f"no {measure.replace('_', ' ')} was measured")
         shares, expected = [share for share, _ in pairs], pairs[0][1]
         if expected == 0:
-            return undecided("the model has no layer there")
+            return undecided("the model has no layer with a score there")
         share, error = fmean(shares), spread_of_mean(shares)
         percent = with_error(100 * share, shown_error(100 * error, len(shares)), 0)
         evidence = (
@@ -34,14 +37,20 @@ def concentrated(measure: str, low: float, high: float) -> Callable[[StudyResult
 
 
 def _shares(rows: Sequence[Mapping[str, Any]], measure: str, low: float, high: float) -> list[tuple[float, float]]:
-    """For each map of a measure, the share of its layers between two depths, and their number as a share of all."""
-    maps: dict[tuple[Any, Any], list[float]] = {}
+    """For each map of a measure, the share of its layers between two depths, and their number as a share of all.
+
+    A layer without a score, one that has no heads, counts for the depth alone.
+    """
+    maps: dict[tuple[Any, Any], list[Mapping[str, Any]]] = {}
     for row in rows:
-        if row["measure"] == measure and row["share"] is not None:
-            maps.setdefault((row["task"], row["shots"]), []).append(row["share"])
+        if row["measure"] == measure:
+            maps.setdefault((row["task"], row["shots"]), []).append(row)
     pairs = []
-    for shares in maps.values():
-        inside = [low <= (layer + 0.5) / len(shares) <= high for layer in range(len(shares))]
-        within = sum(share for share, is_inside in zip(shares, inside, strict=True) if is_inside)
-        pairs.append((within, sum(inside) / len(inside)))
+    for layers in maps.values():
+        inside = [low <= (layer + 0.5) / len(layers) <= high for layer in range(len(layers))]
+        scored = [row["share"] is not None for row in layers]
+        both = [is_inside and has_score for is_inside, has_score in zip(inside, scored, strict=True)]
+        within = sum(row["share"] for row, counts in zip(layers, both, strict=True) if counts)
+        if any(scored):
+            pairs.append((within, sum(both) / sum(scored)))
     return pairs

@@ -58,7 +58,8 @@ def few_do_both(study: StudyResults) -> Evaluation:
     if not isinstance(prefix, HeadScores) or not isinstance(copying, HeadScores):
         return undecided("induction scores are missing")
     matches, copies = prefix.values > 0.5, copying.values > 0.5
-    both, total = int((matches & copies).sum()), matches.numel()
+    both = int((matches & copies).sum())
+    total = int((~prefix.values.isnan() & ~copying.values.isnan()).sum())  # in hybrid models not all layers have heads
     evidence = (
         f"{both} of {total} heads score above 0.5 in both, {int(matches.sum())} in prefix matching, "
         f"{int(copies.sum())} in copying"

@@ -8,7 +8,7 @@ import torch
 from headcount.results import HeadScores
 from headcount.viz import number_format, wording
 from headcount.viz.contents import Contents
-from headcount.viz.ranks import ranks
+from headcount.viz.ranks import number_of_parts, ranks
 
 THRESHOLD = 0.5
 INDUCTION = ("prefix_matching", "copying")
@@ -77,7 +77,7 @@ def _control_row(measure: str, scores: HeadScores, random: HeadScores) -> Contro
     highest = max((value for *_, value in random.top(1)), default=nan)
     beyond = int((scores.values > highest).sum())
     title = wording.title_of(measure)
-    return ControlRow(title, _summary(scores), _summary(random), beyond, scores.values.numel())
+    return ControlRow(title, _summary(scores), _summary(random), beyond, number_of_parts(scores))
 
 
 def _summary(scores: HeadScores) -> tuple[str, str, str]:

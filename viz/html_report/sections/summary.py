@@ -12,7 +12,7 @@ from headcount.viz.html_report.analysis_tables import results_at_shots
 from headcount.viz.html_report.sections.control import THRESHOLD
 from headcount.viz.html_report.sections.importance import FIRST
 from headcount.viz.html_report.sections.pruning import accuracy_text
-from headcount.viz.ranks import ranks
+from headcount.viz.ranks import number_of_parts, ranks
 
 NAMED = 4  # tasks whose most important head is named
 
@@ -107,9 +107,8 @@ def overlap(contents: Contents, measure: str) -> TopOverlap | None:
     """
     scores = contents.maps.get(measure)
     settings = sorted(contents.heads, key=lambda setting: setting.task != "mean")  # stable: the first mean, or task
-    if scores is None or not settings:
+    if scores is None or not settings or not (total := number_of_parts(scores)):
         return None
-    total = scores.values.numel()
     first = min(FIRST, total)
     important, highest = (
         {tuple(head) for *head, _ in top} for top in (contents.heads[settings[0]].top(first), scores.top(first))

@@ -47,8 +47,8 @@ async function startExplorer({ metrics, plots, ...plotting }) {
   function headText(head) {
     const place = placeOf(head, { heads });
     const parts = Object.entries(metrics).map(([key, title]) => {
-      const { texts, rank, values } = scores[key];
-      return `${title} ${texts[place]}, rank ${rank.get(place) ?? "n/a"} of ${values.length}`;
+      const { texts, rank } = scores[key];
+      return `${title} ${texts[place]}, rank ${rank.get(place) ?? "n/a"} of ${rank.size}`;
     });
     const chosen = Object.keys(metrics).indexOf(state.metric);
     const shown = [parts[chosen], ...parts.filter((_, index) => index !== chosen).slice(0, 3)];
