@@ -40,7 +40,7 @@ _SIZES = {  # a size, and the settings that have it where a type knows them
     24: "q_lora_rank",
     16: "head_dim kv_channels qk_nope_head_dim v_head_dim swa_head_dim global_head_dim index_head_dim dim_head "
     "linear_key_head_dim linear_value_head_dim linear_head_dim mamba_d_head mamba_d_state mamba_head_dim state_size "
-    "ssm_state_size router_hidden_size o_lora_rank query_pre_attn_scalar block_multiple_of mamba_headdim",
+    "index_n_heads ssm_state_size router_hidden_size o_lora_rank query_pre_attn_scalar block_multiple_of mamba_headdim",
     8: "sliding_window sliding_window_size attention_window_size window_size attention_chunk_size qk_rope_head_dim "
     "rotary_dim mamba_n_heads mamba_num_heads mamba_chunk_size chunk_size mamba_dt_rank block_size adapter_rank "
     "laurel_rank hidden_size_per_layer_input gated_norm_rank loop_gate_rank",
@@ -50,7 +50,7 @@ _SIZES = {  # a size, and the settings that have it where a type knows them
     "d_rel index_block_size",
     3: "num_hidden_layers n_layer num_layers n_layers layer_group_size conv_kernel_size pad_token_id eod_token_id",
     2: "num_key_value_heads swa_num_key_value_heads linear_num_key_heads n_mamba_heads num_experts_per_tok moe_topk "
-    "moe_k top_k_experts sliding_window_pattern eos_token_id index_n_heads index_topk_blocks n_recurrent_loops "
+    "moe_k top_k_experts sliding_window_pattern eos_token_id index_topk_blocks n_recurrent_loops "
     "altup_num_inputs hc_mult o_groups hc_sinkhorn_iters n_layers_per_attn_res_block zero_expert_num",
     1: "n_shared_experts num_shared_experts moe_num_shared_experts n_group topk_group first_k_dense_replace "
     "num_dense_layers bos_token_id mamba_n_groups n_groups mamba_ngroups decoder_sparse_step index_local_blocks "

@@ -72,7 +72,7 @@ def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
 
 def test_the_page_has_every_type() -> None:
     assert list(ROWS) == zoo.DECODERS
-    assert len(OPENING) >= 111
+    assert len(OPENING) >= 115
 
 
 @pytest.mark.parametrize("model_type", zoo.DECODERS)

@@ -1,7 +1,8 @@
 """The parts of one model: the entry of its family, fitted to the model."""
 
 import copy
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from math import isclose
 from typing import Any
 
@@ -61,6 +62,7 @@ class Anatomy:
         sizes: Its sizes.
         blocks: The family with the paths in each block, where blocks differ; none where all are alike.
         derived: True if the parts were found by running the model, not by its type.
+        lost: Names of hooks that cannot be offered, and for each the reason.
     """
 
     family: Family
@@ -68,6 +70,7 @@ class Anatomy:
     sizes: Sizes
     blocks: tuple[Family, ...] = ()
     derived: bool = False
+    lost: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, hf: Any) -> "Anatomy":
@@ -112,11 +115,6 @@ def derived_anatomy(hf: Any) -> Anatomy:
     Raises:
         InputError: A part cannot be found, or the blocks differ in what must be the same.
     """
-    if getattr(hf.config, "index_topk", None):
-        raise InputError(
-            f"each token attends to the {hf.config.index_topk} keys that an index chooses (index_topk), and padding or "
-            "another branch of a text changes the choice"
-        )
     blocks = probe(hf)
     attention = [block.attention for block in blocks if block.attention is not None]
     n_heads, n_kv_heads = attention[0].query.shape[1], attention[0].key.shape[1]
@@ -221,11 +219,11 @@ def _fitted(family: Family, hf: nn.Module) -> Family:
     modules = {name for name, _ in hf.named_modules()}
     block = f"{family.layers}.0."
     absent: dict[str, Any] = {}
-    for field in fields(family):
-        path = getattr(family, field.name)
-        if field.name in _NO_SINGLE_PATH or not path or path in modules or block + path in modules:
+    for part in fields(family):
+        path = getattr(family, part.name)
+        if part.name in _NO_SINGLE_PATH or not path or path in modules or block + path in modules:
             continue
-        if field.name not in _OPTIONAL:
-            raise InputError(f"{type(hf).__name__} has no module {path}, expected {family.name}'s {field.name} there")
-        absent[field.name] = ""
+        if part.name not in _OPTIONAL:
+            raise InputError(f"{type(hf).__name__} has no module {path}, expected {family.name}'s {part.name} there")
+        absent[part.name] = ""
     return replace(family, **absent)

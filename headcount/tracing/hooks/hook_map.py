@@ -153,7 +153,9 @@ def build_hook_map(anatomy: Anatomy, unembed: str) -> HookMap:
     absent = {} if family.final_norm else {name: f"there is no {name}: no norm is run once, before the unembedding"}
     for layer in range(sizes.n_layers):
         absent |= _absent(anatomy.block(layer), layer)
-    return HookMap(((point.name, point) for point in sorted(points, key=lambda point: point.rank)), absent)
+    absent |= {name: f"there is no {name}: {reason}" for name, reason in anatomy.lost.items()}
+    offered = [point for point in points if point.name not in absent]
+    return HookMap(((point.name, point) for point in sorted(offered, key=lambda point: point.rank)), absent)
 
 
 def _absent(family: Family, layer: int) -> dict[str, str]:

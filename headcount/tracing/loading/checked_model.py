@@ -1,10 +1,12 @@
 """A `Model` around a transformers model, with its hook map checked."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from headcount.results import InputError
 from headcount.tracing.architectures.anatomy import Anatomy, derived_anatomy, family_of, is_known, unsupported
 from headcount.tracing.loading import hook_check
+from headcount.tracing.loading.norms import unusual_norms
 from headcount.tracing.model import Model
 from headcount.tracing.removed_parts import pruned_parts
 
@@ -40,7 +42,8 @@ def checked_model(opened: OpenedModel) -> Model:
     if any(parameter.is_meta for parameter in opened.hf.parameters()):
         family_of(opened.hf.config)  # raises: nothing can be run without weights
     try:
-        return _checked(opened, derived_anatomy(opened.hf))
+        anatomy = derived_anatomy(opened.hf)
+        return _checked(opened, replace(anatomy, lost=unusual_norms(opened.hf, anatomy)))
     except (InputError, RuntimeError, ValueError, AttributeError, IndexError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise unsupported(opened.hf.config, f"one whose parts can be found by running it; here: {reason}") from error

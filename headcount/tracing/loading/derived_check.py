@@ -1,5 +1,8 @@
 """Further checks of a model whose parts were found by running it, and of what such a model takes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -28,7 +31,8 @@ def check_derived(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) -> 
         check_gate(model, tokens, layer)
     _check_unembedding(model, tokens, plain)
     _check_late_start(model, tokens, plain, cache)
-    model.padding = _padding_without_effect(model, tokens, plain)
+    with _few_keys(model):
+        model.padding = _padding_without_effect(model, tokens)
     model.reads_embedding = _reads_embedding(model, cache)
 
 
@@ -111,9 +115,22 @@ def _check_late_start(model: Model, tokens: Tensor, plain: Tensor, cache: Cache)
     require(model, f"blocks.{last}.hook_resid_pre", rule, model.run_with_hooks(tokens, hooks), plain)
 
 
-def _padding_without_effect(model: Model, tokens: Tensor, plain: Tensor) -> set[str]:
+@contextmanager
+def _few_keys(model: Model) -> Iterator[None]:
+    """Let indices choose so few keys for each token that a few tokens show what the choice depends on."""
+    numbers = [(module, vars(module)["index_topk"]) for module in model.hf.modules() if "index_topk" in vars(module)]
+    try:
+        for module, _ in numbers:
+            module.index_topk = 2
+        yield
+    finally:
+        for module, number in numbers:
+            module.index_topk = number
+
+
+def _padding_without_effect(model: Model, tokens: Tensor) -> set[str]:
     """Return the sides on which padding changes no logit: elsewhere a layer reads it."""
-    harmless, padding = set(), tokens[:, :2]
+    harmless, padding, plain = set(), tokens[:, :2], model(tokens)
     rows = {"left": torch.cat([padding, tokens], 1), "right": torch.cat([tokens, padding], 1)}
     for side, row in rows.items():
         real = slice(2, None) if side == "left" else slice(None, -2)
@@ -129,10 +146,14 @@ def shares_rows(model: Model) -> bool:
 
     They do not where a layer looks at the tokens before it other than by masked attention, or where positions enter
     attention by the place in the row. A few tokens do not reach beyond windows and chunks: of the known types only
-    `sliding_window` has some, which `document_trees` looks at; of another, any setting of that kind is taken as one.
+    `sliding_window` has some, which `document_trees` looks at; of another, any setting of that kind is taken as one,
+    and so is the number of keys that an index chooses.
     """
     if model.derived and any(
-        ("window" in name or "chunk" in name) and name != "sliding_window" and type(value) is int and value > 0
+        any(word in name for word in ("window", "chunk", "index_topk"))
+        and name != "sliding_window"
+        and type(value) is int
+        and value > 0
         for name, value in model.hf.config.to_dict().items()
     ):
         return False
