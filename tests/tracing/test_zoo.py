@@ -52,6 +52,11 @@ VARIANTS = [
     ("deepseek_v3", {"q_lora_rank": None}),
     ("deepseek_v3", {"v_head_dim": 24}),
     ("gpt_oss", {"layer_types": ["full_attention"] * 3}),
+    (
+        "falcon_h1",
+        {"attention_out_multiplier": 0.9, "ssm_out_multiplier": 0.7, "attention_in_multiplier": 0.8}
+        | {"mlp_multipliers": [0.5, 0.6], "embedding_multiplier": 2.0, "lm_head_multiplier": 0.3},
+    ),
     ("codegen", {"n_head": 8}),
     ("bloom", {"n_head": 6, "hidden_size": 96}),
     ("mpt", {"attn_config": {"clip_qkv": 0.5}}),
@@ -72,7 +77,7 @@ def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
 
 def test_the_page_has_every_type() -> None:
     assert list(ROWS) == zoo.DECODERS
-    assert len(OPENING) >= 115
+    assert len(OPENING) >= 118
 
 
 @pytest.mark.parametrize("model_type", zoo.DECODERS)
@@ -133,14 +138,22 @@ def equals_its_modules(hf: PreTrainedModel, model: Model, cache: dict[str, Tenso
             )
             close(norm_2(norm_1(before + attention) + mlp), after)
         else:
-            close(before + attention + mlp, after)
+            family, rest = model.paths(layer), cache.get(f"blocks.{layer}.hook_beside_out", 0.0)
+            first, second = (
+                block.get_parameter(gain) if gain else factor
+                for gain, factor in zip(family.stream_gains, family.stream_factors, strict=True)
+            )
+            close(second * (first * before + attention + rest) + mlp, after)
     for layer, projection in projections.items():
         z, _ = taken[projection]
         close(cache[f"blocks.{layer}.attn.hook_z"].flatten(2), z)
         heads = raw_hooks.heads(z, model.sizes.n_heads)
         matrix = projection.weight.T if isinstance(projection, nn.Linear) else projection.weight
         result = torch.einsum("bphd,hdm->bphm", heads, matrix.unflatten(0, (model.sizes.n_heads, -1)))
-        close(cache[f"blocks.{layer}.attn.hook_result"], result * model.variant.residual_factor)
+        close(
+            cache[f"blocks.{layer}.attn.hook_result"],
+            result * model.variant.residual_factor * model.paths(layer).attention_factor,
+        )
 
 
 def taken_and_given(hf: PreTrainedModel, modules: list[nn.Module]) -> dict[nn.Module, tuple[Tensor, Tensor]]:

@@ -23,6 +23,11 @@ _NO_SINGLE_PATH = {
     "fused_layout",
     "fused_groups",
     "fused_order",
+    "attention_factor",
+    "mlp_factor",
+    "beside_factor",
+    "stream_factors",
+    "stream_gains",
     "order",
     "adds_in_place",
     "scale",
@@ -115,6 +120,12 @@ def derived_anatomy(hf: Any) -> Anatomy:
     Raises:
         InputError: A part cannot be found, or the blocks differ in what must be the same.
     """
+    chosen = getattr(hf.config, "keep_window_size", None)
+    if chosen is not None and chosen < context_of(hf.config):
+        raise InputError(
+            f"each token attends to the {chosen} keys of largest weight (keep_window_size), and keys of equal tokens "
+            "have equal ones: which of them it takes is not defined"
+        )
     blocks = probe(hf)
     attention = [block.attention for block in blocks if block.attention is not None]
     n_heads, n_kv_heads = attention[0].query.shape[1], attention[0].key.shape[1]

@@ -72,6 +72,18 @@ class Family:
     """True if the feed-forward network's module returns a tuple, of which the first element is added."""
     block_elements: int = 0
     """The number of elements of the tuple that a block returns, of which only the first counts; 0 if it is no tuple."""
+    attention_factor: float = 1.0
+    """The factor of what attention adds to the residual stream, beside that of `Variant`."""
+    mlp_factor: float = 1.0
+    """The same of the feed-forward network."""
+    beside: str = ""
+    """A module that runs before attention, on the same input, and whose output is added with attention's."""
+    beside_factor: float = 1.0
+    """The factor of that output."""
+    stream_factors: tuple[float, float] = (1.0, 1.0)
+    """The factors of the residual stream before attention's output, and before the network's, are added to it."""
+    stream_gains: tuple[str, str] = ("", "")
+    """Parameters of the block that have the place of these factors, channel by channel."""
     order: tuple[str, ...] = ()
     """The modules above in the order in which they end, where it is not the usual one: that of these fields."""
     adds_in_place: bool = False

@@ -6,9 +6,7 @@ factor, is what the block adds to the residual stream; norms are the modules bet
 projection gives queries, keys and values is found by zeroing each.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -22,7 +20,8 @@ from headcount.tracing.architectures.projections import (
     find_mlp_projections,
     find_projections,
 )
-from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, Recording, record, same, tolerance
+from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, Recording, record, same
+from headcount.tracing.architectures.residual import find_sums, norms_after_sums
 
 
 @dataclass(frozen=True)
@@ -162,12 +161,13 @@ def _without_copies(config: Any, attend: AttentionRecord) -> AttentionRecord:
 
 
 def _parts(outer: Family, calls: list[ModuleCall], heads: _Heads | None, block: ModuleCall) -> Block:
-    after_sums = _norms_after_sums(calls, heads, block)
+    caller, projection = (None, None) if heads is None else (heads.caller, heads.output)
+    after_sums = norms_after_sums(calls, projection, block)
     if after_sums is not None:  # what is added to the residual stream then shows in what these norms take and give
         block = replace(block, output=after_sums[0].input + after_sums[1].input - after_sums[0].output)
-    attention_added, mlp_added, factor = _added(calls, heads, block)
-    reader = attention_added if heads is None else heads.caller
-    middle = block.input + factor * attention_added.output.reshape(block.input.shape)
+    sums = find_sums(calls, caller, projection, block)
+    attention_added, mlp_added, middle = sums.attention, sums.mlp, sums.middle
+    reader = attention_added if caller is None else caller
     mlp = MlpProjections((), {})
     if mlp_added is not None:
         mlp = find_mlp_projections(calls, _with_matrices(calls, mlp_added))
@@ -184,9 +184,10 @@ def _parts(outer: Family, calls: list[ModuleCall], heads: _Heads | None, block: 
         paths |= {"attention": heads.caller.name, "output": heads.output.name}
         family = replace(family, gated=not same(heads.output.input, heads.attend.output.transpose(1, 2)))
     experts, n_experts = find_experts(calls)
-    family = _described(family, block, calls, paths | {"experts": experts}, mlp.modules, mlp_added)
+    paths |= {"experts": experts} | ({"beside": sums.beside.name} if sums.beside else {})
+    family = _described(replace(family, **sums.fields), block, calls, paths, mlp.modules, mlp_added)
     attend = None if heads is None else heads.attend
-    return Block(family, norms.parallel, after_sums is not None, factor, attend, widths, mlp.width, n_experts)
+    return Block(family, norms.parallel, after_sums is not None, sums.factor, attend, widths, mlp.width, n_experts)
 
 
 def _described(
@@ -212,24 +213,6 @@ def _described(
     return replace(found, order=tuple(sorted(named, key=ends.__getitem__)))
 
 
-def _norms_after_sums(
-    calls: list[ModuleCall], heads: _Heads | None, block: ModuleCall
-) -> tuple[ModuleCall, ModuleCall] | None:
-    """Return the norms that follow the sums of the residual stream with attention and feed-forward network, if any."""
-    if heads is None:
-        return None
-    norms = [
-        call
-        for call in calls
-        if call.is_light and any(True for _ in call.module.parameters()) and call.time > heads.caller.time
-    ]
-    shaped = [call for call in norms if call.input.shape == call.output.shape == block.output.shape]
-    if len(shaped) < 2 or not same(shaped[-1].output, block.output):
-        return None
-    total = block.input + heads.output.output.reshape(block.input.shape)
-    return (shaped[0], shaped[-1]) if same(shaped[0].input, total) else None
-
-
 def _output_projection(calls: list[ModuleCall], caller: ModuleCall, attend: AttentionRecord) -> ModuleCall:
     """Return W_O: the first projection after the attention call that reads the heads' outputs, gated ones too."""
     after = [
@@ -243,70 +226,6 @@ def _output_projection(calls: list[ModuleCall], caller: ModuleCall, attend: Atte
     if not (read or wide):
         raise InputError("no projection reads what attention gives")
     return (read or wide)[0]
-
-
-def _added(
-    calls: list[ModuleCall], heads: _Heads | None, block: ModuleCall
-) -> tuple[ModuleCall, ModuleCall | None, float]:
-    """Return what attention and the feed-forward network add to the residual stream, and the factor of both.
-
-    The network's is None if it is the sum of two modules' outputs, such as experts and a dense path beside them. In a
-    block without attention heads the first of both is what takes attention's place.
-    """
-    shaped = [call for call in calls if call.output.numel() == block.output.numel()]
-    later = shaped
-    if heads is not None:
-        inside = f"{heads.caller.name}."
-        shaped = [call for call in shaped if not call.name.startswith(inside) or call is heads.output]
-        later = [call for call in shaped if call.time >= heads.output.time]
-    pairs = [
-        (first, second)
-        for first in later
-        for second in shaped
-        if first is not second and (heads is not None or first.time < second.time)
-    ]
-    found = _best(pairs, block)
-    if found is None:
-        triples = [(first, *two) for first in later for two in combinations(shaped, 2) if first not in two]
-        found = _best([three for three in triples if heads is not None or three[0].time < three[1].time], block)
-    if found is None and _best(pairs, block, centred=True) is not None:
-        raise InputError(
-            "it adds a bias to the residual stream that is no module's output, so that parts do not sum to it"
-        )
-    if found is None:
-        raise InputError(
-            "what it adds to its input is not an output of attention and one or two of a feed-forward network, all "
-            "times one factor"
-        )
-    (attention, *others), factor = found
-    factor = 1.0 if abs(factor - 1) < 10 * tolerance(block.output) else factor
-    alike = [call for call in later if same(call.output, attention.output)]
-    attention = alike[-1 if heads is None else 0]
-    if len(others) == 2:
-        return attention, None, factor
-    ends = [call for call in shaped if same(call.output, others[0].output) and not isinstance(call.module, nn.Dropout)]
-    return attention, ends[-1], factor
-
-
-def _best(
-    candidates: Sequence[tuple[ModuleCall, ...]], block: ModuleCall, *, centred: bool = False
-) -> tuple[tuple[ModuleCall, ...], float] | None:
-    """Return the calls whose outputs, times one positive factor, sum to what a block adds; and the factor.
-
-    With `centred`, up to numbers that are the same at all positions.
-    """
-    best: tuple[tuple[ModuleCall, ...], float] | None = None
-    smallest = tolerance(block.output) * float(block.output.abs().max())
-    change = block.output.double() - block.input.double()
-    change = change - change.mean(1, keepdim=True) if centred else change
-    for summands in candidates:
-        total = torch.stack([call.output.double().reshape(change.shape) for call in summands]).sum(0)
-        total = total - total.mean(1, keepdim=True) if centred else total
-        factor = float((change * total).sum() / total.square().sum().clamp(min=1e-30))
-        error = float((change - factor * total).abs().max())
-        if error < smallest * (0.5 if best else 1) and factor > 0:
-            best, smallest = (summands, factor), error
-    return best
 
 
 def _with_matrices(calls: list[ModuleCall], added: ModuleCall) -> ModuleCall:

@@ -152,7 +152,7 @@ _running: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 def _stops(hooks: Sequence[PlacedHook]) -> list[Stop]:
     """Put hooks in execution order, those that share a raw value in one stop; equal ranks stay in order."""
-    keeping = [(point.keep, function) for point, function in hooks if point.keep is not None]
+    keeping = [(keep, function) for point, function in hooks for keep in point.keep]
     ordered = sorted([*keeping, *hooks], key=lambda placed: placed[0].rank)
     kept = {point.name: KeptInput() for point, _ in keeping}
     stops: list[Stop] = []

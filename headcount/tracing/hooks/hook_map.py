@@ -8,7 +8,7 @@ TransformerLens; see the table in `docs/hooks.md`.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -19,7 +19,19 @@ from headcount.tracing.architectures.sizes import Sizes
 from headcount.tracing.architectures.views import View, fused_views
 
 Port = Literal[
-    "input", "output", "operation", "keep", "middle", "rest", "norm", "attention", "result", "router", "select", "skip"
+    "input",
+    "output",
+    "operation",
+    "keep",
+    "keep_more",
+    "middle",
+    "rest",
+    "norm",
+    "attention",
+    "result",
+    "router",
+    "select",
+    "skip",
 ]
 
 
@@ -31,7 +43,8 @@ class HookPoint:
 
     * `input`, `output`: its first argument, its result (the first element if that is a tuple);
     * `operation`: the value assigned inside its `forward` at the operation that `detail` labels;
-    * `keep`: its input, kept for a later hook;
+    * `keep`: its input, kept for a later hook, times the parameter of the module that `detail` names;
+    * `keep_more`: its output, added to what was kept;
     * `middle`: its output, plus the input that was kept;
     * `rest`: its output, less the input that was kept;
     * `norm`: its normalised input, before gain and bias;
@@ -49,7 +62,7 @@ class HookPoint:
         rank: Execution order: (layer, place in the layer); the embedding is layer -1.
         detail: The operation's label, or the part of the attention call; `copy` where the model must go on with a copy
             of an output, since it changes it in place.
-        keep: The point at which an input must be kept, for the ports `middle` and `rest`.
+        keep: The points at which the residual stream must be kept, for the ports `middle` and `rest`.
     """
 
     name: str
@@ -58,7 +71,7 @@ class HookPoint:
     view: View
     rank: tuple[int, int]
     detail: str = ""
-    keep: "HookPoint | None" = None
+    keep: "tuple[HookPoint, ...]" = ()
 
 
 InBlock = tuple[str, str, Port, View, str]
@@ -194,28 +207,49 @@ def _block(family: Family, sizes: Sizes, layer: int, variant: Variant) -> list[H
         ("hook_resid_pre", "", "input", View(), ""),
     ]
     norm_1: list[InBlock] = [("ln1.hook_normalized", family.norm_1, "norm", View(), "")] if family.norm_1 else []
-    attention = _attention(family, sizes, variant)
+    beside = View(scale=family.beside_factor)
+    attention: list[InBlock] = [("hook_beside_out", family.beside, "output", beside, "")] if family.beside else []
+    attention += _attention(family, sizes, variant)
     mid = [] if variant.parallel else [_middle(family, variant)]
+    mlp = _mlp(family, sizes.d_mlp, variant.residual_factor * family.mlp_factor)
     flat = View(flat=family.flat_mlp and not variant.post_norm)
     norm_2: list[InBlock] = [("ln2.hook_normalized", family.norm_2, "norm", flat, "")] if family.norm_2 else []
     if variant.post_norm:
-        points += attention + norm_1 + mid + _mlp(family, sizes.d_mlp, variant.residual_factor) + norm_2
+        points += attention + norm_1 + mid + mlp + norm_2
     elif _ends_before(family, family.norm_2, family.attention):
-        points += norm_1 + norm_2 + attention + mid + _mlp(family, sizes.d_mlp, variant.residual_factor)
+        points += norm_1 + norm_2 + attention + mid + mlp
     else:
-        points += norm_1 + attention + mid + norm_2 + _mlp(family, sizes.d_mlp, variant.residual_factor)
+        points += norm_1 + attention + mid + norm_2 + mlp
     points += [("hook_resid_post", "", "output", View(), "")]
-    root, second = f"{family.layers}.{layer}", 1 + max(map(_is_middle, enumerate(points)))
+    root, names = f"{family.layers}.{layer}", [name for name, *_ in points]
     placed = []
     for place, (name, module, port, view, detail) in enumerate(points):
-        name, path = f"blocks.{layer}.{name}", f"{root}.{module}".rstrip(".")
-        keep = None
-        if port == "middle":
-            keep = HookPoint(name, root, "keep", View(), (layer, 0))
-        elif port == "rest":
-            keep = HookPoint(name, f"{root}.{family.norm_2}", "keep", View(), (layer, second))
-        placed.append(HookPoint(name, path, port, view, (layer, place), detail, keep))
+        path = f"{root}.{module}".rstrip(".")
+        point = HookPoint(f"blocks.{layer}.{name}", path, port, view, (layer, place), detail)
+        placed.append(replace(point, keep=_kept(family, point, root, names)))
     return placed
+
+
+def _kept(family: Family, point: HookPoint, root: str, names: list[str]) -> tuple[HookPoint, ...]:
+    """Return the points at which the residual stream is kept for a point of a block, whose hooks have these names."""
+    layer, _ = point.rank
+    if point.port == "rest":
+        return (
+            HookPoint(point.name, f"{root}.{family.norm_2}", "keep", View(), (layer, _after(names, "hook_resid_mid"))),
+        )
+    if point.port != "middle":
+        return ()
+    stream = View(scale=family.stream_factors[0])
+    keep = HookPoint(point.name, root, "keep", stream, (layer, 0), family.stream_gains[0])
+    if not family.beside:
+        return (keep,)
+    path, view = f"{root}.{family.beside}", View(scale=family.beside_factor)
+    return keep, HookPoint(point.name, path, "keep_more", view, (layer, _after(names, "hook_beside_out")))
+
+
+def _after(names: list[str], name: str) -> int:
+    """Return the place after a name, 0 if it is not there."""
+    return 1 + names.index(name) if name in names else 0
 
 
 def _ends_before(family: Family, first: str, second: str) -> bool:
@@ -229,22 +263,24 @@ def _in_order(family: Family, points: list[InBlock]) -> list[InBlock]:
     return sorted(points, key=lambda point: family.order.index(point[1]) if point[1] in family.order else 0)
 
 
-def _is_middle(numbered: tuple[int, InBlock]) -> int:
-    """Return the number of a point if it is `hook_resid_mid`, else 0."""
-    number, (name, *_) = numbered
-    return number if name == "hook_resid_mid" else 0
-
-
 def _middle(family: Family, variant: Variant) -> InBlock:
     if family.mid:
         return "hook_resid_mid", "", "operation", View(flat=family.flat_mlp), family.mid
     if variant.post_norm:
         return "hook_resid_mid", family.norm_1, "output", View(), ""
-    return "hook_resid_mid", family.attention_added, "middle", View(scale=variant.residual_factor), ""
+    return "hook_resid_mid", family.attention_added, "middle", View(scale=_attention_factor(family, variant)), ""
+
+
+def _attention_factor(family: Family, variant: Variant) -> float:
+    return variant.residual_factor * family.attention_factor
 
 
 def _attention(family: Family, sizes: Sizes, variant: Variant) -> list[InBlock]:
-    heads, kv_heads, factor = View(heads=sizes.n_heads), View(heads=sizes.n_kv_heads), variant.residual_factor
+    heads, kv_heads, factor = (
+        View(heads=sizes.n_heads),
+        View(heads=sizes.n_kv_heads),
+        _attention_factor(family, variant),
+    )
     if not family.attention:
         return [("hook_attn_out", family.attention_added, "output", View(scale=factor), "")]
     if family.fused:

@@ -176,7 +176,14 @@ def _at_operation(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 @runs_remotely
 def _at_keep(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
-    stop.kept.value = envoy.input
+    point = stop.hooks[0]
+    value = point.view.read(envoy.input, batch)
+    stop.kept.value = value * envoy._module.get_parameter(point.detail) if point.detail else value
+
+
+@runs_remotely
+def _at_keep_more(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    stop.kept.value = stop.kept.value + stop.hooks[0].view.read(_first(envoy.output), batch)
 
 
 @runs_remotely
@@ -308,6 +315,7 @@ HANDLERS = {
     "output": _at_output,
     "operation": _at_operation,
     "keep": _at_keep,
+    "keep_more": _at_keep_more,
     "middle": _at_middle,
     "rest": _at_rest,
     "norm": _at_norm,

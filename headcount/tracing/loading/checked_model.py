@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from headcount.results import InputError
 from headcount.tracing.architectures.anatomy import Anatomy, derived_anatomy, family_of, is_known, unsupported
 from headcount.tracing.loading import hook_check
-from headcount.tracing.loading.norms import unusual_norms
+from headcount.tracing.loading.derived_check import unusual_norms
 from headcount.tracing.model import Model
 from headcount.tracing.removed_parts import pruned_parts
 

@@ -143,14 +143,23 @@ def _check_block(model: Model, cache: Cache, layer: int) -> None:
     if model.variant.post_norm:
         _check_norms_after_sums(model, cache, layer)
         return
-    mid = cache[block + "hook_resid_pre"] + cache[block + "hook_attn_out"]
+    mid = _multiple(model, layer, 0, cache[block + "hook_resid_pre"]) + cache[block + "hook_attn_out"]
+    if model.paths(layer).beside:
+        mid = mid + cache[block + "hook_beside_out"]
     if not model.variant.parallel:
         rule = "must be hook_resid_pre + hook_attn_out"
         require(model, block + "hook_resid_mid", rule, cache[block + "hook_resid_mid"], mid)
     _check_mlp(model, cache, layer)
-    post = mid + cache[block + "hook_mlp_out"]
+    post = _multiple(model, layer, 1, mid) + cache[block + "hook_mlp_out"]
     rule = "must be the sum of its block's parts"
     require(model, block + "hook_resid_post", rule, cache[block + "hook_resid_post"], post)
+
+
+def _multiple(model: Model, layer: int, step: int, stream: Tensor) -> Tensor:
+    """Return what becomes of the residual stream before attention (0), or the network (1), adds to it."""
+    family = model.paths(layer)
+    gain = family.stream_gains[step]
+    return stream * (model.block(layer).get_parameter(gain) if gain else family.stream_factors[step])
 
 
 def _check_norms_after_sums(model: Model, cache: Cache, layer: int) -> None:
@@ -172,7 +181,7 @@ def _check_mlp(model: Model, cache: Cache, layer: int) -> None:
         return
     projection = model.envoy(f"{family.layers}.{layer}.{family.mlp_out}")._module
     out = cache[block] @ matrix(projection).to(cache[block].dtype) + output_bias(projection)
-    out = out * model.variant.residual_factor
+    out = out * (model.variant.residual_factor * family.mlp_factor)
     require(model, block, "times W_out must be hook_mlp_out", out, cache[f"blocks.{layer}.hook_mlp_out"])
 
 
@@ -189,7 +198,7 @@ def _check_heads(model: Model, cache: Cache, layer: int) -> None:
     require(model, hook, "must be causal", pattern.triu(1), torch.zeros_like(pattern))
     projection = model.envoy(f"{model.family.layers}.{layer}.{model.paths(layer).output}")._module
     if model.paths(layer).attention_added == model.paths(layer).output:
-        bias = output_bias(projection) * model.variant.residual_factor
+        bias = output_bias(projection) * (model.variant.residual_factor * model.paths(layer).attention_factor)
         total = cache[block + "attn.hook_result"].sum(-2) + bias
         rule = "heads must sum to hook_attn_out"
         require(model, block + "attn.hook_result", rule, total, cache[block + "hook_attn_out"])
