@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
+    from headcount.importance.attribution.activation_norms import activation_norms
     from headcount.importance.evaluation import encode_task
     from headcount.importance.measure import RankSplit
     from headcount.importance.prompts.user_rows import UserPrompts
     from headcount.importance.pruning.orders import EXAMPLES, removal_steps
-    from headcount.importance.pruning.prune import Strategy, pruning_curve, pruning_grid
+    from headcount.importance.pruning.prune import Strategy, answers_with, pruning_curve, pruning_grid
     from headcount.importance.pruning.pruned_answers import Component, PrunedAnswers, n_parts
     from headcount.importance.rows import wheel
     from headcount.importance.rows.definitions import paper_tasks
@@ -46,6 +47,8 @@ __all__ = [
     "TaskSetup",
     "UserPrompts",
     "accuracy_work",
+    "activation_norms",
+    "answers_with",
     "check_rows_folder",
     "document_items",
     "encode_task",

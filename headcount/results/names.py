@@ -3,7 +3,7 @@
     induction/SCORE   control/SCORE   attention/PROMPT
     accuracy/SETTING   importance/PART/SETTING
     pruning/PART/SETTING.RANKING   pruning/grid/SETTING
-    causes/ABLATION/SETTING   verdicts/ABLATION/SETTING
+    causes/ABLATION/SETTING   verdicts/ABLATION/SETTING   rank/ABLATION/SETTING.RANKING   areas/ABLATION/SETTING
     analyses/TOPIC   analyses/TOPIC.Kshot   analyses/capacity/SCORE.SETTING
 
 A SETTING is a task at a number of shots, such as `piqa.5shot`; a mean over tasks may stand in place of the task. A PART
@@ -29,7 +29,8 @@ _GRAMMAR = tuple(
         r"(?P<folder>attention)/(?P<topic>.+)",
         rf"(?P<folder>accuracy|importance/[\w-]+|pruning/grid)/{_SETTING}",
         rf"(?P<folder>pruning/(?:heads|ffns|kv_groups|experts))/{_SETTING}\.(?P<ranking>[\w-]+)",
-        rf"(?P<folder>(?:causes|verdicts)/[a-z]+)/{_SETTING}",
+        rf"(?P<folder>(?:causes|verdicts|areas)/[a-z]+)/{_SETTING}",
+        rf"(?P<folder>rank/[a-z]+)/{_SETTING}\.(?P<ranking>[\w-]+)",
         rf"(?P<folder>analyses/capacity)/(?P<topic>\w+)\.{_SETTING}",
         r"(?P<folder>analyses)/(?P<topic>[\w/-]+)(?:\.(?P<shots>\d+)shot)?",
     )
@@ -154,6 +155,16 @@ class ResultName:
     def verdicts(cls, ablation: str, setting: Setting) -> "ResultName":
         """Return the name of the verdicts on single heads, by the kind of their ablation."""
         return cls(f"verdicts/{ablation}", setting=setting)
+
+    @classmethod
+    def rank(cls, ablation: str, setting: Setting, ranking: str) -> "ResultName":
+        """Return the name of the curve as the last heads of a ranking go, in the benchmark of rankings."""
+        return cls(f"rank/{ablation}", setting=setting, ranking=ranking)
+
+    @classmethod
+    def areas(cls, ablation: str, setting: Setting) -> "ResultName":
+        """Return the name of the areas under these curves, for all rankings."""
+        return cls(f"areas/{ablation}", setting=setting)
 
     @classmethod
     def analysis(cls, topic: str, shots: int | None = None) -> "ResultName":
