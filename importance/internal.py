@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # imported at their first use
         example_items,
         ffn_importance_work,
         head_importance_work,
+        with_ablation,
     )
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "removal_steps",
     "resolve_name",
     "wheel",
+    "with_ablation",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

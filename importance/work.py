@@ -1,6 +1,7 @@
 """The work of measurements on tasks: the passes that each puts through a model (see `tracing.work`)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import cycle, islice
 
@@ -9,8 +10,9 @@ from headcount.importance.likelihoods.prefix_tree import PrefixTree, build_tree
 from headcount.importance.likelihoods.tree_passes import document_trees
 from headcount.importance.measure import RankSplit
 from headcount.importance.tasks.setup import TaskSetup
+from headcount.importance.tasks.task import REFERENCE
 from headcount.tracing import Model
-from headcount.tracing.internal import Item, Items, Kind, ModelPass
+from headcount.tracing.internal import AblationKind, Item, Items, Kind, ModelPass
 
 SAMPLE = 30
 """Documents whose lengths stand for all, in turn."""
@@ -30,6 +32,23 @@ def head_importance_work(model: Model, setup: TaskSetup, method: str) -> tuple[M
 def ffn_importance_work(model: Model, setup: TaskSetup, rank_split: RankSplit = None) -> tuple[ModelPass, ...]:
     """Return the work of `ffn_importance`."""
     return (ModelPass(Kind.FFN_ORACLE, document_items(model, setup, rank_split)),)
+
+
+def with_ablation(
+    passes: Sequence[ModelPass], model: Model, setup: TaskSetup, ablation: AblationKind
+) -> tuple[ModelPass, ...]:
+    """Return passes with those that a kind of ablation adds, once for all passes of the setup.
+
+    Means need one over the reference examples; with values of other prompts every pass needs one over these.
+    """
+    if ablation == "zero":
+        return tuple(passes)
+    own = [replace(each, key=each.key and (each.key, ablation)) for each in passes]
+    if ablation == "mean":
+        examples = example_items(model, replace(setup, limit=REFERENCE))
+        return (ModelPass(Kind.FORWARD, examples, key=(setup.name, "reference")), *own)
+    others = [ModelPass(Kind.FORWARD, each.items, key=each.key and (each.key, "other")) for each in own]
+    return tuple(each for pair in zip(others, own, strict=True) for each in pair)
 
 
 @lru_cache(maxsize=1024)

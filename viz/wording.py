@@ -88,6 +88,16 @@ KINDS: Mapping[str, str] = MappingProxyType(
 )
 """The titles of the kinds of heads that causes are about."""
 
+ABLATIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "zero": "",
+        "mean": ", by the mean over train examples",
+        "resample": ", by another prompt's values",
+        "patch": ", by values with shuffled answers",
+    }
+)
+"""The words after a title that say which values take the place of ablated parts' outputs; none for zeros."""
+
 QUANTITIES: Mapping[str, str] = MappingProxyType(
     {"head_importance": "importance", "expert_importance": "importance", "ffn_importance": "drop in accuracy"}
 )

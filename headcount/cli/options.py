@@ -31,6 +31,7 @@ def _whole(kind: Any, tokens: Sequence[Token]) -> Any:
     return numbers[0] if kind is int else tuple(numbers)
 
 
+Ablation = Literal["zero", "mean", "resample", "patch"]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 Flag = Annotated[bool, Parameter(negative="")]
 Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]

@@ -139,7 +139,9 @@ def _title(name: ResultName | None) -> str:
         return COMPARISONS
     if name == ResultName.induction("repeat_loss"):
         return "loss by repeat"
-    return RANKING_TITLES[name.ranking] if name.ranking else TITLES.get(name.folder, COMPARISONS)
+    folder = name.folder.removesuffix(f"-{name.ablation}")
+    title = RANKING_TITLES[name.ranking] if name.ranking else TITLES.get(folder, COMPARISONS)
+    return title if folder == name.folder else f"{title}, by {name.ablation}"
 
 
 def _sum(costs: Iterable[Cost]) -> Cost:

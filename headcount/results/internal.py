@@ -6,7 +6,7 @@ from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
     from headcount.results.kinds.patterns import levels
-    from headcount.results.names import MEANS, SCORES, shots_title
+    from headcount.results.names import ABLATIONS, MEANS, SCORES, ZERO, ablated_part, shots_title
     from headcount.results.presentation.number_text import MISSING, decimal, error_text, shown_error, with_error
     from headcount.results.presentation.order import highest_first
     from headcount.results.presentation.records import CORRELATION_COLUMNS, checked
@@ -17,11 +17,14 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.results.storage.json_text import unique_keys
 
 __all__ = [
+    "ABLATIONS",
     "CORRELATION_COLUMNS",
     "MEANS",
     "MISSING",
     "SCORES",
+    "ZERO",
     "Content",
+    "ablated_part",
     "checked",
     "checks",
     "decimal",

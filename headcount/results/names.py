@@ -1,15 +1,15 @@
 """The grammar of result names: what a run calls each of its results.
 
     induction/SCORE   control/SCORE   attention/PROMPT
-    accuracy/SETTING   importance/PART/SETTING
-    pruning/PART/SETTING.RANKING   pruning/grid/SETTING
+    accuracy/SETTING   importance/PART[-ABLATION]/SETTING
+    pruning/PART[-ABLATION]/SETTING.RANKING   pruning/grid[-ABLATION]/SETTING
     causes/ABLATION/SETTING   verdicts/ABLATION/SETTING   rank/ABLATION/SETTING.RANKING   areas/ABLATION/SETTING
     analyses/TOPIC   analyses/TOPIC.Kshot   analyses/capacity/SCORE.SETTING
 
 A SETTING is a task at a number of shots, such as `piqa.5shot`; a mean over tasks may stand in place of the task. A PART
 is `heads`, `heads-oracle`, `ffns`, `experts` or `experts-oracle`; one that is removed is `heads`, `ffns`, `kv_groups`
 or `experts`. A RANKING is the order in which parts are removed, such as `own` or `random`. An ABLATION is the kind of
-values that take the place of a part's output, such as `zero` or `mean`.
+values that take the place of a part's output, such as `zero` or `mean`; left out for zeros where it is in brackets.
 """
 
 import re
@@ -21,14 +21,19 @@ SCORES = ("prefix_matching", "copying", "copying_published")
 MEANS = {"mean": "mean over tasks", "rank-mean": "mean rank over tasks"}
 """The words that stand for several tasks in a setting, with their titles."""
 
+ZERO = "zero"
+ABLATIONS = ("mean", "resample", "patch")
+"""The kinds of ablation by other values than zeros."""
+
+_ABLATION = rf"(?:-(?:{'|'.join(ABLATIONS)}))?"
 _SETTING = r"(?P<task>[^/]+)\.(?P<shots>\d+)shot"
 _GRAMMAR = tuple(
     re.compile(pattern)
     for pattern in (
         r"(?P<folder>induction|control)/(?P<topic>[\w-]+)",
         r"(?P<folder>attention)/(?P<topic>.+)",
-        rf"(?P<folder>accuracy|importance/[\w-]+|pruning/grid)/{_SETTING}",
-        rf"(?P<folder>pruning/(?:heads|ffns|kv_groups|experts))/{_SETTING}\.(?P<ranking>[\w-]+)",
+        rf"(?P<folder>accuracy|importance/[\w-]+|pruning/grid{_ABLATION})/{_SETTING}",
+        rf"(?P<folder>pruning/(?:heads|ffns|kv_groups|experts){_ABLATION})/{_SETTING}\.(?P<ranking>[\w-]+)",
         rf"(?P<folder>(?:causes|verdicts|areas)/[a-z]+)/{_SETTING}",
         rf"(?P<folder>rank/[a-z]+)/{_SETTING}\.(?P<ranking>[\w-]+)",
         rf"(?P<folder>analyses/capacity)/(?P<topic>\w+)\.{_SETTING}",
@@ -111,6 +116,15 @@ class ResultName:
                 return cls(groups["folder"], topic, setting, None if setting else shots, ranking)
         return None
 
+    @property
+    def ablation(self) -> str:
+        """The kind of ablation: `zero` for results that are of zeros, or of no ablation."""
+        folder, _, word = self.folder.partition("/")
+        if folder in ("causes", "verdicts", "rank", "areas"):
+            return word
+        last = word.rpartition("-")[2]
+        return last if folder in ("importance", "pruning") and last in ABLATIONS else ZERO
+
     @classmethod
     def induction(cls, score: str) -> "ResultName":
         """Return the name of a score on random tokens, or of the loss by repeat (`repeat_loss`)."""
@@ -132,19 +146,19 @@ class ResultName:
         return cls("accuracy", setting=setting)
 
     @classmethod
-    def importance(cls, part: str, setting: Setting) -> "ResultName":
+    def importance(cls, part: str, setting: Setting, ablation: str = ZERO) -> "ResultName":
         """Return the name of the importance of a part, such as `heads`, `heads-oracle` or `ffns`."""
-        return cls(f"importance/{part}", setting=setting)
+        return cls(f"importance/{ablated_part(part, ablation)}", setting=setting)
 
     @classmethod
-    def curve(cls, component: str, setting: Setting, ranking: str) -> "ResultName":
+    def curve(cls, component: str, setting: Setting, ranking: str, ablation: str = ZERO) -> "ResultName":
         """Return the name of the accuracy as parts, such as `heads`, are removed along a ranking."""
-        return cls(f"pruning/{component}", setting=setting, ranking=ranking)
+        return cls(f"pruning/{ablated_part(component, ablation)}", setting=setting, ranking=ranking)
 
     @classmethod
-    def grid(cls, setting: Setting) -> "ResultName":
+    def grid(cls, setting: Setting, ablation: str = ZERO) -> "ResultName":
         """Return the name of the accuracy as heads and FFNs are removed together."""
-        return cls("pruning/grid", setting=setting)
+        return cls(f"pruning/{ablated_part('grid', ablation)}", setting=setting)
 
     @classmethod
     def causes(cls, ablation: str, setting: Setting) -> "ResultName":
@@ -175,6 +189,11 @@ class ResultName:
     def capacity(cls, score: str, setting: Setting) -> "ResultName":
         """Return the name of the share of an induction score that remains along a setting's ranking."""
         return cls("analyses/capacity", score, setting)
+
+
+def ablated_part(part: str, ablation: str) -> str:
+    """Return a part with the kind of its ablation as names have it: `ffns-mean`; `ffns` for zeros."""
+    return part if ablation == ZERO else f"{part}-{ablation}"
 
 
 def shots_title(shots: int) -> str:

@@ -23,11 +23,11 @@ Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]  # the seeds that r
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 
-def _distinct(seeds: list[int]) -> list[int]:
-    """Refuse one order that counts twice, which would make the spread over orders too small."""
-    if len(set(seeds)) < len(seeds):
-        raise ValueError("expected every seed once")
-    return seeds
+def _distinct(values: list[Any]) -> list[Any]:
+    """Refuse one order that counts twice, which would make the spread over orders too small, and other repetitions."""
+    if len(set(values)) < len(values):
+        raise ValueError("expected every seed once" if isinstance(values[0], int) else "expected each kind once")
+    return values
 
 
 class _Strict(BaseModel):
@@ -80,6 +80,8 @@ class StudyConfig(_Strict):
         examples: The number of examples for gradients, at most.
         reduction: The reduction of gradients to one number.
         rank_split: "train" ranks feed-forward networks on rows apart from those that score the pruned model.
+        ablations: Kinds of ablation besides zeros: feed-forward networks are ranked, and parts pruned, by each of them
+            too, with the end of each task's train rows as the reference. `patch` needs tasks of two shots or more.
         head_percents: Percentages of heads to prune.
         ffn_percents: Percentages of feed-forward networks to prune.
         kv_groups: True also prunes KV groups, which are heads that share keys and values, by `head_percents`.
@@ -112,6 +114,7 @@ class StudyConfig(_Strict):
     examples: Count = 100
     reduction: Literal["token", "example", "signed"] = "token"
     rank_split: RankSplit = None
+    ablations: Annotated[list[Literal["mean", "resample", "patch"]], AfterValidator(_distinct)] = []
     head_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70, 80, 90]
     ffn_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70, 80, 90]
     kv_groups: bool = False

@@ -7,7 +7,7 @@ from itertools import product
 
 from headcount.importance.internal import EXAMPLES, Component, TaskSetup, n_parts
 from headcount.results import InputError, ResultName, Run
-from headcount.results.internal import SCORES
+from headcount.results.internal import SCORES, ablated_part
 from headcount.stats import compare
 from headcount.study.claims.claims import claims_unit
 from headcount.study.config import StudyConfig, TaskGroup
@@ -18,6 +18,7 @@ from headcount.study.units.means import mean_unit
 from headcount.study.units.pruning import PruningUnits
 from headcount.study.units.tasks import accuracy_unit, expert_unit, ffn_unit, head_unit, load_setups
 from headcount.tracing import Model
+from headcount.tracing.internal import AblationKind
 
 COMPONENTS: tuple[Component, ...] = ("heads", "ffns")
 """The parts that every study is about."""
@@ -85,6 +86,7 @@ def study_units(model: Model, run: Run, config: StudyConfig, tasks: Sequence[Stu
         *_importance_units(model, run, config, tasks),
         *_analysis_units(AnalysisUnits(run, config.top, config.seed, model.sizes.n_layers), tasks),
         *_pruning_units(PruningUnits(model, run), config, tasks),
+        *(unit for kind in config.ablations for unit in _pruning_units(PruningUnits(model, run, kind), config, tasks)),
     ]
     unseen = [task.setup.task.name for task in tasks if task.group.unseen]
     names = [name for unit in units for name in unit.names if not name.startswith(("control/", "attention/"))]
@@ -98,8 +100,10 @@ def _importance_units(model: Model, run: Run, config: StudyConfig, tasks: Sequen
         examples = replace(setup, limit=config.examples)
         units += [accuracy_unit(model, setup), head_unit(model, examples, "gradient", config.reduction)]
     units += _mean_units(run, "heads", tasks)
-    units += [ffn_unit(model, task.setup, config.rank_split) for task in tasks]
-    units += _mean_units(run, "ffns", tasks)
+    kinds: list[AblationKind] = ["zero", *config.ablations]
+    for kind in kinds:
+        units += [ffn_unit(model, task.setup, config.rank_split, kind) for task in tasks]
+        units += _mean_units(run, ablated_part("ffns", kind), tasks)
     if config.experts:
         examples_of = [replace(task.setup, limit=config.examples) for task in tasks]
         units += [expert_unit(model, examples, "gradient", "example") for examples in examples_of]
@@ -113,7 +117,7 @@ def _components(config: StudyConfig) -> list[Component]:
     return [*COMPONENTS, *(component for component, wanted in further if wanted)]
 
 
-def _mean_units(run: Run, component: Component, tasks: Sequence[StudyTask]) -> list[Unit]:
+def _mean_units(run: Run, component: str, tasks: Sequence[StudyTask]) -> list[Unit]:
     return [mean_unit(run, component, shots, names) for shots, names in _seen(tasks).items() if len(names) > 1]
 
 
@@ -147,7 +151,8 @@ def _analysis_units(analyses: AnalysisUnits, tasks: Sequence[StudyTask]) -> list
 def _pruning_units(pruning: PruningUnits, config: StudyConfig, tasks: Sequence[StudyTask]) -> list[Unit]:
     """Curves and grids: first each task by its own ranking, then the control, then all else."""
     pruned = [task for task in tasks if task.group.prune]
-    pairs = [(task, component) for task in pruned for component in _components(config)]
+    components = [part for part in _components(config) if part != "experts" or pruning.ablation == "zero"]
+    pairs = [(task, component) for task in pruned for component in components]
     units = []
     if "own" in config.rankings:
         units += [pruning.ranked(task.setup, part, "own", _percents(config, part)) for task, part in pairs]

@@ -67,3 +67,24 @@ def test_settings_in_words_and_in_order() -> None:
     titles = [setting.title for setting in sorted(settings, key=lambda setting: setting.order)]
     assert titles == ["mean over tasks, 0 shots", "mean rank over tasks, 0 shots", "arc_easy, 0 shots", "piqa, 1 shot"]
     assert Setting.parse("piqa") is None
+
+
+def test_a_kind_of_ablation_is_part_of_a_name_where_it_changes_the_number():
+    setting = Setting("piqa", 5)
+    for name, text in (
+        (ResultName.importance("ffns", setting, "mean"), "importance/ffns-mean/piqa.5shot"),
+        (ResultName.importance("heads-oracle", setting, "patch"), "importance/heads-oracle-patch/piqa.5shot"),
+        (ResultName.curve("kv_groups", setting, "mean", "resample"), "pruning/kv_groups-resample/piqa.5shot.mean"),
+        (ResultName.grid(setting, "mean"), "pruning/grid-mean/piqa.5shot"),
+    ):
+        assert str(name) == text
+        assert ResultName.parse(text) == name
+        assert name.ablation == text.partition("/")[2].partition("/")[0].rpartition("-")[2]
+    for text in (
+        "importance/heads-oracle/piqa.5shot",
+        "pruning/grid/piqa.5shot",
+        "accuracy/piqa.5shot",
+        "causes/zero/a.0shot",
+    ):
+        assert ResultName.parse(text).ablation == "zero"
+    assert ResultName.importance("ffns", setting, "zero") == ResultName.importance("ffns", setting)

@@ -90,6 +90,7 @@ def study_sections(results: Mapping[str, Result]) -> list[Section]:
         induction_and_importance.agreements(results),
         induction_and_importance.layers(results),
         importance_checks.gradients(results),
+        importance_checks.other_ablations(results),
         importance_checks.reliabilities(results),
     ]
     return [section for section in sections if section.views]

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from headcount.cli.checks import check_at_least, check_percents, check_seed, check_seeds
-from headcount.cli.options import Json, Percents, TargetOptions, TaskOptions, Whole, WholeNumbers
+from headcount.cli.checks import check_ablation, check_at_least, check_percents, check_seed, check_seeds
+from headcount.cli.options import Ablation, Json, Percents, TargetOptions, TaskOptions, Whole, WholeNumbers
 from headcount.cli.output import measure_and_print
 
 
@@ -39,6 +39,7 @@ def importance(
     component: Literal["heads", "experts"] = "heads",
     method: Literal["gradient", "oracle"] = "gradient",
     reduction: Literal["token", "example", "signed"] | None = None,
+    ablation: Ablation = "zero",
     as_json: Json = False,
 ) -> None:
     """Measure how much tasks need each attention head, or each expert of a mixture.
@@ -54,26 +55,37 @@ def importance(
         method: By gradients, all parts in one backward pass, or by removing them one at a time.
         reduction: Gradients to one number: token (the published code), example or signed (the paper's text); left out,
             token for heads and example for experts.
+        ablation: The values of removed heads, for --method oracle: zeros; means over train rows; those of another train
+            row's prompt; or of the prompt with its shots' answers shuffled.
         as_json: Print the results' names as JSON.
     """
     from headcount.results import check_folder
     from headcount.study import accuracy_unit, derived_units, expert_unit, head_unit, open_target
 
     check_folder(target.out)
+    if ablation != "zero":
+        check_ablation(ablation, method, component)
     setups = tasks.load()
     model, run = open_target(target)
-    scores_unit = head_unit if component == "heads" else expert_unit
-    reduction = reduction or ("token" if component == "heads" else "example")
-    units = [
-        unit for setup in setups for unit in (accuracy_unit(model, setup), scores_unit(model, setup, method, reduction))
-    ]
+    units = []
+    for setup in setups:
+        units.append(accuracy_unit(model, setup))
+        if component == "heads":
+            units.append(head_unit(model, setup, method, reduction or "token", ablation))
+        else:
+            units.append(expert_unit(model, setup, method, reduction or "example"))
     measure_and_print(
         units, run, as_json, then=lambda run: derived_units(run, model.sizes.n_layers), replace=target.replace
     )
 
 
 def ffn(
-    *, tasks: TaskOptions, target: TargetOptions, rank_split: Literal["train"] | None = None, as_json: Json = False
+    *,
+    tasks: TaskOptions,
+    target: TargetOptions,
+    rank_split: Literal["train"] | None = None,
+    ablation: Ablation = "zero",
+    as_json: Json = False,
 ) -> None:
     """Measure how much accuracy tasks lose without each feed-forward network.
 
@@ -84,15 +96,19 @@ def ffn(
         target: The model and the run.
         rank_split: Score the rows that shots come from, so that a ranking is tested on other rows than it was
             measured on.
+        ablation: The values of removed networks: zeros; means over train rows; those of another train row's prompt; or
+            of the prompt with its shots' answers shuffled.
         as_json: Print the results' names as JSON.
     """
     from headcount.results import check_folder
     from headcount.study import accuracy_unit, ffn_unit, mean_units, open_target
 
     check_folder(target.out)
-    setups = tasks.load(("scored", "train") if rank_split else ("scored",))
+    setups = tasks.load(("scored", "train") if rank_split or ablation in ("mean", "resample") else ("scored",))
     model, run = open_target(target)
-    units = [unit for setup in setups for unit in (accuracy_unit(model, setup), ffn_unit(model, setup, rank_split))]
+    units = [
+        unit for setup in setups for unit in (accuracy_unit(model, setup), ffn_unit(model, setup, rank_split, ablation))
+    ]
     measure_and_print(units, run, as_json, then=mean_units, replace=target.replace)
 
 
@@ -104,6 +120,7 @@ def prune(
     strategy: Literal["static", "recomputed", "random"] = "static",
     percents: Percents = (10, 20, 30, 40, 50, 60, 70, 80, 90),
     seeds: WholeNumbers = (0, 1, 2),
+    ablation: Ablation = "zero",
     as_json: Json = False,
 ) -> None:
     """Measure accuracy as heads, feed-forward networks, or other parts are removed, the least important first.
@@ -118,6 +135,8 @@ def prune(
         strategy: By one ranking (the paper), ranked again before each step, or in random orders (the control).
         percents: Percentages to remove; not for both.
         seeds: Seeds of random orders, one order each.
+        ablation: The values of removed parts: zeros; means over train rows; those of another train row's prompt; or of
+            the prompt with its shots' answers shuffled. Heads are ranked alike for all.
         as_json: Print the results' names as JSON.
     """
     from headcount.results import check_folder
@@ -128,6 +147,5 @@ def prune(
     check_folder(target.out)
     setups = tasks.load()
     model, run = open_target(target)
-    measure_and_print(
-        pruning_units(model, run, setups, component, strategy, percents, seeds), run, as_json, replace=target.replace
-    )
+    units = pruning_units(model, run, setups, component, strategy, percents, seeds, ablation)
+    measure_and_print(units, run, as_json, replace=target.replace)

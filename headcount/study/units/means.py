@@ -29,7 +29,7 @@ def mean_unit(run: Run, part: str, shots: int, tasks: Sequence[str]) -> Unit:
 
     names = tuple(str(ResultName.importance(part, Setting(mean, shots))) for mean in MEANS)
     # Means of earlier versions lack what orders equal ones; they are taken again.
-    settings = {"ties": "log_p"} if part == "ffns" else {}
+    settings = {"ties": "log_p"} if part.startswith("ffns") else {}
     return Unit(f"means over tasks, {shots} shots", names, settings, 0, measure, tuple(needs.values()))
 
 

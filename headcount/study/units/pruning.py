@@ -11,10 +11,12 @@ from headcount.importance.internal import (
     PrunedAnswers,
     Strategy,
     TaskSetup,
+    answers_with,
     encode_task,
     n_parts,
     pruning_curve,
     pruning_grid,
+    with_ablation,
 )
 from headcount.progress import Progress
 from headcount.results import (
@@ -33,9 +35,9 @@ from headcount.study.config import GRID_FFN_PERCENTS, GRID_HEAD_PERCENTS
 from headcount.study.unit import ImpossibleError, Unit
 from headcount.study.units.means import scores_of
 from headcount.study.units.pruning_work import curve_work, grid_work, recomputed_work
-from headcount.study.units.tasks import expert_unit, ffn_unit, head_unit
+from headcount.study.units.tasks import ablation_settings, ablation_title, expert_unit, ffn_unit, head_unit
 from headcount.tracing import Model
-from headcount.tracing.internal import Work
+from headcount.tracing.internal import AblationKind, Work
 
 Scores = HeadScores | LayerScores | ExpertScores
 Ranking = Literal["own", "mean", "most", "least"]
@@ -73,10 +75,12 @@ class PruningUnits:
     Args:
         model: The whole model.
         run: The run that holds importance and takes the curves.
+        ablation: The kind of ablation of the removed parts. Heads are ranked alike for all kinds, feed-forward networks
+            by their importance with this one.
     """
 
-    def __init__(self, model: Model, run: Run) -> None:
-        self.model, self.run = model, run
+    def __init__(self, model: Model, run: Run, ablation: AblationKind = "zero") -> None:
+        self.model, self.run, self.ablation = model, run, ablation
         self._answers_of = cache(self._new_answers)
 
     def ranked(
@@ -100,7 +104,7 @@ class PruningUnits:
 
         def importance(task: str) -> str:
             ranked = "heads" if component == "kv_groups" else component  # groups are ranked by their heads
-            return str(ResultName.importance(ranked, Setting(task, setup.shots)))
+            return str(ResultName.importance(ranked, Setting(task, setup.shots), self._ranks_by(component)))
 
         of_task = importance(setup.task.name)
         needs = {"own": (of_task,), "mean": (importance("mean"),)}.get(ranking, (of_task, *map(importance, candidates)))
@@ -136,7 +140,8 @@ class PruningUnits:
 
     def grid(self, setup: TaskSetup, head_percents: Sequence[float], ffn_percents: Sequence[float]) -> Unit:
         """Return the unit of a grid: heads and feed-forward networks together, each along the task's ranking."""
-        needs = tuple(str(ResultName.importance(part, setup.setting)) for part in ("heads", "ffns"))
+        parts: tuple[Component, ...] = ("heads", "ffns")
+        needs = tuple(str(ResultName.importance(part, setup.setting, self._ranks_by(part))) for part in parts)
 
         def measure(progress: Progress) -> tuple[PruningGrid]:
             heads, ffns = (scores_of(self.run, name) for name in needs)
@@ -145,15 +150,16 @@ class PruningUnits:
             return (pruning_grid(self._answers(setup, progress), heads, ffns, head_percents, ffn_percents),)
 
         return Unit(
-            f"grid, {setup.name}",
-            (str(ResultName.grid(setup.setting)),),
+            f"grid, {setup.name}{ablation_title(self.ablation)}",
+            (str(ResultName.grid(setup.setting, self.ablation)),),
             setup.identity
+            | ablation_settings(self.ablation)
             | {"head_percents": [0.0, *head_percents], "ffn_percents": [0.0, *ffn_percents]}
             | {"rankings": {"ffns": TIES}},
             (len(head_percents) + 1) * (len(ffn_percents) + 1) * setup.documents,
             measure,
             needs,
-            partial(grid_work, self.model, setup, head_percents, ffn_percents),
+            self._work(partial(grid_work, self.model, setup, head_percents, ffn_percents), setup),
             group=setup.name,
         )
 
@@ -178,15 +184,23 @@ class PruningUnits:
             **(TIES if component == "ffns" and options.strategy != "random" else {}),
         }
         return Unit(
-            f"{component} removed ({ranking}), {setup.name}",
-            (str(ResultName.curve(component, setup.setting, ranking)),),
-            setup.identity | settings,
+            f"{component} removed ({ranking}), {setup.name}{ablation_title(self.ablation)}",
+            (str(ResultName.curve(component, setup.setting, ranking, self.ablation)),),
+            setup.identity | settings | ablation_settings(self.ablation),
             (len(percents) + 1) * len(seeds) * setup.documents,
             measure,
             needs,
-            work,
+            self._work(work, setup),
             group=setup.name,
         )
+
+    def _ranks_by(self, component: Component) -> AblationKind:
+        """Return the kind of ablation that the importance of some parts was measured with."""
+        return self.ablation if component == "ffns" else "zero"
+
+    def _work(self, work: Work, setup: TaskSetup) -> Work:
+        """Return the work with what the kind of ablation adds."""
+        return lambda: with_ablation(work(), self.model, setup, self.ablation)
 
     def _answers(self, setup: TaskSetup, progress: Progress) -> PrunedAnswers:
         """Return the task's answers by removal, which advance this bar."""
@@ -195,7 +209,8 @@ class PruningUnits:
         return answers
 
     def _new_answers(self, setup: TaskSetup) -> PrunedAnswers:
-        return PrunedAnswers(self.model, encode_task(self.model, setup.task, setup.shots, setup.limit, setup.seed))
+        encoded = encode_task(self.model, setup.task, setup.shots, setup.limit, setup.seed)
+        return answers_with(self.model, encoded, self.ablation)
 
 
 def pruning_units(
@@ -206,21 +221,25 @@ def pruning_units(
     strategy: Strategy,
     percents: Sequence[float],
     seeds: Sequence[int],
+    ablation: AblationKind = "zero",
 ) -> list[Unit]:
     """Return the units of the `prune` command: importance where the run has none, then the curves or grids.
 
     Raises:
-        InputError: `both` is combined with a strategy other than `static`, or the model has no such parts.
+        InputError: `both` is combined with a strategy other than `static`, experts with a kind of ablation, or the
+            model has no such parts.
     """
     if component == "both" and strategy != "static":
         raise InputError(f"--component both goes by rankings: leave out --strategy {strategy}")
+    if component == "experts" and ablation != "zero":
+        raise InputError("experts are removed by zeros, as weights of their router: leave out --ablation")
     if component != "both":
         n_parts(model, component)  # raises if there are none
-    pruning = PruningUnits(model, run)
+    pruning = PruningUnits(model, run, ablation)
     units = []
     for setup in setups:
         if strategy == "static":
-            units += [unit for unit in _importance_units(model, setup, component) if unit.names[0] not in run]
+            units += [unit for unit in _importance_units(model, setup, component, ablation) if unit.names[0] not in run]
         if component == "both":
             units.append(pruning.grid(setup, GRID_HEAD_PERCENTS, GRID_FFN_PERCENTS))
         elif strategy == "static":
@@ -232,11 +251,11 @@ def pruning_units(
     return units
 
 
-def _importance_units(model: Model, setup: TaskSetup, component: str) -> list[Unit]:
+def _importance_units(model: Model, setup: TaskSetup, component: str, ablation: AblationKind) -> list[Unit]:
     if component == "experts":
         return [expert_unit(model, setup, "gradient", "example")]
     heads = [head_unit(model, setup, "gradient", "token")] if component != "ffns" else []
-    return heads + ([ffn_unit(model, setup)] if component in ("ffns", "both") else [])
+    return heads + ([ffn_unit(model, setup, ablation=ablation)] if component in ("ffns", "both") else [])
 
 
 def _correlated(scores: Mapping[str, Scores], of_task: str, ranking: Ranking) -> Scores:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from headcount import importance
 from headcount.importance.internal import (
@@ -17,11 +17,13 @@ from headcount.importance.internal import (
     ffn_importance_work,
     head_importance_work,
     n_parts,
+    with_ablation,
 )
 from headcount.progress import Progress, say
 from headcount.results import Accuracy, ExpertScores, HeadScores, LayerScores, ResultName
 from headcount.study.unit import Unit
 from headcount.tracing import Model
+from headcount.tracing.internal import AblationKind
 
 
 def load_setups(
@@ -85,9 +87,9 @@ def accuracy_unit(model: Model, setup: TaskSetup) -> Unit:
     )
 
 
-def head_unit(model: Model, setup: TaskSetup, method: str, reduction: str) -> Unit:
-    """Return the unit of every head's importance for a task."""
-    return _scores_unit(model, setup, method, reduction, "heads")
+def head_unit(model: Model, setup: TaskSetup, method: str, reduction: str, ablation: AblationKind = "zero") -> Unit:
+    """Return the unit of every head's importance for a task; for removal by any kind of ablation."""
+    return _scores_unit(model, setup, method, reduction, "heads", ablation)
 
 
 def expert_unit(model: Model, setup: TaskSetup, method: str, reduction: str) -> Unit:
@@ -101,33 +103,52 @@ def expert_unit(model: Model, setup: TaskSetup, method: str, reduction: str) -> 
 
 
 def _scores_unit(
-    model: Model, setup: TaskSetup, method: str, reduction: str, part: Literal["heads", "experts"]
+    model: Model,
+    setup: TaskSetup,
+    method: str,
+    reduction: str,
+    part: Literal["heads", "experts"],
+    ablation: AblationKind = "zero",
 ) -> Unit:
-    measured = importance.head_importance if part == "heads" else importance.expert_importance
     name = part if method == "gradient" else f"{part}-oracle"
     settings = {"method": method} | ({"reduction": reduction} if method == "gradient" else {})
 
     def measure(progress: Progress) -> tuple[HeadScores | ExpertScores]:
         task = setup.task
         examples = task.examples(setup.shots, setup.limit, seed=setup.seed)
-        scores = measured(model, examples, method, reduction, encoding=task.encoding, progress=progress.advance)
+        options: dict[str, Any] = {"encoding": task.encoding, "progress": progress.advance}
+        if ablation != "zero":
+            reference = examples if ablation == "patch" else task.reference(setup.shots, seed=setup.seed)
+            options |= {"kind": ablation, "reference": reference, "seed": setup.seed}
+        measured = importance.head_importance if part == "heads" else importance.expert_importance
+        scores: HeadScores | ExpertScores = measured(model, examples, method, reduction, **options)
         _say_cut(setup, scores.provenance["cut"], scores.n, "examples")
         _say_merged(setup, scores.provenance["merged"], scores.n, "examples")
         return (replace(scores, provenance=scores.provenance | setup.provenance),)
 
     return Unit(
-        f"{part}, {setup.name}",
-        (str(ResultName.importance(name, setup.setting)),),
-        setup.identity | settings,
+        f"{part}, {setup.name}{ablation_title(ablation)}",
+        (str(ResultName.importance(name, setup.setting, ablation)),),
+        setup.identity | settings | ablation_settings(ablation),
         setup.examples,
         measure,
-        work=lambda: head_importance_work(model, setup, method),
+        work=lambda: with_ablation(head_importance_work(model, setup, method), model, setup, ablation),
         group=setup.name,
     )
 
 
-def ffn_unit(model: Model, setup: TaskSetup, rank_split: RankSplit = None) -> Unit:
-    """Return the unit of every feed-forward network's importance for a task."""
+def ablation_title(ablation: AblationKind) -> str:
+    """Return the words on a kind of ablation in a unit's title; none for zeros."""
+    return "" if ablation == "zero" else f", {ablation} ablation"
+
+
+def ablation_settings(ablation: AblationKind) -> dict[str, Any]:
+    """Return the entries that the provenance of a result by a kind of ablation must have; none for zeros."""
+    return {} if ablation == "zero" else {"ablation": {"kind": ablation}}
+
+
+def ffn_unit(model: Model, setup: TaskSetup, rank_split: RankSplit = None, ablation: AblationKind = "zero") -> Unit:
+    """Return the unit of every feed-forward network's importance for a task, by a kind of ablation."""
 
     def measure(progress: Progress) -> tuple[LayerScores]:
         scores = importance.ffn_importance(
@@ -136,18 +157,19 @@ def ffn_unit(model: Model, setup: TaskSetup, rank_split: RankSplit = None) -> Un
             setup.shots,
             setup.limit,
             rank_split=rank_split,
+            kind=ablation,
             seed=setup.seed,
             progress=progress.advance,
         )
         return (scores,)
 
     return Unit(
-        f"FFNs, {setup.name}",
-        (str(ResultName.importance("ffns", setup.setting)),),
-        setup.identity | {"rank_split": rank_split},
+        f"FFNs, {setup.name}{ablation_title(ablation)}",
+        (str(ResultName.importance("ffns", setup.setting, ablation)),),
+        setup.identity | {"rank_split": rank_split} | ablation_settings(ablation),
         setup.examples if rank_split else setup.documents,
         measure,
-        work=lambda: ffn_importance_work(model, setup, rank_split),
+        work=lambda: with_ablation(ffn_importance_work(model, setup, rank_split), model, setup, ablation),
         group=setup.name,
     )
 

@@ -9,6 +9,7 @@ from headcount.viz import number_format
 from headcount.viz.figures.pruning import PARTS, pruning_curve, pruning_grid
 from headcount.viz.html_report.analysis_tables import results_at_shots
 from headcount.viz.html_report.views import Section, View
+from headcount.viz.wording import ABLATIONS
 
 RANKINGS = {
     "own": "its own importance",
@@ -29,16 +30,16 @@ NO_CONTROL = "No random orders were removed, so this figure does not show if a r
 
 def curves(results: Mapping[str, Result]) -> Section:
     """Make the section with the curves of each task, number of shots and kind of part."""
-    groups: dict[tuple[Setting, str], dict[str, PruningCurve]] = {}
+    groups: dict[tuple[Setting, str, str], dict[str, PruningCurve]] = {}
     for name, _, curve in results_at_shots(results, PruningCurve):
         if name.setting is not None and name.ranking in RANKINGS:
-            groups.setdefault((name.setting, curve.component), {})[name.ranking] = curve
-    order = sorted(groups, key=lambda group: (group[0].order, [*PARTS].index(group[1])))
+            groups.setdefault((name.setting, curve.component, name.ablation), {})[name.ranking] = curve
+    order = sorted(groups, key=lambda group: (group[0].order, [*PARTS].index(group[1]), [*ABLATIONS].index(group[2])))
     return Section(
         "pruning",
         "Removing parts",
         intro="Accuracy as the least important heads, feed-forward networks (FFNs) or other parts are removed, "
-        "compared with removing random ones.",
+        "compared with removing random ones. Their outputs become zero, unless a title names other values.",
         reading="A ranking is informative where its curve stays above that of random orders. Bands are one standard "
         "error over documents; for random orders, the spread over orders if that is larger.",
         caveat="The documents are the same at every step, so neighbouring points move together. Another order may do "
@@ -50,9 +51,9 @@ def curves(results: Mapping[str, Result]) -> Section:
 def grids(results: Mapping[str, Result]) -> Section:
     """Make the section with the grid of each task and number of shots."""
     matches = [
-        (name.setting, grid)
+        (name.setting, name.ablation, grid)
         for name, _, grid in results_at_shots(results, PruningGrid)
-        if name.setting is not None and name == ResultName.grid(name.setting)
+        if name.setting is not None and name == ResultName.grid(name.setting, name.ablation)
     ]
     return Section(
         "grid",
@@ -61,7 +62,7 @@ def grids(results: Mapping[str, Result]) -> Section:
         reading="The whole model is in the lower left corner. A star marks an accuracy below it by more than two "
         "paired standard errors.",
         caveat="On few documents a cell without a star may still have lost accuracy.",
-        views=[_grid_view(setting, grid) for setting, grid in matches],
+        views=[_grid_view(*match) for match in matches],
     )
 
 
@@ -83,7 +84,7 @@ def _with_error(value: Tensor, stderr: Tensor, n: int) -> str:
     return number_format.with_error(float(value), number_format.shown_error(float(stderr), n))
 
 
-def _curve_view(setting: Setting, part: str, by_ranking: Mapping[str, PruningCurve]) -> View:
+def _curve_view(setting: Setting, part: str, ablation: str, by_ranking: Mapping[str, PruningCurve]) -> View:
     named = {title: by_ranking[ranking] for ranking, title in RANKINGS.items() if ranking in by_ranking}
     (first_name, first), *further = named.items()
     headings = [
@@ -91,7 +92,7 @@ def _curve_view(setting: Setting, part: str, by_ranking: Mapping[str, PruningCur
     ]
     notes = ["" if first.beats_guessing else AT_CHANCE, "" if "random" in by_ranking else NO_CONTROL]
     return View(
-        f"{setting.title}: {PARTS[part]}",
+        f"{setting.title}: {PARTS[part]}{ABLATIONS[ablation]}",
         pruning_curve(named, title=""),
         f"Accuracy ± standard error by {first_name}, n = {first.n}; then the accuracy by other rankings",
         ("% removed", f"{PARTS[part]} removed", "parameters", "accuracy", "drop", "log p lost, nats", *headings),
@@ -130,9 +131,9 @@ def _first_curve_cells(curve: PruningCurve, curves: Sequence[PruningCurve], perc
     ]
 
 
-def _grid_view(setting: Setting, grid: PruningGrid) -> View:
+def _grid_view(setting: Setting, ablation: str, grid: PruningGrid) -> View:
     return View(
-        setting.title,
+        f"{setting.title}{ABLATIONS[ablation]}",
         pruning_grid(grid, title=""),
         f"Drop in accuracy ± standard error, n = {grid.n}: FFNs down, heads across",
         ["FFNs removed, %", *(f"{percent:g} % of heads" for percent in grid.head_percents)],
