@@ -10,6 +10,7 @@ from headcount.lazy import lazy_names
 if TYPE_CHECKING:  # imported at their first use
     from headcount.importance.ablation.ablated import ablated
     from headcount.importance.ablation.reference import ffn_means, head_means
+    from headcount.importance.attribution.interactions import interaction
     from headcount.importance.causes.head_effects import head_verdicts
     from headcount.importance.causes.set_effects import set_effects
     from headcount.importance.documents import Document, Example
@@ -35,6 +36,7 @@ __all__ = [
     "head_importance",
     "head_means",
     "head_verdicts",
+    "interaction",
     "lm_eval_task",
     "load_task",
     "prune",

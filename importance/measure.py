@@ -5,31 +5,19 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from headcount.importance.ablation.ablated import (
-    Reference,
-    ablation_record,
-    ablation_title,
-    replacement_from,
-    task_replacement,
-)
-from headcount.importance.attribution.gradient_passes import gradient_contributions
-from headcount.importance.attribution.gradients import (
-    FOLDS,
-    Contributions,
-    Estimate,
-    estimate_importance,
-    normalised_by_layer,
-)
-from headcount.importance.attribution.leave_one_out import Part, without_each, without_each_ffn
+from headcount.importance.ablation.ablated import Reference, ablation_record, ablation_title, task_replacement
+from headcount.importance.attribution.ablation_path import Part
+from headcount.importance.attribution.estimates import estimated
+from headcount.importance.attribution.gradients import FOLDS, normalised_by_layer
+from headcount.importance.attribution.leave_one_out import without_each_ffn
 from headcount.importance.attribution.routing import routed_shares
+from headcount.importance.attribution.settings import Attribution, one_kind
 from headcount.importance.documents import Example
 from headcount.importance.evaluation import EncodedTask, answers_of, bos_record, encode_examples, encode_task
-from headcount.importance.likelihoods.encoding import EncodedRequest, Encoding
+from headcount.importance.likelihoods.encoding import Encoding
 from headcount.importance.likelihoods.log_likelihoods import LogLikelihood, log_likelihoods
-from headcount.importance.likelihoods.prefix_tree import build_tree
 from headcount.importance.likelihoods.tree_passes import document_trees
 from headcount.importance.tasks.task import Task
 from headcount.results import Accuracy, ExpertScores, HeadScores, InputError, LayerScores
@@ -94,9 +82,12 @@ def head_importance(
     method: str = "gradient",
     reduction: str = "token",
     *,
-    kind: AblationKind = "zero",
+    baseline: AblationKind = "zero",
+    kind: AblationKind | None = None,
     reference: Reference = None,
     seed: int = 0,
+    steps: int = 1,
+    share: float = 0.2,
     normalise: bool = False,
     encoding: Encoding = "joint",
     loss_scale: float | None = None,
@@ -105,20 +96,31 @@ def head_importance(
 ) -> HeadScores:
     """Score every head by how much a model's predictions need it.
 
-    `gradient`: the first-order change of the loss on the gold continuations as a head's output goes to zero (see
-    `headcount.importance.attribution.gradients.estimate_importance` for the reductions); one forward and one backward
-    pass, weights frozen. `oracle`: the mean drop of the gold log-probability, in nats, when the head is really ablated,
-    one at a time.
+    * `gradient`: the first-order change of the loss on the gold continuations as a head is ablated (see
+      `headcount.importance.attribution.gradients.estimate_importance` for the reductions); one forward and one backward
+      pass, weights frozen. Several `steps` give integrated gradients, layer by layer (see `gradient_contributions`).
+    * `oracle`: the mean drop of the gold log-probability, in nats, when the head is really ablated, one at a time.
+    * `verified`: the oracle's drop for the `share` of heads that is highest by `example`, the estimate `drop` for the
+      rest. `extras["verified"]` is 1 for the heads that were ablated.
+
+    The reduction `drop` has the sign and unit of the oracle; all three of them come with the mean size of the drop over
+    examples, `extras["absolute_drop"]`. `signed` is the negative of `drop`, and of the loss averaged over the tokens of
+    a continuation. `token` and `example` are sizes: they say that a head matters, not in which direction.
 
     Args:
         model: The model; removed parts stay removed.
         examples: Contexts with their gold continuations, as from `task.examples`.
-        method: `gradient` or `oracle`.
-        reduction: For gradients `token` (the published code), `example` or `signed`.
-        kind: For `oracle` the kind of ablation; see `ablated`.
-        reference: The reference examples of the kinds `mean` and `resample`; see `ablated`. For `patch` the examples
-            themselves, if left out.
-        seed: Seed of the draws of `resample`.
+        method: `gradient`, `oracle` or `verified`.
+        reduction: For gradients `token` (the published code), `example`, `drop` or `signed`.
+        baseline: The replacement r of a head's output z by ablation. `zero`; `mean`: the mean of z over the positions
+            of all reference examples; `resample`: z of another reference example, at the same position; `patch`: z of
+            the example with its shots' answers shuffled (`Example.counterfactual`).
+        kind: The same as `baseline`, by the word that `ablated` has for it.
+        reference: Reference examples, as for `ablated`; None takes `examples`.
+        seed: Seed of `resample`.
+        steps: For gradients, the number of points r + α(z - r), α = 1/steps, ..., 1, at which they are taken. With more
+            than one, each costs a forward and a backward pass from every layer on.
+        share: For `verified`, the share of heads that is ablated: floor(share · N) of N, at least one.
         normalise: Divide by the L2 norm of each layer (Michel et al. 2019).
         encoding: The way in which text becomes tokens; `task.encoding` for a task's examples.
         loss_scale: Factor of the loss before the backward pass; None takes 1,024 for float16, else 1. Examples whose
@@ -128,23 +130,18 @@ def head_importance(
 
     Returns:
         Scores with variance over examples and `folds`, ten interleaved subsets of the examples. Normalised scores have
-        folds, but no variance.
+        folds, but no variance. Means are taken as exact: their error is not part of the variance.
 
     Raises:
-        InputError: An argument is unknown, there is no example, or a continuation has no tokens.
+        InputError: An argument is unknown or out of range, there is no example, a continuation has no tokens, an
+            example has no counterfactual for `patch`, or `resample` or `patch` gradients of a streamed model.
 
-    Source: Bansal et al. 2023, Eq. 7 (oracle) and 8 (gradient); Michel et al. 2019.
+    Source: Bansal et al. 2023, Eq. 7 (oracle) and 8 (gradient); Michel et al. 2019. Sundararajan et al. 2017, Eq. 3
+    (steps).
     """
-    if kind != "zero" and method != "oracle":
-        raise InputError(f"kind={kind!r} is a kind of ablation, for method='oracle' alone, not {method!r}")
-    reference = examples if kind == "patch" and reference is None else reference
-    replacement = replacement_from(
-        model, kind, reference, seed=seed, encoding=encoding, batch_size=batch_size, measured=examples
-    )
-    fields = _importance(
-        "head", model, examples, method, reduction, normalise, encoding, loss_scale, batch_size, progress, replacement
-    )
-    return HeadScores(measure="head_importance", **fields)
+    settings = Attribution(method, reduction, one_kind(baseline, kind), steps, share, seed)
+    options = (normalise, encoding, loss_scale, batch_size, progress)
+    return HeadScores(measure="head_importance", **_importance("head", model, examples, settings, reference, *options))
 
 
 def expert_importance(
@@ -169,7 +166,7 @@ def expert_importance(
         model: A mixture of experts; removed parts stay removed.
         examples: As for `head_importance`.
         method: `gradient` or `oracle`.
-        reduction: For gradients `token`, `example` or `signed`.
+        reduction: For gradients `token`, `example`, `drop` or `signed`.
         normalise: Divide by the L2 norm of each layer.
         encoding: As for `head_importance`.
         loss_scale: As for `head_importance`.
@@ -187,43 +184,36 @@ def expert_importance(
     """
     if not model.anatomy.layers_with_experts():
         raise InputError(f"{model.name} has no mixture of experts, or one whose experts cannot be told apart")
-    fields = _importance(
-        "expert", model, examples, method, reduction, normalise, encoding, loss_scale, batch_size, progress
-    )
-    extras = {"routed": routed_shares(model, encode_examples(model, examples, encoding), batch_size)}
-    return ExpertScores(measure="expert_importance", extras=extras, **fields)
+    if method == "verified":
+        raise InputError("experts: method must be gradient or oracle, not 'verified'")
+    options = (normalise, encoding, loss_scale, batch_size, progress)
+    fields = _importance("expert", model, examples, Attribution(method, reduction), None, *options)
+    fields["extras"]["routed"] = routed_shares(model, encode_examples(model, examples, encoding), batch_size)
+    return ExpertScores(measure="expert_importance", **fields)
 
 
 def _importance(
     part: Part,
     model: Model,
     examples: Sequence[Example],
-    method: str,
-    reduction: str,
+    settings: Attribution,
+    reference: Reference,
     normalise: bool,
     encoding: Encoding,
     loss_scale: float | None,
     batch_size: BatchSize,
     progress: Progress | None,
-    replacement: Replacement | None = None,
 ) -> dict[str, Any]:
     """Return the fields of the scores of heads or experts."""
-    if method not in ("gradient", "oracle"):
-        raise InputError(f"method must be gradient or oracle, not {method!r}")
     checks.check_one_of("encoding", encoding, get_args(Encoding))
     if not examples:
         raise InputError(f"{part} importance needs at least one example")
     requests = encode_examples(model, examples, encoding)
     scale = LOSS_SCALE.get(model.dtype, 1.0) if loss_scale is None else loss_scale
-    if method == "gradient":
-        estimate = _gradient_estimate(model, requests, reduction, scale, batch_size, progress, part)
-    else:
-        estimate = _oracle_estimate(model, requests, batch_size, progress, part, replacement)
-        reduction = "log-probability"
-    settings = {
-        **ablation_record(replacement),
-        "method": method,
-        "reduction": reduction,
+    replacement = settings.replacement(model, examples, reference, encoding, batch_size)
+    estimate = estimated(model, requests, part, settings, replacement, scale, batch_size, progress)
+    record = {
+        **settings.provenance(replacement),
         "normalise": normalise,
         "encoding": encoding,
         "loss_scale": scale,
@@ -237,56 +227,10 @@ def _importance(
         "variance": None if normalise else estimate.variance,
         "n": len(examples),
         "folds": normalised_by_layer(estimate.folds) if normalise else estimate.folds,
-        "definition": f"{method}, {reduction}{ablation_title(replacement)}",
-        "provenance": provenance(model, **settings),
+        "extras": dict(estimate.extras),
+        "definition": settings.definition,
+        "provenance": provenance(model, **record),
     }
-
-
-def _gradient_estimate(
-    model: Model,
-    requests: Sequence[EncodedRequest],
-    reduction: str,
-    loss_scale: float,
-    batch_size: BatchSize,
-    progress: Progress | None,
-    part: Part,
-) -> Estimate:
-    """Return importance as the first-order change of the loss."""
-    contributions = gradient_contributions(model, requests, loss_scale, batch_size, progress, part)
-    read = torch.tensor([len(request.ids) - 1 for request in requests])
-    predicted = torch.tensor([len(request.ids) - request.start for request in requests])
-    return estimate_importance(contributions, read, predicted, reduction)
-
-
-def _oracle_estimate(
-    model: Model,
-    requests: Sequence[EncodedRequest],
-    batch_size: BatchSize,
-    progress: Progress | None,
-    part: Part,
-    replacement: Replacement | None,
-) -> Estimate:
-    """Return importance as the mean drop of the log-probability without each head or expert."""
-    drops = drops_without_each(model, requests, batch_size, progress, part, replacement)
-    counts = torch.ones(len(drops), dtype=torch.long)  # of a mean over examples, tokens do not count
-    return estimate_importance(Contributions(drops, drops), counts, counts, "signed")
-
-
-def drops_without_each(
-    model: Model,
-    requests: Sequence[EncodedRequest],
-    batch_size: BatchSize,
-    progress: Progress | None,
-    part: Part,
-    replacement: Replacement | None = None,
-) -> Float[Tensor, "example layer part"]:
-    """Return the drop of the log-probability of each example without each head or expert."""
-    trees = [build_tree([request]) for request in requests]
-
-    def prepare(batch: list[int]) -> Prepared[Tensor]:
-        return without_each(model, [trees[index] for index in batch], part, replacement)
-
-    return torch.stack(run_batches(model, prepare, [len(tree.ids) for tree in trees], batch_size, progress))
 
 
 def ffn_importance(
@@ -295,44 +239,88 @@ def ffn_importance(
     shots: int = 0,
     limit: int | None = None,
     *,
-    rank_split: RankSplit = None,
-    kind: AblationKind = "zero",
+    method: str = "oracle",
+    reduction: str = "drop",
+    baseline: AblationKind = "zero",
+    kind: AblationKind | None = None,
     reference: Reference = None,
+    steps: int = 1,
+    share: float = 0.2,
+    rank_split: RankSplit = None,
     seed: int = 0,
     batch_size: BatchSize = "auto",
     progress: Progress | None = None,
 ) -> LayerScores:
-    """Score each layer's feed-forward network by the drop of accuracy without it, one removal at a time.
+    """Score each layer's feed-forward network by how much a task needs it.
 
-    IS_l = P(model) - P(model without FFN l), P = accuracy. The layers below the removed network are computed once.
+    * `oracle`: the drop of accuracy without the network, one removal at a time, IS_l = P(model) - P(model without FFN
+      l), P = accuracy. The layers below the removed network are computed once.
+    * `gradient`: the first-order change of the loss on each document's gold continuation as the network is
+      ablated, one forward and one backward pass for all layers. The reduction `drop` estimates the oracle's
+      `extras["log_p"]`, the drop of the gold log-probability in nats; accuracy has no gradient.
+    * `verified`: that drop for the `share` of networks that is highest by `example`, the estimate for the rest.
 
     Args:
         model: The model; removed parts stay removed.
         task: From `load_task`.
         shots: Solved examples in front of each document.
         limit: Documents at most.
+        method: `oracle`, `gradient` or `verified`.
+        reduction: For gradients, as in `head_importance`.
+        baseline: The replacement of a network's output, as in `head_importance`.
+        kind: The same as `baseline`.
+        reference: Reference examples, as for `ablated`; None takes `task.reference(shots)`, and for `patch` the
+            documents themselves.
+        steps: For gradients, as in `head_importance`.
+        share: For `verified`, the share of networks that is ablated.
         rank_split: None takes the documents that accuracy is measured on, as the published code does; `"train"` takes
             the pool that shots come from, so that a ranking is not tested on the documents that it is from.
-        kind: The kind of ablation; see `ablated`.
-        reference: The reference examples of the kinds `mean` and `resample`; `task.reference(shots)` if left out. For
-            `patch` the documents themselves.
-        seed: Seed of the shots, and of the draws of `resample`.
+        seed: Seed of the shots, and of `resample`.
         batch_size: Documents run together.
         progress: Called after each batch with the number of documents in it.
 
     Returns:
-        The drop in accuracy for each layer; its variance is that of the paired difference over units. `extras` holds
-        `log_p`, the mean drop of the gold log-probability in nats, which moves before accuracy does.
+        Of the oracle, the drop in accuracy for each layer; its variance is that of the paired difference over units.
+        `extras` holds `log_p`, the mean drop of the gold log-probability in nats, which moves before accuracy does. Of
+        gradients, the mean over documents with its variance; of several right continuations they take the first.
 
     Raises:
-        InputError: As `accuracy`; or the split is unknown, or empty.
+        InputError: As `accuracy` and `head_importance`; or the split is unknown, or empty.
 
-    Source: Bansal et al. 2023, Eq. 7.
+    Source: Bansal et al. 2023, Eq. 7 (oracle); Molchanov et al. 2016 (gradient).
     """
     if rank_split not in (None, "train"):
         raise InputError(f"rank_split must be None or 'train', not {rank_split!r}")
+    settings = Attribution(method, reduction, one_kind(baseline, kind), steps, share, seed)
     encoded = encode_task(model, task.of_pool() if rank_split else task, shots, limit, seed)
-    replacement = task_replacement(model, encoded, kind, reference, batch_size)
+    replacement = task_replacement(model, encoded, settings.kind, reference, batch_size)
+    if method == "oracle":
+        return _ffn_oracle(model, encoded, replacement, rank_split, batch_size, progress)
+    requests = [of[document.gold[0]] for document, of in zip(encoded.documents, encoded.requests, strict=True)]
+    scale = LOSS_SCALE.get(model.dtype, 1.0)
+    estimate = estimated(model, requests, "ffn", settings, replacement, scale, batch_size, progress)
+    record = {**settings.provenance(replacement), "loss_scale": scale, "rank_split": rank_split}
+    return LayerScores(
+        estimate.values[:, 0],
+        variance=None if estimate.variance is None else estimate.variance[:, 0],
+        n=len(requests),
+        folds=estimate.folds[..., 0],
+        measure="ffn_importance",
+        definition=settings.definition,
+        extras={name: values[:, 0] for name, values in estimate.extras.items()},
+        provenance=encoded.provenance(model, **record),
+    )
+
+
+def _ffn_oracle(
+    model: Model,
+    encoded: EncodedTask,
+    replacement: Replacement | None,
+    rank_split: RankSplit,
+    batch_size: BatchSize,
+    progress: Progress | None,
+) -> LayerScores:
+    """Return the drop of accuracy without each network."""
     runs = _runs_without_ffns(model, encoded, batch_size, progress, replacement)
     whole, *without = [answers_of(encoded, run) for run in runs]
     drops = torch.stack([whole.correct - answers.correct for answers in without])

@@ -1,43 +1,36 @@
-"""Forward passes that leave out one part at a time: each layer's feed-forward network, or each head.
+"""Forward passes that leave out parts: each layer's feed-forward network, or each of some sets of heads.
 
-Below the part that is left out everything is as in the whole model, so each run begins at its layer, with the residual
-stream of the whole model's run. The hooks travel to wherever the model is (see `headcount.remote_code`).
+Below the parts that are left out everything is as in the whole model, so each run begins at their layer, with the
+residual stream of the whole model's run. The hooks travel to wherever the model is (see `headcount.remote_code`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headcount.importance.attribution.ablation_path import AblationPath, Part, Values, in_place_of, n_parts, places_of
 from headcount.importance.likelihoods.log_likelihoods import LogLikelihood, log_likelihood_passes, sum_by_request
 from headcount.importance.likelihoods.prefix_tree import PrefixTree
 from headcount.importance.likelihoods.tree_passes import (
     TargetLogProbabilities,
     logit_positions,
-    share_inputs,
     tree_pass,
 )
 from headcount.remote_code import runs_remotely
 from headcount.tracing import Hook, Model
 from headcount.tracing.internal import (
-    ForwardPass,
     Patch,
     Prepared,
     Put,
-    Recorder,
     RecordValue,
     Replacement,
     Zero,
-    over_all_layers,
-    pad,
 )
-
-Values = Tensor | RecordValue | None
-"""The values of a layer's parts in their ablation: means, the hook that records those of other rows, or zeros."""
 
 
 def without_each_ffn(
@@ -45,71 +38,79 @@ def without_each_ffn(
 ) -> Prepared[list[list[LogLikelihood]]]:
     """Return passes for the log-likelihoods of each tree with all parts, then without the FFN of layer 0, 1, ..."""
     streams = [RecordValue(returns=False) for _ in range(model.sizes.n_layers)]
-    hook_sets: list[list[tuple[str, Any]]] = [_record_streams(streams)]
-    before, values = _other_values(model, trees, replacement, "hook_mlp_out", range(model.sizes.n_layers))
+    hook_sets: list[list[tuple[str, Any]]] = [record_streams(streams)]
+    before, values = AblationPath("ffn", replacement=replacement).values(model, trees)
     for layer, stream in enumerate(streams):
-        hook_sets.append([*_start_at(layer, Patch(stream)), (f"blocks.{layer}.hook_mlp_out", _in_place(values[layer]))])
+        hook_sets.append(
+            [*start_at(layer, Patch(stream)), (f"blocks.{layer}.hook_mlp_out", _in_place(values.get(layer)))]
+        )
     passes, read = log_likelihood_passes(model, trees, hook_sets)
     passes[0].before += before
     return passes, read
 
 
-Part = Literal["head", "expert"]
+Sets = Sequence[Sequence[tuple[int, int]]]
+"""Sets of parts that are ablated together, each part as (layer, number)."""
 
 
-def places_of(model: Model, part: Part) -> tuple[str, list[int]]:
-    """Return the hook at which heads or experts are seen and removed, and the layers that have it."""
-    if part == "head":
-        return "attn.hook_z", model.layers_with_heads
-    return "mlp.hook_router", model.anatomy.layers_with_experts()
+def without_sets(
+    model: Model, trees: Sequence[PrefixTree], sets: Sets, path: AblationPath
+) -> Prepared[Float[Tensor, " set"]]:
+    """Return passes for the drop of the log-probability of each tree's first request without each set of parts.
 
+    Sets that begin in one layer are run together, the batch repeated once for each, at most as many as a layer has
+    parts.
 
-def without_each(
-    model: Model, trees: Sequence[PrefixTree], part: Part, replacement: Replacement | None = None
-) -> Prepared[Float[Tensor, "layer part"]]:
-    """Return passes for the drop of the log-probability of each tree's first request without each head or expert.
-
-    The heads, or experts, of a layer are run together, the batch repeated once for each. Heads can have other values
-    than zeros in their place, those of a replacement.
+    Args:
+        model: The model.
+        trees: The batch.
+        sets: Sets of parts.
+        path: The kind of parts, and their replacements.
     """
-    hook, layers = places_of(model, part)
-    n_parts = model.sizes.n_heads if part == "head" else model.sizes.n_experts
+    before, values = path.values(model, trees)
     streams = [RecordValue(returns=False) for _ in range(model.sizes.n_layers)]
-    copies = list(trees) * n_parts
-    positions, repeated = logit_positions(trees, model.device), logit_positions(copies, model.device)
-    before, values = _other_values(model, trees, replacement, hook, layers)
+    positions = logit_positions(trees, model.device)
+    chunks = _sets_by_layer(model, sets, path.part)
     with torch.no_grad():
-        passes = [tree_pass(model, trees, positions, _record_streams(streams), TargetLogProbabilities(positions))]
+        passes = [tree_pass(model, trees, positions, record_streams(streams), TargetLogProbabilities(positions))]
         passes[0].before += before
-        for layer in layers:
-            start = _start_at(layer, Patch(streams[layer], n_parts))
-            without = _silence_each if (value := values[layer]) is None else PutEach(value)
-            hooks = [*start, (f"blocks.{layer}.{hook}", without)]
+        for chunk in chunks:
+            chosen = [sets[index] for index in chunk]
+            first = min(layer for layer, _ in chosen[0])
+            start = start_at(first, Patch(streams[first], len(chunk)))
+            copies = list(trees) * len(chunk)
+            repeated = logit_positions(copies, model.device)
+            hooks = [*start, *_ablations(model, chosen, path.part, values)]
             passes.append(tree_pass(model, copies, repeated, hooks, TargetLogProbabilities(repeated)))
-        share_inputs(passes[1:])
 
     def read(results: Sequence[Any]) -> list[Tensor]:
-        whole = _first_log_p(trees, results[0])
-        without = [_first_log_p(copies, result).view(n_parts, len(trees)) for result in results[1:]]
-        drops = torch.stack([(whole - values).T for values in without], dim=1)
-        return list(over_all_layers(model, drops, 1, layers))
+        whole, *without = results
+        log_p = _first_log_p(trees, whole)
+        drops = torch.zeros(len(trees), len(sets))
+        for chunk, result in zip(chunks, without, strict=True):
+            drops[:, chunk] = (log_p - _first_log_p(list(trees) * len(chunk), result).view(len(chunk), -1)).T
+        return list(drops)
 
     return passes, read
 
 
-def _other_values(
-    model: Model, trees: Sequence[PrefixTree], replacement: Replacement | None, hook: str, layers: Sequence[int]
-) -> tuple[list[ForwardPass], dict[int, Values]]:
-    """Return the values in the place of each layer's parts, and the passes over other rows that record them."""
-    if replacement is None:
-        return [], dict.fromkeys(layers)
-    means = replacement.heads if hook == "attn.hook_z" else replacement.ffns
-    if means is not None or replacement.rows is None:
-        return [], {layer: None if means is None else means[layer] for layer in layers}
-    rows = [torch.tensor(row) for row in replacement.rows([tree.ids for tree in trees])]
-    recorders = {layer: RecordValue(returns=False) for layer in layers}
-    hooks = [(f"blocks.{layer}.{hook}", recorder) for layer, recorder in recorders.items()]
-    return [model.pass_until_last(pad(rows, model.device), hooks)], {**recorders}
+def _sets_by_layer(model: Model, sets: Sets, part: Part) -> list[list[int]]:
+    """Return the numbers of the sets that are run together: those that begin in one layer."""
+    by_layer: dict[int, list[int]] = {}
+    for number, members in enumerate(sets):
+        by_layer.setdefault(min(layer for layer, _ in members), []).append(number)
+    most = n_parts(model, part)
+    return [numbers[at : at + most] for numbers in by_layer.values() for at in range(0, len(numbers), most)]
+
+
+def _ablations(model: Model, sets: Sets, part: Part, values: Mapping[int, Values]) -> list[tuple[str, Any]]:
+    """Return hooks that ablate the first set in the first copy of a batch, the second in the second, and so on."""
+    hook, _ = places_of(model, part)
+    masks: dict[int, Tensor] = {}
+    for copy, members in enumerate(sets):
+        for layer, number in members:
+            masks.setdefault(layer, torch.zeros(len(sets), n_parts(model, part), dtype=torch.bool))[copy, number] = True
+    return [(f"blocks.{layer}.{hook}", AblateSets(mask, values[layer])) for layer, mask in masks.items()]
 
 
 def _in_place(values: Values) -> Zero | Put | Patch:
@@ -124,40 +125,33 @@ def _first_log_p(trees: Sequence[PrefixTree], result: Any) -> Float[Tensor, " tr
     return torch.tensor([values[0].log_p for values in sum_by_request(trees, *result)])
 
 
-def _record_streams(streams: Sequence[RecordValue]) -> list[tuple[str, Any]]:
+def record_streams(streams: Sequence[RecordValue]) -> list[tuple[str, Any]]:
     """Return hooks that record the residual stream in front of every layer."""
     return [(f"blocks.{layer}.hook_resid_pre", stream) for layer, stream in enumerate(streams)]
 
 
-def _start_at(layer: int, patch: Patch) -> list[tuple[str, Any]]:
+def start_at(layer: int, patch: Patch) -> list[tuple[str, Any]]:
     """Return hooks that leave out all layers before this one and begin with a recorded residual stream."""
     return [(f"blocks.{earlier}.skip", patch) for earlier in range(layer)]
 
 
 @runs_remotely
-def _silence_each(value: Tensor, hook: Hook) -> Tensor:
-    """Set head (or expert) 0 to zero in the first copy of the batch, 1 in the second, and so on."""
-    n_parts = value.shape[2]
-    factors = 1 - torch.eye(n_parts, dtype=value.dtype, device=value.device)
-    factors = factors.repeat_interleave(len(value) // n_parts, dim=0)[:, None]
-    return value * (factors if value.dim() == 3 else factors[..., None])
-
-
-@runs_remotely
-class PutEach:
-    """Replaces the z of head 0 in the first copy of the batch, that of head 1 in the second, and so on.
+class AblateSets:
+    """Ablates parts of a layer, other ones in each copy of the batch.
 
     Args:
-        values: The means, [head, d_head]; or the hook that recorded z in the batch's other rows.
+        mask: True for the ablated parts, [copy, part].
+        values: The values in their place.
     """
 
-    def __init__(self, values: Tensor | RecordValue) -> None:
-        self.values = values
+    def __init__(self, mask: Tensor, values: Values) -> None:
+        self.mask, self.values = mask, values
 
-    def __call__(self, z: Tensor, hook: Hook) -> Tensor:
-        """Return z, [head · batch, pos, head, d_head], with one head replaced in each copy."""
-        n_heads, values = z.shape[2], self.values
-        if isinstance(values, Recorder):
-            values = values.records[0].repeat(n_heads, 1, 1, 1)
-        each = torch.eye(n_heads, dtype=torch.bool, device=z.device).repeat_interleave(len(z) // n_heads, dim=0)
-        return torch.where(each[:, None, :, None], values[..., : z.shape[-1]].to(z.device, z.dtype), z)
+    def __call__(self, value: Tensor, hook: Hook) -> Tensor:
+        """Return the value without the parts."""
+        copies = value.unflatten(0, (len(self.mask), -1))
+        mask = self.mask.to(value.device)[:, None, None]
+        mask = mask if value.dim() == 3 else mask[..., None]
+        if self.values is None:
+            return copies.masked_fill(mask, 0.0).flatten(0, 1)
+        return torch.where(mask, in_place_of(copies[0], self.values), copies).flatten(0, 1)

@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headcount.importance.ablation.ablated import Reference, ablation_record
+from headcount.importance.attribution.ablation_path import AblationPath
+from headcount.importance.attribution.estimates import drops_without_each
 from headcount.importance.causes.head_sets import HeadSet, head_sets
 from headcount.importance.causes.set_effects import heads_of, removal_of
 from headcount.importance.evaluation import EncodedTask, encode_task
-from headcount.importance.measure import drops_without_each
 from headcount.importance.pruning.prune import answers_with
 from headcount.importance.pruning.pruned_answers import PrunedAnswers
 from headcount.importance.tasks.task import Task
@@ -101,7 +102,8 @@ def _drops_alone(
     """Return the fall of the log-probability of each document's (first) right continuation without each head."""
     pairs = zip(encoded.documents, encoded.requests, strict=True)
     gold = [requests[document.gold[0]] for document, requests in pairs]
-    return drops_without_each(model, gold, batch_size, progress, "head", replacement).double()
+    path = AblationPath("head", replacement=replacement)
+    return drops_without_each(model, gold, path, batch_size, progress).double()
 
 
 def _matched(

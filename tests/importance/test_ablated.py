@@ -114,12 +114,6 @@ def test_the_oracle_of_networks_ablates_one_at_a_time(build, kind):
     assert scores.definition == f"oracle, accuracy, {kind} ablation"
 
 
-def test_kinds_are_for_the_oracle():
-    model = load_model(opt(), tokenizer=TOKENIZER)
-    with pytest.raises(InputError, match="for method='oracle' alone, not 'gradient'"):
-        head_importance(model, REFERENCE, kind="mean", reference=REFERENCE)
-
-
 def test_zero_is_masked_to_the_bit():
     model = load_model(opt(), tokenizer=TOKENIZER)
     tokens = torch.tensor([rows()[0]])

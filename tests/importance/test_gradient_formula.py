@@ -78,5 +78,5 @@ def test_normalising_gives_every_layer_length_one_and_leaves_zeros():
 
 
 def test_an_unknown_reduction_is_refused():
-    with pytest.raises(InputError, match="token, example, signed, not 'mean'"):
+    with pytest.raises(InputError, match="token, example, drop, signed, not 'mean'"):
         estimate_importance(contributions, read, predicted, "mean")

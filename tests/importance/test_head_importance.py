@@ -7,6 +7,7 @@ from reference.models import BUILDERS, bpe_tokenizer, opt
 
 from headcount.importance import Example, head_importance
 from headcount.importance.attribution import gradient_passes
+from headcount.importance.attribution.ablation_path import FROM_ZERO
 from headcount.importance.attribution.gradient_passes import gradient_contributions
 from headcount.importance.attribution.gradients import layer_contributions
 from headcount.importance.likelihoods.encoding import encode
@@ -112,7 +113,9 @@ def test_gradients_that_become_infinite_are_computed_again_with_less(batch_size)
             torch.stack(
                 [
                     example.signed.isfinite().all()
-                    for example in gradient_passes._by_example(model, requests, scale / by, 4)
+                    for example in gradient_passes._by_example(
+                        model, requests, range(5), scale / by, 4, None, FROM_ZERO
+                    )
                 ]
             )
             for by in (32, 1)
@@ -150,8 +153,8 @@ def test_padding_adds_nothing():
     ("arguments", "message"),
     [
         (([],), "at least one example"),
-        ((EXAMPLES, "grad"), "method must be gradient or oracle, not 'grad'"),
-        ((EXAMPLES, "gradient", "sum"), "reduction must be one of token, example, signed, not 'sum'"),
+        ((EXAMPLES, "grad"), "method must be gradient, verified or oracle, not 'grad'"),
+        ((EXAMPLES, "gradient", "sum"), "reduction must be one of token, example, drop, signed, not 'sum'"),
         (([Example("a", "")],), "has no tokens"),
     ],
 )

@@ -5,7 +5,8 @@ import torch
 from reference.importance import log_likelihood
 from reference.models import BUILDERS, VOCAB, gemma3, opt
 
-from headcount.importance.attribution.leave_one_out import without_each, without_each_ffn
+from headcount.importance.attribution.ablation_path import FROM_ZERO
+from headcount.importance.attribution.leave_one_out import without_each_ffn, without_sets
 from headcount.importance.likelihoods.encoding import EncodedRequest
 from headcount.importance.likelihoods.log_likelihoods import log_likelihood_passes, log_likelihoods
 from headcount.importance.likelihoods.prefix_tree import build_tree
@@ -112,7 +113,9 @@ def test_without_each_ffn_equals_the_naive_loop_exactly(build):
 def test_without_each_head_equals_the_naive_loop(build):
     model = load_model(build())
     trees = [tree for _, tree in document_trees(model, documents(3, requests=1))]
-    scores = torch.stack(run(model, without_each(model, trees, "head")))
+    heads = [[(layer, head)] for layer in range(model.sizes.n_layers) for head in range(model.sizes.n_heads)]
+    scores = torch.stack(run(model, without_sets(model, trees, heads, FROM_ZERO)))
+    scores = scores.view(len(trees), model.sizes.n_layers, -1)
     whole = torch.tensor([values[0].log_p for values in scores_of_trees(model, trees)])
     for layer in range(model.sizes.n_layers):
         for head in range(model.sizes.n_heads):

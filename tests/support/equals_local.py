@@ -11,6 +11,7 @@ from headcount.importance.ablation.reference import reference_means
 from headcount.importance.evaluation import encode_examples
 from headcount.tracing import masked
 
+SHUFFLED = [Example("do re mi", " fa", "mi re do"), Example("so la ti", " do", "la so ti")]
 TEXT = "do re mi fa do re mi"
 EXAMPLES = [Example(context="do re mi", continuation=" fa"), Example(context="so la", continuation=" ti do")]
 
@@ -95,12 +96,24 @@ class EqualsLocal:
         on_local, on_far = (induction.repeat_loss(model, 3, period=6) for model in (local, far))
         self.close(on_far.loss, on_local.loss)
 
-    @pytest.mark.parametrize("method", ["gradient", "oracle"])
-    def test_head_importance(self, local, far, method):
-        on_local, on_far = (importance.head_importance(model, EXAMPLES, method) for model in (local, far))
+    @pytest.mark.parametrize(
+        "settings",
+        [{}, {"method": "oracle"}, {"method": "verified", "kind": "patch"}, {"baseline": "patch", "steps": 2}],
+        ids=["gradient", "oracle", "verified", "steps"],
+    )
+    def test_head_importance(self, local, far, settings):
+        on_local, on_far = (importance.head_importance(model, SHUFFLED, **settings) for model in (local, far))
         self.close(on_far.values, on_local.values)
         self.close(on_far.folds, on_local.folds)
         assert on_local.values.any()
+
+    def test_interactions(self, local, far):
+        rows = [
+            importance.interaction(model, EXAMPLES, [((1, 0), (0, 1)), ((0, 1), (0, 0))], "mean").records()
+            for model in (local, far)
+        ]
+        for ours, theirs in zip(*rows, strict=True):
+            assert theirs == pytest.approx(ours, abs=self.within, rel=self.within)
 
     def test_accuracy_and_ffn_importance(self, local, far):
         task = importance.load_task("plural")
@@ -109,6 +122,8 @@ class EqualsLocal:
         assert on_far.value == on_local.value
         on_local, on_far = (importance.ffn_importance(model, task, 1, 8) for model in (local, far))
         self.close(on_far.extras["log_p"], on_local.extras["log_p"])
+        estimates = [importance.ffn_importance(model, task, 1, 8, method="gradient") for model in (local, far)]
+        self.close(estimates[1].values, estimates[0].values)
 
     def test_attention_of_every_head(self, local, far):
         on_local, on_far = (induction.record_patterns(model, TEXT) for model in (local, far))

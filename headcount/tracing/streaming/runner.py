@@ -129,10 +129,10 @@ class StreamingRunner:
         preceding = dict(pairwise(layers[::-1]))
         for layer in reversed(layers if runs else []):
             block = self._with_weights(model, layer, preceding.get(layer))
-            for run in runs:
+            for run in [run for run in runs if run.passes(layer)]:
                 if run.forward.gradient_recorders():
                     self._backward_through(model, block, run, layer, streams)
-                elif run.passes(layer):
+                else:
                     self._record_again(model, block, run, layer, streams)
             _clear_shared_records(runs, layer)
             steps.done()
