@@ -88,8 +88,8 @@ def causal_gates(
         `agreement` is Spearman's rho between seeds, `undecided` lists the heads of no certain role.
 
     Raises:
-        InputError: An argument is unknown or out of range, there is no example, a continuation has no tokens, or the
-            model is streamed.
+        InputError: An argument is unknown or out of range, there is no example, or with several seeds no more than one
+            step takes; a continuation has no tokens; or the model is streamed.
 
     Source: Nam et al. 2025, "Causal Head Gating" (arXiv 2505.13737).
     """
@@ -152,6 +152,11 @@ def _check_arguments(
         raise InputError(
             f"{model.name} is streamed, and every step of the gates would read all weights twice, {6 * steps} times "
             "for a seed: load the model into memory, or take head_importance, which reads them twice in all"
+        )
+    if len(seeds) > 1 and len(examples) <= batch_size:
+        raise InputError(
+            f"seeds differ in the order of the examples alone, and a step takes {batch_size}: expected more examples "
+            f"than that, got {len(examples)}; or pass one seed, or a smaller batch_size"
         )
 
 

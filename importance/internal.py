@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # imported at their first use
         document_items,
         example_items,
         ffn_importance_work,
+        function_vector_work,
+        gates_work,
         head_importance_work,
         with_ablation,
     )
@@ -55,6 +57,8 @@ __all__ = [
     "encode_task",
     "example_items",
     "ffn_importance_work",
+    "function_vector_work",
+    "gates_work",
     "head_importance_work",
     "list_tasks",
     "n_parts",

@@ -51,6 +51,20 @@ def with_ablation(
     return tuple(each for pair in zip(others, own, strict=True) for each in pair)
 
 
+def function_vector_work(model: Model, setup: TaskSetup, method: str) -> tuple[ModelPass, ...]:
+    """Return the work of `function_vector_heads`; for `patch` as if each head's branch were a whole prompt."""
+    kind = Kind.GRADIENTS if method == "gradient" else Kind.HEAD_ORACLE
+    items = example_items(model, setup)
+    return (ModelPass(Kind.FORWARD, items), ModelPass(kind, items))
+
+
+def gates_work(model: Model, setup: TaskSetup, n_seeds: int, steps: int, batch_size: int = 8) -> tuple[ModelPass, ...]:
+    """Return the work of `causal_gates`: a mean, and three stages of steps for each seed."""
+    items = example_items(model, setup)
+    drawn = _repeated(items.items, 3 * steps * n_seeds * batch_size)
+    return (ModelPass(Kind.FORWARD, items), ModelPass(Kind.GRADIENTS, Items(drawn.items, batch_size)))
+
+
 @lru_cache(maxsize=1024)
 def document_items(model: Model, setup: TaskSetup, rank_split: RankSplit = None) -> Items:
     """Return a task's documents as they are scored; the lengths of the first ones stand for all."""

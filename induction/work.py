@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from headcount.induction.formulas.prefix_matching import REPEATS, pattern_entries
 from headcount.induction.measure import LOSS_PERIOD
+from headcount.induction.paths import PERIOD
 from headcount.induction.tokens import prompts, sampling
 from headcount.tracing import Model
 from headcount.tracing.internal import Item, Items, Kind, ModelPass
@@ -44,6 +45,18 @@ def patterns_work(model: Model, prompt: str, seed: int) -> tuple[ModelPass, ...]
     """Return the work of `record_patterns` on a prompt: as prefix matching, it ends at the last layer's attention."""
     length = prompts.LONGEST if model.tokenizer is None else prompts.prompt(model, prompt, seed).shape[1]
     return (ModelPass(Kind.PREFIX, _sequences([length])),)
+
+
+def feeding_heads_work(model: Model, layer: int, n_sequences: int, path: str) -> tuple[ModelPass, ...]:
+    """Return about the work of `feeding_heads` for a head of a layer, in passes of prefix matching.
+
+    For each earlier layer every sequence is run once for each head, and once more: through the layers to the head's, or
+    (`direct`) through the attention of two layers, about half a block.
+    """
+    earlier = [other for other in model.layers_with_heads if other < layer]
+    blocks = sum(layer - other if path == "total" else 0.5 for other in earlier)
+    passes = n_sequences * (1 + (model.sizes.n_heads + 1) * blocks / model.sizes.n_layers)
+    return (ModelPass(Kind.PREFIX, _sequences([REPEATS * PERIOD + (model.bos is not None)] * round(passes))),)
 
 
 def _sequences(lengths: Sequence[int], pairs: Sequence[int] | None = None) -> Items:

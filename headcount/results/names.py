@@ -4,12 +4,15 @@
     accuracy/SETTING   importance/PART[-ABLATION]/SETTING
     pruning/PART[-ABLATION]/SETTING.RANKING   pruning/grid[-ABLATION]/SETTING
     causes/ABLATION/SETTING   verdicts/ABLATION/SETTING   rank/ABLATION/SETTING.RANKING   areas/ABLATION/SETTING
+    paths/HEAD-INPUT-PATH
     analyses/TOPIC   analyses/TOPIC.Kshot   analyses/capacity/SCORE.SETTING
 
 A SETTING is a task at a number of shots, such as `piqa.5shot`; a mean over tasks may stand in place of the task. A PART
-is `heads`, `heads-oracle`, `ffns`, `experts` or `experts-oracle`; one that is removed is `heads`, `ffns`, `kv_groups`
-or `experts`. A RANKING is the order in which parts are removed, such as `own` or `random`. An ABLATION is the kind of
-values that take the place of a part's output, such as `zero` or `mean`; left out for zeros where it is in brackets.
+is `heads`, `heads-oracle`, `ffns`, `experts` or `experts-oracle`, `function-vectors`, or one of `gates-facilitating`,
+`gates-irrelevant` and `gates-interfering`; one that is removed is `heads`, `ffns`, `kv_groups` or `experts`. A RANKING
+is the order in which parts are removed, such as `own` or `random`. An ABLATION is the kind of values that take the
+place of a part's output, such as `zero` or `mean`; left out for zeros where it is in brackets. A path to a head is
+named by the head, its input and the kind of path, such as `L18H6-key-direct`.
 """
 
 import re
@@ -36,6 +39,7 @@ _GRAMMAR = tuple(
         rf"(?P<folder>pruning/(?:heads|ffns|kv_groups|experts){_ABLATION})/{_SETTING}\.(?P<ranking>[\w-]+)",
         rf"(?P<folder>(?:causes|verdicts|areas)/[a-z]+)/{_SETTING}",
         rf"(?P<folder>rank/[a-z]+)/{_SETTING}\.(?P<ranking>[\w-]+)",
+        r"(?P<folder>paths)/(?P<topic>L\d+H\d+-(?:key|query|value)-(?:direct|total))",
         rf"(?P<folder>analyses/capacity)/(?P<topic>\w+)\.{_SETTING}",
         r"(?P<folder>analyses)/(?P<topic>[\w/-]+)(?:\.(?P<shots>\d+)shot)?",
     )
@@ -179,6 +183,10 @@ class ResultName:
     def areas(cls, ablation: str, setting: Setting) -> "ResultName":
         """Return the name of the areas under these curves, for all rankings."""
         return cls(f"areas/{ablation}", setting=setting)
+
+    def paths(cls, layer: int, head: int, on: str, path: str) -> "ResultName":
+        """Return the name of the scores of the heads that feed an input of a head."""
+        return cls("paths", f"L{layer}H{head}-{on}-{path}")
 
     @classmethod
     def analysis(cls, topic: str, shots: int | None = None) -> "ResultName":

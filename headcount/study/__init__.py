@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.study.unit import FailedError, Unit, check_settings, measure_unit, set_aside_outdated
     from headcount.study.unit_order import StudyTask, check_distinct, load_tasks, study_units
     from headcount.study.units.analyses import analysis_units, derived_units
+    from headcount.study.units.heads import function_vector_unit, gates_unit, paths_unit
     from headcount.study.units.induction import induction_units
     from headcount.study.units.means import mean_units
     from headcount.study.units.pruning import pruning_units
@@ -36,6 +37,8 @@ __all__ = [
     "derived_units",
     "expert_unit",
     "ffn_unit",
+    "function_vector_unit",
+    "gates_unit",
     "head_unit",
     "induction_units",
     "is_summarised",
@@ -49,6 +52,7 @@ __all__ = [
     "open_target",
     "parse_config",
     "parse_toml",
+    "paths_unit",
     "pruning_units",
     "read_config",
     "read_toml_text",

@@ -152,6 +152,7 @@ def test_half_precision_moves_gates_alike(models):
         ({"strength": float("nan")}, "a price above 0 nats"),
         ({"ablation": "resample"}, "ablation: expected one of mean, zero"),
         ({"batch_size": 0}, "batch_size: expected"),
+        ({"batch_size": 4}, "seeds differ in the order of the examples alone"),
     ],
 )
 def test_bad_input_is_refused(models, options, message):
