@@ -1,4 +1,4 @@
-"""Time of the function-vector effect over forward passes on its prompts; of a step of gates over one of head importance.
+"""Time of the function-vector effect over forward passes on its prompts; of a step of gates over a gradient step.
 
 SmolLM2-135M-Instruct in float32 on 5-shot prompts of a word list, the same prompts on both sides.
 """

@@ -68,6 +68,28 @@ READINGS: Mapping[str, Reading] = MappingProxyType(
             caveat="On few documents a drop in accuracy has a large error, and it holds for these documents and "
             "prompts. One FFN was removed at a time: the loss from removing several together is not in it.",
         ),
+        "function_vector_effect": Reading(
+            title="Function-vector effect",
+            measures="The rise of the gold continuation's probability when a head's output at the last token becomes "
+            "its mean over prompts of the task, on prompts whose shots have their answers shuffled.",
+            reading="Bright heads bring the task back where the shots do not show it. By patch the unit is "
+            "probability, by gradient nats of log-probability, to first order.",
+            caveat="A head that a task needs in another way, to find the question, say, has no effect here.",
+        ),
+        "causal_gates": Reading(
+            title="Gates on heads",
+            measures="The role of a head by gates that are learned on a task: facilitating, irrelevant or interfering.",
+            reading="At 1 the head has the role in every fit, at 0 in none.",
+            caveat="Gates tune the model on the examples that they are learned on, as well as measure it. Of heads "
+            "that can stand in for one another, single ones may seem irrelevant.",
+        ),
+        "feeding_heads": Reading(
+            title="Heads that feed a head",
+            measures="The fall of a later head's score when what this head adds is replaced by its mean in one input "
+            "of the later head: its keys, queries or values.",
+            reading="Bright heads make what the later head reads there. Below 0 its score rises without them.",
+            caveat="On repeated random tokens; the mean over positions may not be what the later head meets in text.",
+        ),
     }
 )
 EXTRAS: Mapping[str, str] = MappingProxyType(
