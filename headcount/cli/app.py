@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from cyclopts import App, CycloptsError
 
-from headcount.cli.commands import causes, installation, measure, results, study
+from headcount.cli.commands import causes, evaluation, installation, measure, results, study
 from headcount.progress import say, say_warnings
 
 app = App(
@@ -25,6 +25,7 @@ app = App(
 for command in (
     *(measure.induction, measure.importance, measure.ffn, measure.prune),
     *(causes.function_vectors, causes.gates, causes.paths),
+    *(evaluation.causes, evaluation.rank),
     *(study.study, study.plan),
     *(results.show, results.compare, results.report),
     *(installation.tasks, installation.fetch, installation.doctor),

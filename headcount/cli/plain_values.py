@@ -31,7 +31,8 @@ def plain_values(kind: str, fields: dict[str, Any], arrays: Any, top: int) -> Va
     if kind in LETTERS:
         return _scores(kind, fields, arrays, top)
     if kind == "Accuracy":
-        return {"accuracy": {name: _number(fields[name]) for name in ACCURACY} | _counts(fields)}
+        known = {name: _number(fields[name]) for name in ACCURACY} | _counts(fields)
+        return {"accuracy": known | ({"exact_match": float(arrays["greedy"].mean())} if "greedy" in arrays else {})}
     if kind == "RepeatLoss":
         return _loss(fields)
     if kind == "Patterns":

@@ -110,7 +110,7 @@ def _values(result: Any) -> Values:
     from headcount.results import HeadProfile, PruningCurve, SetEffects
 
     if isinstance(result, SetEffects):
-        rows = result.to_frame().to_dict("records")
+        rows = result.to_frame().drop(columns=["drop", "drop_stderr", "random", "random_spread"]).to_dict("records")
         return {"definition": "sets of heads removed, beside random sets", "n": result.n, "rows": rows}
     if isinstance(result, HeadProfile):
         rows = result.to_frame().to_dict("records")
@@ -151,6 +151,8 @@ def _rows(values: Values) -> list[Values]:
     rows: list[Values] = values[kind]
     if _are_claims(rows):
         return [{key: row[key] for key in ("claim", "verdict", "evidence")} for row in rows]
+    if rows and "verdict" in rows[0]:  # intervals are in the report and in --json
+        return [{key: value for key, value in row.items() if not key.endswith(("_low", "_high"))} for row in rows]
     if kind == "top" and isnan(shown_error(1.0, values["n"])):
         return [{key: value for key, value in row.items() if key != "stderr"} for row in rows]
     return rows

@@ -184,6 +184,7 @@ class ResultName:
         """Return the name of the areas under these curves, for all rankings."""
         return cls(f"areas/{ablation}", setting=setting)
 
+    @classmethod
     def paths(cls, layer: int, head: int, on: str, path: str) -> "ResultName":
         """Return the name of the scores of the heads that feed an input of a head."""
         return cls("paths", f"L{layer}H{head}-{on}-{path}")

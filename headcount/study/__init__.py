@@ -14,14 +14,18 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.study.unit import FailedError, Unit, check_settings, measure_unit, set_aside_outdated
     from headcount.study.unit_order import StudyTask, check_distinct, load_tasks, study_units
     from headcount.study.units.analyses import analysis_units, derived_units
+    from headcount.study.units.causes import HEAD_KINDS, causes_units
     from headcount.study.units.heads import function_vector_unit, gates_unit, paths_unit
     from headcount.study.units.induction import induction_units
     from headcount.study.units.means import mean_units
     from headcount.study.units.pruning import pruning_units
+    from headcount.study.units.rankings import RANKINGS, rank_units
     from headcount.study.units.tasks import accuracy_unit, expert_unit, ffn_unit, head_unit, load_setups
 
 __all__ = [
+    "HEAD_KINDS",
     "PRESETS",
+    "RANKINGS",
     "FailedError",
     "Schedule",
     "StudyConfig",
@@ -30,6 +34,7 @@ __all__ = [
     "Unit",
     "accuracy_unit",
     "analysis_units",
+    "causes_units",
     "check_distinct",
     "check_settings",
     "compare_runs",
@@ -54,6 +59,7 @@ __all__ = [
     "parse_toml",
     "paths_unit",
     "pruning_units",
+    "rank_units",
     "read_config",
     "read_toml_text",
     "set_aside_outdated",

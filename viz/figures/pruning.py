@@ -1,6 +1,6 @@
 """Accuracy as parts are removed: curves along one ranking, and the grid of heads and FFNs removed together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from headcount.viz.style import theme as themes
 from headcount.viz.style.figure import Figure
 from headcount.viz.style.literal_text import literal
 
-Value = Literal["accuracy", "drop", "log_p"]
+Value = Literal["accuracy", "drop", "log_p", "exact_match"]
 WIDTH, HEIGHT = 560, 380
 CELL = 56
 SPAN_MIN = 0.05  # of the colours of a grid: a smaller difference of accuracies should not be visible
@@ -20,6 +20,7 @@ TITLES = {
     "accuracy": "accuracy",
     "drop": "drop in accuracy",
     "log_p": "drop of gold log-probability, nats",
+    "exact_match": "greedy exact match",
 }
 PARTS = {"heads": "heads", "ffns": "FFNs", "kv_groups": "KV groups", "experts": "experts"}
 """The kinds of parts that a curve may be about, in the order in which they are shown."""
@@ -43,8 +44,8 @@ def pruning_curve(
 
     Args:
         curves: One curve, or several by name, of one kind of part.
-        value: `"accuracy"`, `"drop"` (of accuracy, paired by document) or `"log_p"` (the drop in log-probability of
-            the right continuation).
+        value: `"accuracy"`, `"drop"` (of accuracy, paired by document), `"log_p"` (the drop in log-probability of the
+            right continuation) or `"exact_match"` (of greedy decoding).
         title: Title above the figure; "" leaves it out.
         theme: `"light"` or `"dark"`.
 
@@ -54,7 +55,8 @@ def pruning_curve(
         frequent answer are dashed lines.
 
     Raises:
-        InputError: There is no curve, the value is unknown, or they remove parts of several kinds.
+        InputError: There is no curve, the value is unknown, they remove parts of several kinds, or one is of an earlier
+            version, which did not record greedy exact match.
     """
     named = dict(curves) if isinstance(curves, Mapping) else {"": curves}
     _check(named, value)
@@ -74,7 +76,7 @@ def pruning_curve(
         "margin": {"l": 64, "r": 24, "t": top, "b": 120},
         "legend": {"orientation": "h", "y": -0.32, "yanchor": "top"},
         "xaxis": {"title": {"text": f"{PARTS[first.component]} removed, %"}, "showgrid": False},
-        "yaxis": {"title": {"text": TITLES[value]}, "zeroline": value != "accuracy"},
+        "yaxis": {"title": {"text": TITLES[value]}, "zeroline": value in ("drop", "log_p")},
     }
     # All at once: each later addition makes plotly go through the whole figure again.
     return Figure(traces, layout | (_guess_lines(first) if value == "accuracy" else {}))
@@ -128,15 +130,23 @@ def _check(named: Mapping[str, Any], value: str) -> None:
 
 
 def _line(curve: PruningCurve, value: Value) -> Line:
-    values, errors = {
+    measures: dict[str, Callable[[], tuple[Any, Any]]] = {
         "accuracy": lambda: (curve.value, curve.stderr),
         "drop": lambda: (curve.drop, curve.drop_stderr),
         "log_p": lambda: curve.lost_log_p,
-    }[value]()
+        "exact_match": lambda: _exact_match(curve),
+    }
+    values, errors = measures[value]()
     spread = np.nan_to_num(errors.numpy())
     if value != "log_p" and len(curve.seeds) > 1:
         spread = np.maximum(spread, np.nan_to_num(curve.spread.numpy()))
     return Line(values.numpy(), spread)
+
+
+def _exact_match(curve: PruningCurve) -> tuple[Any, Any]:
+    if curve.exact_match is None:
+        raise InputError("the curve has no greedy exact match: measure it again, or draw its accuracy")
+    return curve.exact_match
 
 
 def _traces(name: str, curve: PruningCurve, line: Line, index: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -80,6 +80,7 @@ def study_sections(results: Mapping[str, Result]) -> list[Section]:
     sections = [
         causes.needed_kinds(results),
         causes.verdicts(results),
+        causes.rankings(results),
         importance.needed_experts(results),
         pruning.curves(results),
         pruning.grids(results),

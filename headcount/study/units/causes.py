@@ -9,6 +9,7 @@ from headcount.importance.internal import TaskSetup
 from headcount.progress import Progress
 from headcount.results import HeadScores, InputError, ResultName, Run, SetEffects, Setting, Table
 from headcount.study.unit import ImpossibleError, Unit
+from headcount.study.units.heads import function_vector_unit, gates_unit
 from headcount.study.units.induction import scores_unit
 from headcount.study.units.means import scores_of
 from headcount.study.units.tasks import head_unit
@@ -22,8 +23,13 @@ RANDOM_SETS = 10
 SEQUENCES = 100
 """Sequences of random tokens for the induction scores."""
 
-KINDS = ("induction", "importance")
+GATE_SEEDS, GATE_STEPS, GATE_PRICE = (0, 1), 100, 0.003
+"""The settings of gates: seeds, steps of each stage, and nats for an open gate."""
+
+HEAD_KINDS = ("induction", "function_vector", "importance", "gates")
 """The kinds of heads that can be removed as sets."""
+
+_PARTS = {"function_vector": "function-vectors", "importance": "heads", "gates": "gates-facilitating"}
 
 VERDICT_PERCENT = 5.0
 """The share of heads of each kind that verdicts are on."""
@@ -31,7 +37,9 @@ VERDICT_PERCENT = 5.0
 
 def name_of_kind(kind: str, setting: Setting) -> ResultName:
     """Return the name of the scores that say which heads are of a kind."""
-    return ResultName.induction("prefix_matching") if kind == "induction" else ResultName.importance("heads", setting)
+    if kind == "induction":
+        return ResultName.induction("prefix_matching")
+    return ResultName.importance(_PARTS[kind], setting)
 
 
 def set_effects_unit(
@@ -50,7 +58,7 @@ def set_effects_unit(
         run: The run that holds the scores of the kinds.
         setup: The task.
         ablation: The kind of ablation.
-        kinds: Some of `KINDS`.
+        kinds: Some of `HEAD_KINDS`.
         percents: The shares of heads that count as the highest.
         seeds: Seeds of the random sets.
     """
@@ -100,7 +108,7 @@ def causes_units(
     run: Run,
     setups: Sequence[TaskSetup],
     ablations: Sequence[AblationKind],
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = HEAD_KINDS,
     percents: Sequence[float] = PERCENTS,
     seeds: Sequence[int] = tuple(range(RANDOM_SETS)),
 ) -> list[Unit]:
@@ -115,7 +123,7 @@ def causes_units(
         percents: The shares of heads that count as the highest.
         seeds: Seeds of the random sets.
     """
-    units = [unit for setup in setups for kind in kinds for unit in _units_of_kind(model, setup, kind)]
+    units = [unit for setup in setups for kind in kinds for unit in units_of_kind(model, setup, kind)]
     missing = {unit.names: unit for unit in units if any(name not in run for name in unit.names)}
     for setup, ablation in product(setups, ablations):
         missing[ablation, setup.name] = set_effects_unit(model, run, setup, ablation, kinds, percents, seeds)
@@ -123,10 +131,14 @@ def causes_units(
     return list(missing.values())
 
 
-def _units_of_kind(model: Model, setup: TaskSetup, kind: str) -> list[Unit]:
+def units_of_kind(model: Model, setup: TaskSetup, kind: str) -> list[Unit]:
     """Return the units of the scores that say which heads are of a kind."""
     if kind == "induction":
         return [scores_unit(model, SEQUENCES, setup.seed, "successor")]
+    if kind == "function_vector":
+        return [function_vector_unit(model, setup, "gradient")]
+    if kind == "gates":
+        return [gates_unit(model, setup, "mean", GATE_SEEDS, GATE_STEPS, GATE_PRICE)]
     return [head_unit(model, setup, "gradient", "example")]
 
 

@@ -17,7 +17,7 @@ from headcount.progress import Progress
 from headcount.results import HeadScores, InputError, PruningCurve, ResultName, Run, Setting, Table
 from headcount.study import ranking_tables
 from headcount.study.unit import ImpossibleError, Unit
-from headcount.study.units.causes import name_of_kind
+from headcount.study.units.causes import name_of_kind, units_of_kind
 from headcount.study.units.means import scores_of
 from headcount.tracing import Model
 from headcount.tracing.internal import AblationKind
@@ -57,6 +57,8 @@ def rank_units(
     """
     units = []
     for setup in setups:
+        kinds = [unit for name in rankings if name in KINDS for unit in units_of_kind(model, setup, KINDS[name])]
+        units += [unit for unit in kinds if any(name not in run for name in unit.names)]
         units += [ranking_unit(model, setup, name) for name in rankings if name in (*ATTRIBUTIONS, "activation-norm")]
         for ablation in ablations:
             answers = _Answers(model, setup, ablation)

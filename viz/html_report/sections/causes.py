@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from headcount.results import Result, ResultName, SetEffects, Setting, Table
+from headcount.results import PruningCurve, Result, ResultName, SetEffects, Setting, Table
 from headcount.results.internal import checked
 from headcount.viz import number_format
+from headcount.viz.figures.pruning import pruning_curve
 from headcount.viz.figures.set_effects import set_effects
-from headcount.viz.html_report.analysis_tables import results_at_shots
+from headcount.viz.html_report.analysis_tables import number_or_nan, results_at_shots
 from headcount.viz.html_report.views import Section, View
 from headcount.viz.wording import kind_title
 
 EFFECTS = ("alone", "beyond", "within")
+MEASURES = ("exact_match", "accuracy", "log_p")
 VERDICT_COLUMNS = ("kind", "layer", "head", "score", "verdict", *EFFECTS)
 
 
@@ -44,6 +46,22 @@ def verdicts(results: Mapping[str, Result]) -> Section:
         caveat="A correlate may matter for another task or prompt, or together with heads of another kind. Effects are "
         "on the gold log-probability; p-values are corrected over the rows of one table.",
         views=[_verdict_view(name, table) for name, table in _of_folder(results, "verdicts", Table)],
+    )
+
+
+def rankings(results: Mapping[str, Result]) -> Section:
+    """Make the section that compares rankings by what is left as the last heads of each go."""
+    return Section(
+        "rankings",
+        "Which ranking to prune by",
+        intro="Heads are removed from the end of each ranking, 10 to 100 %. Rankings were made on train rows, curves "
+        "on other documents.",
+        reading="The larger the area under a curve, the longer the heads that go last carry the task. Gains are over "
+        "the published ranking (token), paired by document. CPR is 1 where nothing is lost before the last head goes, "
+        "CMD is 0 where the model behaves as the whole one throughout.",
+        caveat="Gates are learned for the task: they tune the model as well as rank its heads. A score that singles "
+        "out few heads, such as prefix matching, says little of the rest.",
+        views=[_areas_view(name, table, results) for name, table in _of_folder(results, "areas", Table)],
     )
 
 
@@ -117,3 +135,33 @@ def _verdict_view(name: ResultName, table: Table) -> View:
         ("kind", "head", "score", "verdict", "alone", "beyond others of its layer", "within its kind"),
         rows,
     )
+
+
+def _areas_view(name: ResultName, table: Table, results: Mapping[str, Result]) -> View:
+    numbers = [f"{measure}{end}" for measure in MEASURES for end in ("", "_stderr", "_gain", "_gain_stderr")]
+    numbers += ["cpr", "cpr_low", "cpr_high", "cmd", "cmd_low", "cmd_high", "fall", "fall_stderr"]
+    rows = checked(str(name), table.records(), ["ranking", "verdict", *numbers], {"ranking", "verdict"})
+    ablation, setting = name.ablation, name.setting or Setting("", 0)
+    curves = {row["ranking"]: results.get(str(ResultName.rank(ablation, setting, row["ranking"]))) for row in rows}
+    known = {ranking: curve for ranking, curve in curves.items() if isinstance(curve, PruningCurve)}
+    return View(
+        _title(name),
+        pruning_curve(known, value="exact_match", title="") if known else None,
+        "Areas under the curves ± standard error, the largest under exact match first; the fall of accuracy with 70 % "
+        "of heads removed, and if it is at most 0.05",
+        ("ranking", "exact match", "gain", "accuracy", "gain", "log p, nats", "gain", "CPR (95 %)", "CMD (95 %)",
+         "fall at 70 %", "70 % can go"),
+        [_area_cells(row) for row in rows],
+    )  # fmt: skip
+
+
+def _area_cells(row: Mapping[str, Any]) -> list[str]:
+    cells = [row["ranking"]]
+    for measure in MEASURES:
+        for column in (measure, f"{measure}_gain"):
+            cells.append(number_format.with_error(number_or_nan(row[column]), number_or_nan(row[f"{column}_stderr"])))
+    for measure in ("cpr", "cmd"):
+        value, low, high = (number_or_nan(row[f"{measure}{end}"]) for end in ("", "_low", "_high"))
+        cells.append(f"{number_format.decimal(value)} ({number_format.interval(low, high)})")
+    fall = number_format.with_error(number_or_nan(row["fall"]), number_or_nan(row["fall_stderr"]))
+    return [*cells, fall, row["verdict"]]
