@@ -1,7 +1,7 @@
 """Rankings of heads judged by what is left as the last of each go: areas, faithfulness, and the paper's headline."""
 
 from collections.abc import Mapping
-from math import nan
+from math import inf, isnan, nan
 from typing import Any
 
 from headcount.results import InputError, PruningCurve
@@ -37,7 +37,11 @@ def areas(curves: Mapping[str, PruningCurve], published: str) -> Rows:
             row[name], row[f"{name}_stderr"] = compare.area(curve, measure)  # type: ignore[arg-type]
             row[f"{name}_gain"], row[f"{name}_gain_stderr"] = gain
         rows.append(row | _faithfulness(curve) | _headline(curve))
-    return sorted(rows, key=lambda row: -row["exact_match"])
+    return sorted(rows, key=lambda row: tuple(_highest_first(row[name]) for name in ("exact_match", "log_p")))
+
+
+def _highest_first(value: float) -> float:
+    return inf if isnan(value) else -value
 
 
 def _faithfulness(curve: PruningCurve) -> dict[str, float]:

@@ -37,10 +37,13 @@ ATTRIBUTIONS: dict[str, dict[str, Any]] = {
 }
 """Rankings by `head_importance`, and its arguments; those with a mean take it over the task's reference rows."""
 
+SIZES = {"oracle-size": "oracle", "oracle-mean-size": "oracle-mean"}
+"""Rankings by the size of a drop, whatever its sign: heads whose removal helps are then not the first to go."""
+
 KINDS = {"prefix-matching": "induction", "function-vectors": "function_vector", "gates": "gates"}
 """Rankings by the scores of a kind of heads."""
 
-RANKINGS = (*ATTRIBUTIONS, "activation-norm", *KINDS, "random")
+RANKINGS = (*ATTRIBUTIONS, *SIZES, "activation-norm", *KINDS, "random")
 
 
 def rank_units(
@@ -59,7 +62,8 @@ def rank_units(
     for setup in setups:
         kinds = [unit for name in rankings if name in KINDS for unit in units_of_kind(model, setup, KINDS[name])]
         units += [unit for unit in kinds if any(name not in run for name in unit.names)]
-        units += [ranking_unit(model, setup, name) for name in rankings if name in (*ATTRIBUTIONS, "activation-norm")]
+        measured = dict.fromkeys(SIZES.get(name, name) for name in rankings)
+        units += [ranking_unit(model, setup, name) for name in measured if name in (*ATTRIBUTIONS, "activation-norm")]
         for ablation in ablations:
             answers = _Answers(model, setup, ablation)
             units += [curve_unit(run, answers, ranking) for ranking in rankings]
@@ -119,7 +123,10 @@ def curve_unit(run: Run, answers: _Answers, ranking: str) -> Unit:
     def measure(progress: Progress) -> tuple[PruningCurve]:
         if is_random:
             return (pruning_curve(answers.get(progress), None, "heads", PERCENTS, "random", RANDOM_ORDERS),)
-        return (pruning_curve(answers.get(progress), scores_of(run, needs[0]), "heads", PERCENTS),)
+        scores = scores_of(run, needs[0])
+        if ranking in SIZES:
+            scores = replace(scores, values=scores.extras["absolute_drop"], variance=None, folds=None, extras={})
+        return (pruning_curve(answers.get(progress), scores, "heads", PERCENTS),)
 
     return Unit(
         f"heads removed by {ranking} ({ablation}), {setup.name}",
@@ -160,4 +167,4 @@ def _ranking_name(ranking: str, setting: Setting) -> ResultName:
     """Return the name of a ranking's scores."""
     if ranking in KINDS:
         return name_of_kind(KINDS[ranking], setting)
-    return ResultName.importance(f"ranking-{ranking}", setting)
+    return ResultName.importance(f"ranking-{SIZES.get(ranking, ranking)}", setting)

@@ -1,0 +1,103 @@
+"""The commands `causes` and `rank` on the model that comes with the package: what they leave in a run."""
+
+import json
+
+import pytest
+import torch
+from support.headcount_runs import run
+
+from headcount.importance import accuracy, load_task
+from headcount.results import PruningCurve, SetEffects, Table, open_run
+from headcount.stats import compare
+from headcount.study.ranking_tables import areas
+from headcount.tracing import load_model, masked
+
+TASK = ("--task", "key_value", "--limit", "8", "--model", "tiny-opt")
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory):
+    return tmp_path_factory.mktemp("ranked") / "run"
+
+
+def test_causes_leaves_effects_and_verdicts_and_goes_on(capsys, tmp_path):
+    command = ["causes", *TASK, "--kinds", "induction", "importance", "--percents", "25", "--random-seeds", "0", "1"]
+    command += ["--ablations", "zero", "--out", tmp_path / "run", "--json"]
+    status, out, _ = run(capsys, *command)
+    assert status == 0
+    results = open_run(tmp_path / "run")
+    effects, verdicts = results["causes/zero/key_value.0shot"], results["verdicts/zero/key_value.0shot"]
+    assert isinstance(effects, SetEffects)
+    assert isinstance(verdicts, Table)
+    model = load_model("tiny-opt")
+    importance = results["importance/heads/key_value.0shot"]
+    index = effects.kinds.index("importance")
+    assert {tuple(pair) for pair in effects.heads[index].nonzero().tolist()} == {
+        (layer, head) for layer, head, _ in importance.top(2)
+    }
+    with masked(model, heads=effects.heads[index].bool()):
+        without = accuracy(model, load_task("key_value"), limit=8)
+    torch.testing.assert_close(effects.gold_log_p[index, 0], without.gold_log_p, atol=1e-4, rtol=1e-5)
+    assert {row["kind"] for row in verdicts.records()} == {"induction", "importance"}
+    assert json.loads(out)["measured"][-1] == "verdicts/zero/key_value.0shot"
+    assert json.loads(run(capsys, *command)[1])["measured"] == []
+    status, shown, _ = run(capsys, "show", tmp_path / "run", "--section", "verdicts")
+    assert status == 0
+    assert "beyond" in shown
+    assert "beyond low" not in shown
+
+
+def test_rank_compares_rankings_on_the_same_documents(capsys, ranked):
+    rankings = ("example-mean", "oracle-size", "activation-norm", "random")
+    command = ["rank", *TASK, "--rankings", *rankings, "--ablations", "mean", "--out", ranked]
+    assert run(capsys, *command)[0] == 0
+    results = open_run(ranked)
+    rows = {row["ranking"]: row for row in results["areas/mean/key_value.0shot"].records()}
+    assert set(rows) == {"token", *rankings}
+    curves = {name: results[f"rank/mean/key_value.0shot.{name}"] for name in rows}
+    for name, row in rows.items():
+        curve = curves[name]
+        assert isinstance(curve, PruningCurve)
+        assert curve.percents == tuple(range(0, 101, 10))
+        assert (row["log_p"], row["log_p_stderr"]) == pytest.approx(compare.area(curve))
+        gain = compare.area(curve, minus=curves["token"])
+        assert (row["log_p_gain"], row["log_p_gain_stderr"]) == pytest.approx(gain)
+        assert row["cpr"] == pytest.approx(compare.faithfulness(curve).cpr)
+        assert row["verdict"] == "undecided"  # the model does not exceed guessing on so few documents
+    assert len(curves["random"].seeds) == 5
+    sizes = results["importance/ranking-oracle/key_value.0shot"].extras["absolute_drop"].flatten()
+    assert curves["oracle-size"].order[0].tolist() == sizes.argsort(stable=True).tolist()
+
+
+def test_the_headline_holds_fails_or_is_undecided_by_its_interval():
+    def curve(right):
+        n = 400
+        correct = (torch.arange(n) < torch.tensor([[right[0]], [right[1]], [0]])).float()[None]
+        log_p = correct - 2.0
+        percents, removed = (0.0, 70.0, 100.0), (0, 7, 10)
+        fields = (removed, (0.0,) * 3, (0,), torch.arange(10.0)[None], correct, log_p, log_p, 0.25, 0.25, correct)
+        return PruningCurve("heads", "static", percents, *fields)
+
+    curves = {"token": curve((360, 200)), "good": curve((360, 358)), "fair": curve((360, 340))}
+    verdicts = {row["ranking"]: (row["verdict"], row["fall"]) for row in areas(curves, "token")}
+    assert verdicts == {
+        "good": ("holds", pytest.approx(0.005)),
+        "fair": ("undecided", pytest.approx(0.05)),
+        "token": ("fails", pytest.approx(0.4)),
+    }
+    assert list(verdicts) == ["good", "fair", "token"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["causes", "--kinds", "attention"], "--kinds must be some of induction, function_vector, importance, gates"),
+        (["causes", "--percents", "60"], "--percents of at most 50"),
+        (["causes", "--random-seeds", "1"], "two --random-seeds or more"),
+        (["rank", "--rankings", "magic"], "--rankings must be some of token, example"),
+    ],
+)
+def test_bad_options_end_in_one_line(capsys, tmp_path, options, message):
+    status, _, err = run(capsys, options[0], *TASK, *options[1:], "--out", tmp_path / "run")
+    assert status == 2
+    assert message in err
