@@ -24,7 +24,7 @@ def test_results_are_those_of_the_public_functions(capsys, tmp_path):
     names = measured(capsys, out, "function-vectors", "--task", "plural", "antonym", "--shots", 2, "--limit", 3)
     assert {"importance/function-vectors/plural.2shot", "importance/function-vectors/mean.2shot"} <= set(names)
     names = measured(capsys, out, "gates", "--task", "plural", "--limit", 9, "--steps", 2, "--ablation", "zero")
-    assert "importance/gates-interfering/plural.0shot" in names
+    assert "importance/gates-interfering/plural.0shot" in names  # of zero ablation; of means the name would say so
     assert measured(capsys, out, "paths", "--head", "L1H2", "--sequences", 2) == ["paths/L1H2-key-direct"]
     results = open_run(out)
     expected = function_vector_heads(model, task, 2, n=3)

@@ -52,8 +52,9 @@ def gates(
 ) -> None:
     """Learn a gate on each head, and from it if the head facilitates a task, is irrelevant or interferes.
 
-    Three results a task: gates-facilitating, gates-irrelevant and gates-interfering. Where several tasks were measured
-    at the same number of shots, also the means over tasks. See docs/causes.md.
+    Three results a task: gates-facilitating, gates-irrelevant and gates-interfering, each with -mean behind unless the
+    ablation is zero. Where several tasks were measured at the same number of shots, also the means over tasks. See
+    docs/causes.md.
 
     Args:
         tasks: The tasks; the limit is that of the examples that gates are learned on.

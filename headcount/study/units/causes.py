@@ -23,13 +23,8 @@ RANDOM_SETS = 10
 SEQUENCES = 100
 """Sequences of random tokens for the induction scores."""
 
-GATE_SEEDS, GATE_STEPS, GATE_PRICE = (0, 1), 100, 0.003
-"""The settings of gates: seeds, steps of each stage, and nats for an open gate."""
-
 HEAD_KINDS = ("induction", "function_vector", "importance", "gates")
 """The kinds of heads that can be removed as sets."""
-
-_PARTS = {"function_vector": "function-vectors", "importance": "heads", "gates": "gates-facilitating"}
 
 VERDICT_PERCENT = 5.0
 """The share of heads of each kind that verdicts are on."""
@@ -37,9 +32,13 @@ VERDICT_PERCENT = 5.0
 
 def name_of_kind(kind: str, setting: Setting) -> ResultName:
     """Return the name of the scores that say which heads are of a kind."""
-    if kind == "induction":
-        return ResultName.induction("prefix_matching")
-    return ResultName.importance(_PARTS[kind], setting)
+    names = {
+        "induction": ResultName.induction("prefix_matching"),
+        "function_vector": ResultName.importance("function-vectors", setting),
+        "importance": ResultName.importance("heads", setting),
+        "gates": ResultName.importance("gates-facilitating", setting, "mean"),
+    }
+    return names[kind]
 
 
 def set_effects_unit(
@@ -138,7 +137,7 @@ def units_of_kind(model: Model, setup: TaskSetup, kind: str) -> list[Unit]:
     if kind == "function_vector":
         return [function_vector_unit(model, setup, "gradient")]
     if kind == "gates":
-        return [gates_unit(model, setup, "mean", GATE_SEEDS, GATE_STEPS, GATE_PRICE)]
+        return [gates_unit(model, setup, "mean")]
     return [head_unit(model, setup, "gradient", "example")]
 
 

@@ -41,7 +41,12 @@ def function_vector_unit(model: Model, setup: TaskSetup, method: Literal["gradie
 
 
 def gates_unit(
-    model: Model, setup: TaskSetup, ablation: Literal["mean", "zero"], seeds: Sequence[int], steps: int, strength: float
+    model: Model,
+    setup: TaskSetup,
+    ablation: Literal["mean", "zero"],
+    seeds: Sequence[int] = (0, 1),
+    steps: int = 100,
+    strength: float = 0.003,
 ) -> Unit:
     """Return the unit of the three roles of every head in a task, by gates; arguments as of `causal_gates`."""
 
@@ -62,7 +67,7 @@ def gates_unit(
 
     return Unit(
         f"gates on heads, {setup.name}",
-        tuple(str(ResultName.importance(f"gates-{role}", setup.setting)) for role in ROLES),
+        tuple(str(ResultName.importance(f"gates-{role}", setup.setting, ablation)) for role in ROLES),
         setup.identity | {"ablation": ablation, "seeds": list(seeds), "steps": steps, "strength": strength},
         3 * steps * len(seeds),
         measure,
