@@ -23,10 +23,22 @@ def accuracy_work(model: Model, setup: TaskSetup) -> tuple[ModelPass, ...]:
     return (ModelPass(Kind.FORWARD, document_items(model, setup)),)
 
 
-def head_importance_work(model: Model, setup: TaskSetup, method: str) -> tuple[ModelPass, ...]:
-    """Return the work of `head_importance` by a method."""
-    kind = Kind.GRADIENTS if method == "gradient" else Kind.HEAD_ORACLE
-    return (ModelPass(kind, example_items(model, setup)),)
+def head_importance_work(
+    model: Model, setup: TaskSetup, method: str, steps: int = 1, share: float = 1.0
+) -> tuple[ModelPass, ...]:
+    """Return the work of `head_importance`.
+
+    Several steps are passes from every layer on; heads that are verified count as their share of the examples.
+    """
+    items = example_items(model, setup)
+    if method == "oracle":
+        return (ModelPass(Kind.HEAD_ORACLE, items),)
+    passes = 1.0 if steps == 1 else steps * (model.sizes.n_layers + 1) / 2
+    n = len(items.items)
+    gradients = ModelPass(Kind.GRADIENTS, items if passes == 1 else _repeated(items.items, passes * n))
+    if method == "gradient":
+        return (gradients,)
+    return gradients, ModelPass(Kind.HEAD_ORACLE, _repeated(items.items, max(1, share * n)))
 
 
 def ffn_importance_work(model: Model, setup: TaskSetup, rank_split: RankSplit = None) -> tuple[ModelPass, ...]:

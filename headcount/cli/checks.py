@@ -39,13 +39,12 @@ def check_percents(option: str, percents: Sequence[float]) -> None:
             raise InputError(f"{option} must be above 0 and at most 100, not {percent:g}")
 
 
-def check_ablation(ablation: str, method: str, component: str) -> None:
-    """Refuse a kind of ablation where nothing is ablated by it: with gradients, and for experts."""
+def check_for_heads(**options: object) -> None:
+    """Refuse options of head importance for experts."""
     from headcount.results import InputError
 
-    if method != "oracle" or component == "experts":
-        got = "--component experts" if component == "experts" else f"--method {method}"
-        raise InputError(f"--ablation {ablation} is for heads removed one by one: expected --method oracle, not {got}")
+    if wrong := [f"--{name} {value}" for name, value in options.items() if value is not None]:
+        raise InputError(f"{', '.join(wrong)} is for heads: leave it out with --component experts")
 
 
 def check_share(option: str, share: float) -> None:

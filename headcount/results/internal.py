@@ -6,7 +6,7 @@ from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
     from headcount.results.kinds.patterns import levels
-    from headcount.results.names import ABLATIONS, MEANS, SCORES, ZERO, ablated_part, shots_title
+    from headcount.results.names import ABLATIONS, MEANS, SCORES, ZERO, ablated_part, scored_part, shots_title
     from headcount.results.presentation.number_text import MISSING, decimal, error_text, shown_error, with_error
     from headcount.results.presentation.order import highest_first
     from headcount.results.presentation.records import CORRELATION_COLUMNS, checked
@@ -33,6 +33,7 @@ __all__ = [
     "is_whole",
     "levels",
     "read_content",
+    "scored_part",
     "shots_title",
     "shown_error",
     "unique_keys",

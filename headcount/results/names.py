@@ -1,12 +1,13 @@
 """The grammar of result names: what a run calls each of its results.
 
     induction/SCORE   control/SCORE   attention/PROMPT
-    accuracy/SETTING   importance/PART[-ABLATION]/SETTING
+    accuracy/SETTING   importance/PART[-MEASURE][-ABLATION]/SETTING
     pruning/PART[-ABLATION]/SETTING.RANKING   pruning/grid[-ABLATION]/SETTING
     causes/ABLATION/SETTING   verdicts/ABLATION/SETTING   rank/ABLATION/SETTING.RANKING   areas/ABLATION/SETTING
     paths/HEAD-INPUT-PATH
     analyses/TOPIC   analyses/TOPIC.Kshot   analyses/capacity/SCORE.SETTING
 
+A MEASURE names settings of importance that change its number and are not the usual ones: `drop`, `verified`, `5steps`.
 A SETTING is a task at a number of shots, such as `piqa.5shot`; a mean over tasks may stand in place of the task. A PART
 is `heads`, `heads-oracle`, `ffns`, `experts` or `experts-oracle`, `function-vectors`, or one of `gates-facilitating`,
 `gates-irrelevant` and `gates-interfering`; one that is removed is `heads`, `ffns`, `kv_groups` or `experts`. A RANKING
@@ -198,6 +199,21 @@ class ResultName:
     def capacity(cls, score: str, setting: Setting) -> "ResultName":
         """Return the name of the share of an induction score that remains along a setting's ranking."""
         return cls("analyses/capacity", score, setting)
+
+
+def scored_part(
+    part: str, method: str, reduction: str, ablation: str = ZERO, steps: int = 1, share: float = 0.2
+) -> str:
+    """Return a part with the settings of its importance as names have them, such as `heads-drop-5steps`.
+
+    Gradients at z towards zero are `heads`, by any of the reductions that are no drop; real ablation is `heads-oracle`.
+    The kind of ablation stands behind it, see `ablated_part`.
+    """
+    usual = method == "gradient" and reduction != "drop" and ablation == ZERO and steps == 1
+    words = [part] if usual else [part, reduction if method == "gradient" else method]
+    words += [f"share{100 * share:g}".replace(".", "_")] if method == "verified" and share != 0.2 else []
+    words += [f"{steps}steps"] if steps > 1 and method != "oracle" else []
+    return "-".join(words)
 
 
 def ablated_part(part: str, ablation: str) -> str:

@@ -37,6 +37,28 @@ def model():
     return load_model("tiny-opt")
 
 
+def test_estimates_by_settings_have_names_of_their_own(model, tmp_path, capsys):
+    task, out = load_task("plural"), tmp_path / "run"
+    commands = {
+        "heads-drop-2steps-mean": ("--reduction", "drop", "--baseline", "mean", "--steps", 2),
+        "heads-verified-share50": ("--method", "verified", "--share", 0.5),
+    }
+    for options in commands.values():
+        status, _, err = run(capsys, "importance", *MODEL, "--out", out, *options)
+        assert status == 0, err
+    results, examples = open_run(out), task.examples(2, 4)
+    reference = task.reference(2)
+    expected = head_importance(model, examples, reduction="drop", kind="mean", reference=reference, steps=2)
+    drop, verified = (results[f"importance/{part}/plural.2shot"] for part in commands)
+    assert torch.equal(drop.values, expected.values)
+    assert torch.equal(verified.values, head_importance(model, examples, "verified", share=0.5).values)
+    assert verified.provenance["share"] == 0.5
+    status, text, _ = run(capsys, "importance", *MODEL, "--out", out, "--json", *commands["heads-drop-2steps-mean"])
+    assert (status, names_of(text)) == (0, set())
+    assert run(capsys, "report", out, "--output", tmp_path / "report.html")[0] == 0
+    assert run(capsys, "show", out)[0] == 0
+
+
 def names_of(out):
     return set(json.loads(out)["measured"])
 
@@ -75,8 +97,10 @@ def test_commands_measure_by_the_kind_and_name_it(model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("importance", "--ablation", "mean"), "expected --method oracle, not --method gradient"),
-        (("importance", "--ablation", "mean", "--method", "oracle", "--component", "experts"), "--component experts"),
+        (("importance", "--ablation", "mean", "--component", "experts"), "--ablation mean is for heads"),
+        (("importance", "--method", "verified", "--component", "experts"), "--method verified is for heads"),
+        (("importance", "--steps", "0"), "--steps must be"),
+        (("importance", "--method", "verified", "--share", "2"), "--share must be above 0"),
         (("prune", "--ablation", "mean", "--component", "experts"), "experts are removed by zeros"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headcount.results.names import MEANS, SCORES, ResultName, Setting
+from headcount.results.names import MEANS, SCORES, ResultName, Setting, scored_part
 
 FINDINGS = Path(__file__).parents[2] / "findings" / "smollm2"
 WORDS = st.from_regex(r"[a-z]\w{0,9}", fullmatch=True)
@@ -60,12 +60,35 @@ def test_a_name_put_together_is_taken_apart_the_same(name: ResultName) -> None:
         ),
         ("paths/L18H6-key-direct", ResultName.paths(18, 6, "key", "direct")),
         ("paths/L18H6", None),
+        (
+            "importance/heads-drop-5steps-mean/piqa.1shot",
+            ResultName("importance/heads-drop-5steps-mean", setting=Setting("piqa", 1)),
+        ),
         ("my/own/table", None),
         ("accuracy/piqa", None),
     ],
 )
 def test_names_taken_apart(text: str, expected: ResultName | None) -> None:
     assert ResultName.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (("gradient", "example"), "heads"),
+        (("gradient", "drop"), "heads-drop"),
+        (("gradient", "example", "mean"), "heads-example"),
+        (("gradient", "drop", "zero", 5), "heads-drop-5steps"),
+        (("oracle", "token"), "heads-oracle"),
+        (("verified", "token", "mean", 1, 0.2), "heads-verified"),
+        (("verified", "token", "zero", 2, 0.125), "heads-verified-share12_5-2steps"),
+    ],
+)
+def test_settings_that_change_the_number_are_part_of_the_name(settings: tuple, expected: str) -> None:
+    name = scored_part("heads", *settings)
+    assert name == expected
+    text = str(ResultName.importance(name, Setting("piqa", 0), settings[2] if len(settings) > 2 else "zero"))
+    assert str(ResultName.parse(text)) == text
 
 
 def test_every_name_of_an_old_run_is_known() -> None:

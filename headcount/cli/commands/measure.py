@@ -1,8 +1,17 @@
 """Commands that measure one thing: induction heads, importance of heads and networks, pruning."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from headcount.cli.checks import check_ablation, check_at_least, check_percents, check_seed, check_seeds
+from cyclopts import Parameter
+
+from headcount.cli.checks import (
+    check_at_least,
+    check_for_heads,
+    check_percents,
+    check_seed,
+    check_seeds,
+    check_share,
+)
 from headcount.cli.options import Ablation, Json, Percents, TargetOptions, TaskOptions, Whole, WholeNumbers
 from headcount.cli.output import measure_and_print
 
@@ -37,9 +46,11 @@ def importance(
     tasks: TaskOptions,
     target: TargetOptions,
     component: Literal["heads", "experts"] = "heads",
-    method: Literal["gradient", "oracle"] = "gradient",
-    reduction: Literal["token", "example", "signed"] | None = None,
-    ablation: Ablation = "zero",
+    method: Literal["gradient", "verified", "oracle"] = "gradient",
+    reduction: Literal["token", "example", "drop", "signed"] | None = None,
+    ablation: Annotated[Ablation, Parameter(name=("--ablation", "--baseline"))] = "zero",
+    steps: Whole = 1,
+    share: float = 0.2,
     as_json: Json = False,
 ) -> None:
     """Measure how much tasks need each attention head, or each expert of a mixture.
@@ -52,26 +63,35 @@ def importance(
         tasks: The tasks.
         target: The model and the run.
         component: The parts to score.
-        method: By gradients, all parts in one backward pass, or by removing them one at a time.
-        reduction: Gradients to one number: token (the published code), example or signed (the paper's text); left out,
-            token for heads and example for experts.
-        ablation: The values of removed heads, for --method oracle: zeros; means over train rows; those of another train
-            row's prompt; or of the prompt with its shots' answers shuffled.
+        method: By gradients, all parts in one backward pass; by removing them one at a time; or by gradients, with the
+            heads that are highest by example verified by removing them.
+        reduction: Gradients to one number: token (the published code), example, drop (the log-probability, with the
+            sign of removal) or signed (the paper's text); left out, token for heads and example for experts.
+        ablation: The values of removed heads, or those towards which gradients are taken: zeros; means over train rows;
+            those of another train row's prompt; or of the prompt with its shots' answers shuffled.
+        steps: Points towards these values at which gradients are taken (integrated gradients, layer by layer).
+        share: The share of heads that --method verified removes.
         as_json: Print the results' names as JSON.
     """
     from headcount.results import check_folder
     from headcount.study import accuracy_unit, derived_units, expert_unit, head_unit, open_target
 
     check_folder(target.out)
-    if ablation != "zero":
-        check_ablation(ablation, method, component)
+    check_at_least("--steps", steps, 1)
+    check_share("--share", share)
+    if component == "experts":
+        check_for_heads(
+            ablation=None if ablation == "zero" else ablation,
+            method=method if method == "verified" else None,
+            steps=None if steps == 1 else steps,
+        )
     setups = tasks.load()
     model, run = open_target(target)
     units = []
     for setup in setups:
         units.append(accuracy_unit(model, setup))
         if component == "heads":
-            units.append(head_unit(model, setup, method, reduction or "token", ablation))
+            units.append(head_unit(model, setup, method, reduction or "token", ablation, steps, share))
         else:
             units.append(expert_unit(model, setup, method, reduction or "example"))
     measure_and_print(

@@ -1,9 +1,10 @@
 """Units of measurements on a task: accuracy, importance of heads and of feed-forward networks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from headcount import importance
@@ -21,6 +22,7 @@ from headcount.importance.internal import (
 )
 from headcount.progress import Progress, say
 from headcount.results import Accuracy, ExpertScores, HeadScores, LayerScores, ResultName
+from headcount.results.internal import scored_part
 from headcount.study.unit import Unit
 from headcount.tracing import Model
 from headcount.tracing.internal import AblationKind
@@ -87,9 +89,18 @@ def accuracy_unit(model: Model, setup: TaskSetup) -> Unit:
     )
 
 
-def head_unit(model: Model, setup: TaskSetup, method: str, reduction: str, ablation: AblationKind = "zero") -> Unit:
-    """Return the unit of every head's importance for a task; for removal by any kind of ablation."""
-    return _scores_unit(model, setup, method, reduction, "heads", ablation)
+def head_unit(
+    model: Model,
+    setup: TaskSetup,
+    method: str,
+    reduction: str,
+    ablation: AblationKind = "zero",
+    steps: int = 1,
+    share: float = 0.2,
+) -> Unit:
+    """Return the unit of every head's importance for a task; see `head_importance` for the settings."""
+    more = ({"steps": steps} if steps > 1 else {}) | ({"share": share} if method == "verified" else {})
+    return _scores_unit(model, setup, method, reduction, "heads", ablation, more)
 
 
 def expert_unit(model: Model, setup: TaskSetup, method: str, reduction: str) -> Unit:
@@ -109,14 +120,15 @@ def _scores_unit(
     reduction: str,
     part: Literal["heads", "experts"],
     ablation: AblationKind = "zero",
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Unit:
-    name = part if method == "gradient" else f"{part}-oracle"
-    settings = {"method": method} | ({"reduction": reduction} if method == "gradient" else {})
+    name = scored_part(part, method, reduction, ablation, **more)
+    settings = {"method": method} | ({"reduction": reduction} if method == "gradient" else {}) | dict(more)
 
     def measure(progress: Progress) -> tuple[HeadScores | ExpertScores]:
         task = setup.task
         examples = task.examples(setup.shots, setup.limit, seed=setup.seed)
-        options: dict[str, Any] = {"encoding": task.encoding, "progress": progress.advance}
+        options: dict[str, Any] = {"encoding": task.encoding, "progress": progress.advance, **more}
         if ablation != "zero":
             reference = examples if ablation == "patch" else task.reference(setup.shots, seed=setup.seed)
             options |= {"kind": ablation, "reference": reference, "seed": setup.seed}
@@ -132,7 +144,7 @@ def _scores_unit(
         setup.identity | settings | ablation_settings(ablation),
         setup.examples,
         measure,
-        work=lambda: with_ablation(head_importance_work(model, setup, method), model, setup, ablation),
+        work=lambda: with_ablation(head_importance_work(model, setup, method, **more), model, setup, ablation),
         group=setup.name,
     )
 
