@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
-    from headcount.importance.ablation.ablated import ablated
+    from headcount.importance.ablation.ablated import ablated, pruned
     from headcount.importance.ablation.reference import ffn_means, head_means
     from headcount.importance.attribution.interactions import interaction
     from headcount.importance.causes.head_effects import head_verdicts
@@ -41,6 +41,7 @@ __all__ = [
     "load_task",
     "prune",
     "prune_grid",
+    "pruned",
     "set_effects",
 ]
 

@@ -7,7 +7,7 @@ from headcount.lazy import lazy_names
 if TYPE_CHECKING:  # imported at their first use
     from headcount.tracing.ablation.masks import masked
     from headcount.tracing.ablation.parameter_counts import ParameterCounts, removed_parameters
-    from headcount.tracing.ablation.pruned import pruned
+    from headcount.tracing.ablation.pruned import pruned as pruned  # the public one, with kinds, is in importance
     from headcount.tracing.ablation.saved import save_pruned
     from headcount.tracing.architectures.sizes import Sizes
     from headcount.tracing.batches import BatchSize, Progress
@@ -38,7 +38,6 @@ __all__ = [
     "load_model",
     "masked",
     "provenance",
-    "pruned",
     "randomised",
     "removed_parameters",
     "save_pruned",

@@ -12,6 +12,7 @@ import torch
 
 from headcount.tracing.model import Model
 from headcount.tracing.present import present_hooks, present_replacements
+from headcount.tracing.removed_parts import means_of_pruned
 
 _PACKAGES = ("headcount", "torch", "transformers", "nnsight")
 
@@ -54,6 +55,8 @@ def provenance(model: Model, **settings: Any) -> dict[str, Any]:
 
 def _ablated(model: Model) -> list[dict[str, Any]]:
     """Return the parts whose outputs other values than zeros replace, by block, with the reference of these values."""
+    if (record := means_of_pruned(model.hf)) is not None:
+        return [record]  # of a pruned model's removed parts
     return [
         {
             "heads": removed.heads.nonzero().tolist(),

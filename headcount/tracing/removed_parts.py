@@ -89,6 +89,17 @@ def mark_pruned(hf: Any, removed: Removed) -> None:
     hf.headcount_removed = removed
 
 
+def mark_means(hf: Any, record: dict[str, Any]) -> None:
+    """Record on a pruned transformers model that means stay in the place of parts, and their provenance."""
+    hf.headcount_means = record
+
+
+def means_of_pruned(hf: Any) -> dict[str, Any] | None:
+    """Return the provenance of the means in a pruned model; None if its parts were removed by zeros."""
+    record: dict[str, Any] | None = getattr(hf, "headcount_means", None)
+    return record
+
+
 def pruned_parts(hf: Any) -> Removed | None:
     """Return the parts that were pruned from a transformers model's weights; None if it is whole."""
     removed: Removed | None = getattr(hf, "headcount_removed", None)

@@ -12,6 +12,7 @@ from headcount.importance.likelihoods.encoding import EncodedRequest, Encoding
 from headcount.results import InputError
 from headcount.results.internal import checks
 from headcount.tracing import BatchSize, Model, Progress
+from headcount.tracing import pruned as cut
 from headcount.tracing.internal import AblationKind, Replacement, Row, replaced
 
 Reference = Sequence[Example] | Replacement | None
@@ -65,6 +66,39 @@ def ablated(
     replacement = replacement_from(model, kind, reference, seed=seed, encoding=encoding)
     with replaced(model, heads, ffns, replacement, kv_groups=kv_groups):
         yield model
+
+
+def pruned(
+    model: Model,
+    heads: Any = None,
+    ffns: Any = None,
+    *,
+    kv_groups: Any = None,
+    kind: AblationKind = "zero",
+    reference: Reference = None,
+    encoding: Encoding = "joint",
+) -> Model:
+    """Return a model from whose weights parts are taken out: the logits of `ablated`, at less cost.
+
+    See `headcount.tracing.ablation.pruned.pruned` for the parts that go and what the smaller model offers. With means,
+    W_O · z̄ of every removed head is added to W_O's bias, and a feed-forward network's mean stays in its place.
+
+    Args:
+        model: The model; parts that are removed at present (`masked`) go as well, by zeros.
+        heads: As for `ablated`.
+        ffns: As for `ablated`.
+        kv_groups: As for `ablated`.
+        kind: `zero` or `mean`.
+        reference: As for `ablated`.
+        encoding: As for `ablated`.
+
+    Raises:
+        InputError: As `ablated`; the weights cannot be cut, or the kind is another one: its values differ by prompt.
+    """
+    if kind in ("resample", "patch"):
+        raise InputError(f"kind={kind!r} has other values for every prompt, and weights hold one: use ablated")
+    replacement = replacement_from(model, kind, reference, encoding=encoding)
+    return cut(model, heads, ffns, kv_groups=kv_groups, replacement=replacement)
 
 
 def replacement_from(

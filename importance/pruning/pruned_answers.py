@@ -99,10 +99,10 @@ class PrunedAnswers:
     def _run(self, removal: Removal) -> Answers:
         if removal == Removal():
             return self._answers(self.model)
-        zeros = self.replacement is None and not present_replacements(self.model)
+        constant = self.replacement is None or self.replacement.rows is None
         # A pruned model's passes cost less. Weights elsewhere stay, and those of a derived model may be cut wrongly.
-        if zeros and self.model.in_memory and not self.model.derived:
-            return self._answers(pruned(self.model, **self.masks(removal)))
+        if constant and self.model.in_memory and not self.model.derived and not present_replacements(self.model):
+            return self._answers(pruned(self.model, **self.masks(removal), replacement=self.replacement))
         with self.ablated(removal):
             return self._answers(self.model)
 
@@ -113,7 +113,8 @@ class PrunedAnswers:
     def parameters(self, removal: Removal) -> float:
         """Return the number of parameters that are removed with these parts; NaN if it is not known."""
         try:
-            return removed_parameters(self.model, **self.masks(removal)).removed
+            means = self.replacement is not None and self.replacement.kind == "mean"
+            return removed_parameters(self.model, **self.masks(removal), means=means).removed
         except InputError:
             if not self.model.derived:
                 raise

@@ -5,10 +5,10 @@ Weights may be real or on meta: a model in memory and an empty one, into which a
 the same way.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -16,24 +16,46 @@ from headcount.results import InputError
 from headcount.tracing.ablation.replacements import Constant, NoHeads, PerQueryHead
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.architectures.families import Family
+from headcount.tracing.architectures.sizes import Sizes
 from headcount.tracing.removed_parts import Removed, mark_pruned
 
 
-def take_out(hf: Any, anatomy: Anatomy, removed: Removed) -> None:
+class Means(NamedTuple):
+    """Values that stay in the place of removed parts' outputs; 0 for parts that are removed by zeros.
+
+    Attributes:
+        heads: Values of z.
+        ffns: Values that feed-forward networks add to the residual stream.
+    """
+
+    heads: Float[Tensor, "layer head d_head"]
+    ffns: Float[Tensor, "layer d_model"]
+
+    @classmethod
+    def zeros(cls, sizes: Sizes) -> "Means":
+        """Return zeros for all parts of a model."""
+        heads = torch.zeros(sizes.n_layers, sizes.n_heads, sizes.d_head, device="cpu")
+        return cls(heads, torch.zeros(sizes.n_layers, sizes.d_model, device="cpu"))
+
+
+def take_out(hf: Any, anatomy: Anatomy, removed: Removed, means: Means | None = None) -> None:
     """Take heads and feed-forward networks out of a whole model, in place.
 
     A head goes with its rows of W_Q, W_K and W_V (in grouped queries, those of W_K and W_V go with the last head of the
     group) and its columns of W_O; a feed-forward network goes with all of `Anatomy.ffn`. Cut tensors are new ones; the
-    old tensors do not change.
+    old tensors do not change. With means, each layer that lost heads has a bias of W_O to which W_O · mean of each is
+    added, and a network's mean stays in its place.
     """
     for layer, heads in enumerate(removed.heads):
         block = hf.get_submodule(f"{anatomy.family.layers}.{layer}")
+        if heads.any() and means is not None:
+            _fold(block.get_submodule(anatomy.family.output), means.heads[layer] * heads[:, None])
         if heads.all():
             _take_out_attention(block, anatomy.family, layer)
         elif heads.any():
             _cut_attention(block, anatomy, ~heads)
         if removed.ffns[layer]:
-            _take_out_ffn(block, anatomy, layer)
+            _take_out_ffn(block, anatomy, layer, None if means is None else means.ffns[layer])
     mark_pruned(hf, removed)
 
 
@@ -43,10 +65,21 @@ def _take_out_attention(block: nn.Module, family: Family, layer: int) -> None:
     block.set_submodule(family.attention, NoHeads(name, bias, layer))
 
 
-def _take_out_ffn(block: nn.Module, anatomy: Anatomy, layer: int) -> None:
-    """Replace the network's last module by zeros, and the others by the identity."""
+def _take_out_ffn(block: nn.Module, anatomy: Anatomy, layer: int, mean: Float[Tensor, " d_model"] | None) -> None:
+    """Replace the network's last module by its mean, or zeros, and the others by the identity."""
+    like: Any = next(block.parameters())
+    bias = None if mean is None else nn.Parameter(mean.to(like.device, like.dtype), requires_grad=like.requires_grad)
     for path in anatomy.ffn(layer):
-        block.set_submodule(path, Constant() if path == anatomy.family.mlp[-1] else nn.Identity())
+        block.set_submodule(path, Constant(bias) if path == anatomy.family.mlp[-1] else nn.Identity())
+
+
+def _fold(projection: Any, z: Float[Tensor, "head d_head"]) -> None:
+    """Add W_O z to the bias of an output projection, which gets one if it has none."""
+    weight = projection.weight.detach().float()
+    weight = weight if isinstance(projection, nn.Linear) else weight.T
+    added = weight @ z.flatten().to(weight.device)
+    bias = added if projection.bias is None else projection.bias.detach().float() + added
+    projection.bias = nn.Parameter(bias.to(projection.weight.dtype), requires_grad=projection.weight.requires_grad)
 
 
 def _cut_attention(block: nn.Module, anatomy: Anatomy, left: Bool[Tensor, " head"]) -> None:

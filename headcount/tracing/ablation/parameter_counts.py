@@ -47,6 +47,7 @@ def removed_parameters(
     *,
     kv_groups: HeadSet | None = None,
     experts: HeadSet | None = None,
+    means: bool = False,
 ) -> ParameterCounts:
     """Return the exact numbers of parameters that `pruned` would take out; the model may be on meta.
 
@@ -56,6 +57,7 @@ def removed_parameters(
         ffns: Mask [layer], True where removed, or layers.
         kv_groups: Mask [layer, group], True where removed, or pairs: all heads of a group go.
         experts: Mask [layer, expert], True where removed, or pairs: the weights that serve them alone.
+        means: True if the means of heads and networks stay, as biases, which are not counted as removed.
 
     Raises:
         InputError: A mask's shape is not the model's, a part does not exist, or the model is pruned already.
@@ -68,11 +70,17 @@ def removed_parameters(
     for layer, block in enumerate(blocks):
         if removed.heads[layer].any():
             of_heads += _of_heads(block, anatomy, layer, removed.heads[layer])
+            of_heads -= model.sizes.d_model if means and not _has_bias(block, anatomy, layer) else 0
         if removed.ffns[layer]:
-            of_ffns += _of_ffn(block, anatomy, layer)
+            of_ffns += _of_ffn(block, anatomy, layer) - (model.sizes.d_model if means else 0)
         if gone[layer].any():
             of_experts += _of_experts(block, anatomy, layer, int(gone[layer].sum()))
     return ParameterCounts(_count(model.hf), of_heads, of_ffns, of_experts)
+
+
+def _has_bias(block: nn.Module, anatomy: Anatomy, layer: int) -> bool:
+    """Return True if the output projection has a bias."""
+    return getattr(block.get_submodule(anatomy.block(layer).output), "bias", None) is not None
 
 
 def _of_heads(block: nn.Module, anatomy: Anatomy, layer: int, removed: Bool[Tensor, " head"]) -> int:

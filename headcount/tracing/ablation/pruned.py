@@ -3,14 +3,14 @@
 import copy
 
 from headcount.results import InputError
-from headcount.tracing.ablation.cut_weights import take_out
+from headcount.tracing.ablation.cut_weights import Means, take_out
 from headcount.tracing.ablation.fill import fill
 from headcount.tracing.ablation.masks import with_present_removals
 from headcount.tracing.architectures.anatomy import empty_copy
 from headcount.tracing.devices import place_as
 from headcount.tracing.model import Model
 from headcount.tracing.present import present_replacements
-from headcount.tracing.removed_parts import HeadSet, LayerSet
+from headcount.tracing.removed_parts import HeadSet, LayerSet, Removed, Replacement, mark_means
 from headcount.tracing.wrapping import wrap_for_nnsight
 
 
@@ -20,6 +20,7 @@ def pruned(
     ffns: LayerSet | None = None,
     *,
     kv_groups: HeadSet | None = None,
+    replacement: Replacement | None = None,
 ) -> Model:
     """Return a model from whose weights parts are taken out: the logits of `masked`, at less cost.
 
@@ -37,14 +38,16 @@ def pruned(
         heads: Boolean mask [layer, head], True where removed; or pairs [(layer, head), ...], as from `scores.top(3)`.
         ffns: Boolean mask [layer], True where removed; or layers.
         kv_groups: KV groups, as heads: a group goes with all heads that share its keys and values.
+        replacement: The means that stay in the place of these parts' outputs: those of heads in W_O's bias, which is
+            added where there is none. `hc.pruned` makes them from `kind="mean", reference=examples`.
 
     Returns:
         The smaller model, ready to run.
 
     Raises:
         InputError: A mask's shape is not the model's, a part does not exist, the model is pruned already or is
-            on a server or streamed, its modules were changed so that they no longer fit its configuration, or its
-            architecture is not one of those that are described.
+            on a server or streamed, its modules were changed so that they no longer fit its configuration, its
+            architecture is not one of those that are described, or the replacement is no mean.
     """
     check_cut(model)
     if present_replacements(model):
@@ -52,11 +55,14 @@ def pruned(
             f"parts of {model.name} have other values than zeros at present: prune it outside of the block"
         )
     removed = with_present_removals(model, heads, ffns, kv_groups)
+    means = None if replacement is None else _means(model, replacement, heads, ffns, kv_groups)
     small = empty_copy(model.hf)
     fill(small, {**model.hf.state_dict(), **dict(model.hf.named_buffers())})
     small.generation_config = copy.deepcopy(getattr(model.hf, "generation_config", None))
     anatomy = model.anatomy
-    take_out(small, anatomy, removed)
+    take_out(small, anatomy, removed, means)
+    if means is not None and replacement is not None:
+        mark_means(small, replacement.record)
     place_as(small, model.hf)
     # Its hooks are those of the whole model, which were checked when that was opened; a sweep prunes hundreds of times.
     nnsight_model = wrap_for_nnsight(small, getattr(model.nnsight, "tokenizer", None))
@@ -67,6 +73,24 @@ def pruned(
         revision=model.revision,
         nnsight_model=nnsight_model,
         anatomy=anatomy,
+    )
+
+
+def _means(model: Model, replacement: Replacement, *parts: HeadSet | None) -> Means:
+    """Return the values that stay: means of these parts, and zeros for those that are removed at present.
+
+    Raises:
+        InputError: The replacement depends on the prompt.
+    """
+    if replacement.heads is None or replacement.ffns is None:
+        raise InputError(
+            f"kind={replacement.kind!r} puts other values into the place of a part for every prompt, and weights hold "
+            "one: use kind='mean', or ablated"
+        )
+    heads, ffns, kv_groups = parts
+    removed = Removed.of(model.sizes, heads, ffns, kv_groups=kv_groups)
+    return Means(
+        replacement.heads.where(removed.heads[..., None], 0.0), replacement.ffns.where(removed.ffns[:, None], 0.0)
     )
 
 

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from headcount.results import InputError
 from headcount.results.internal import Content, read_content, write_content, write_folder_whole
-from headcount.tracing.ablation.cut_weights import take_out
+from headcount.tracing.ablation.cut_weights import Means, take_out
 from headcount.tracing.ablation.fill import fill
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.model import Model
-from headcount.tracing.removed_parts import Removed
+from headcount.tracing.removed_parts import Removed, mark_means, means_of_pruned
 
 NOTE = "headcount.json"
 OUTSIDE_BLOCKS = "outside-blocks"
@@ -39,12 +39,14 @@ class Note:
         revision: Its commit.
         heads: The pruned heads, [layer, head] each.
         ffns: The layers whose feed-forward networks are pruned.
+        means: The provenance of the means that stay in their place; None where zeros do.
     """
 
     name: str
     revision: str | None
     heads: list[list[int]]
     ffns: list[int]
+    means: dict[str, Any] | None = None
 
 
 def is_pruned_folder(source: str | Path) -> bool:
@@ -95,7 +97,10 @@ def read_pruned(folder: Path, hf: Any, dtype: torch.dtype | None) -> Note:
     note = _read_note(folder / NOTE)
     anatomy = Anatomy.of(hf)
     try:
-        take_out(hf, anatomy, Removed.of(anatomy.sizes, [tuple(head) for head in note.heads], note.ffns))
+        removed = Removed.of(anatomy.sizes, [tuple(head) for head in note.heads], note.ffns)
+        take_out(hf, anatomy, removed, None if note.means is None else Means.zeros(anatomy.sizes))
+        if note.means is not None:
+            mark_means(hf, note.means)
         fill(hf, dict(_tensors(folder, dtype, {name for name, _ in hf.named_parameters()})))
     except (InputError, OSError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -118,6 +123,7 @@ def _write(model: Model, folder: Path) -> None:
         "revision": model.revision,
         "heads": removed.heads.nonzero().tolist(),
         "ffns": removed.ffns.nonzero().flatten().tolist(),
+        **({} if (means := means_of_pruned(model.hf)) is None else {"means": means}),
     }
     write_content(folder / NOTE, Content(_KIND, fields))
 
