@@ -36,6 +36,8 @@ _NO_SINGLE_PATH = {
     "mlp",
     "mlp_returns_more",
     "block_elements",
+    "embed_scale",
+    "query_widths",
     "flat_mlp",
 }
 """Fields of `Family` that are not one module's path."""
@@ -155,7 +157,9 @@ def derived_anatomy(hf: Any) -> Anatomy:
     variant = Variant(
         blocks[0].parallel, blocks[0].post_norm, residual_factor=factor, groups_alike=alike, latent_widths=widths
     )
-    return Anatomy(blocks[0].family, variant, sizes, tuple(block.family for block in blocks), derived=True)
+    scale = _stated(blocks[0].family.embed_scale, hf.config, embeddings.dtype)
+    families = tuple(replace(block.family, embed_scale=scale) for block in blocks)
+    return Anatomy(families[0], variant, sizes, families, derived=True)
 
 
 def _stated(factor: float, config: Any, dtype: torch.dtype) -> float:

@@ -25,6 +25,8 @@ class Family:
     embed: str
     layers: str
     final_norm: str
+    embed_scale: float = 1.0
+    """The factor of the token embedding that is not in its module (Granite)."""
     pos_embed: str = ""
     project_in: str = ""
     project_out: str = ""
@@ -33,6 +35,8 @@ class Family:
     norm_1: str = ""
     attention: str = ""
     query: str = ""
+    query_widths: tuple[int, ...] = ()
+    """The widths of a head's query and of the gate behind it, where one projection gives both."""
     key: str = ""
     value: str = ""
     fused: str = ""

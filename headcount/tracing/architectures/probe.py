@@ -98,20 +98,30 @@ def _outer(hf: Any, recording: Recording, layers: str) -> Family:
     first = next(call.input for call in recording.modules if call.name == f"{layers}.0")
     tokens = next(call.output for call in outside if call.name == embed)
     positions = [
-        call.name
+        call
         for call in outside
         if call.name != embed
         and call.output.shape[-2:] == tokens.shape[-2:]
         and (isinstance(call.module, nn.Embedding) or same(tokens + call.output, first))
     ]
+    alone = first - positions[0].output if len(positions) == 1 else first
     return Family(
         name="probed",
         model_types=(),
         embed=embed,
+        embed_scale=_scale_of(tokens, alone),
         layers=layers,
         final_norm=once[0] if once else "",
-        pos_embed=positions[0] if len(positions) == 1 else "",
+        pos_embed=positions[0].name if len(positions) == 1 else "",
     )
+
+
+def _scale_of(tokens: Tensor, stream: Tensor) -> float:
+    """Return the factor of the token embedding in the residual stream; 1 where the stream is no multiple of it."""
+    if tokens.shape != stream.shape:
+        return 1.0
+    scale = float((stream.double() * tokens).sum() / tokens.double().square().sum().clamp(min=1e-30))
+    return scale if scale > 0 and abs(scale - 1) > 10 * tolerance(tokens) and same(stream, scale * tokens) else 1.0
 
 
 def _block(hf: nn.Module, recording: Recording, outer: Family, layer: int) -> Block:

@@ -57,8 +57,30 @@ def find_projections(
         if widths[0] > 0 and _fits(View(n_heads, 1, widths, groups=n_heads), value.output, flowing):
             return replace(outer, query=paths[0], latent=paths[2]), widths
     elif len({query.name, key.name, value.name}) == 3 and _fits(View(groups), value.output, flowing):
-        return replace(outer, query=paths[0], key=paths[1], value=paths[2]), (0, 0)
+        of_query = _query_widths(caller, attend, query)
+        if of_query is not None and key.output.shape[-1] == groups * attend.key.shape[-1]:
+            return replace(outer, query=paths[0], key=paths[1], value=paths[2], query_widths=of_query), (0, 0)
     return outer, (0, 0)
+
+
+def _query_widths(caller: ModuleCall, attend: AttentionRecord, projection: ModuleCall) -> tuple[int, ...] | None:
+    """Return the widths of a head's query and of the gate behind it; none if there is no gate.
+
+    None if the projection gives something else: zeros in place of the query must change the queries, and zeros in place
+    of the gate must not.
+    """
+    n_heads, d_head = attend.query.shape[1], attend.query.shape[-1]
+    widths = (d_head, projection.output.shape[-1] // n_heads - d_head)
+    if widths[1] == 0:
+        return ()
+    if widths[1] < 0:
+        return None
+    changes = []
+    for part in (0, 1):
+        view = View(n_heads, part, widths, groups=n_heads)
+        with replaced(projection.module, partial(_with_zeros, view=view)):
+            changes.append(not same(_again(caller, attend).query, attend.query))
+    return widths if changes == [True, False] else None
 
 
 def _fused(outer: Family, caller: ModuleCall, attend: AttentionRecord, projection: ModuleCall) -> Family:

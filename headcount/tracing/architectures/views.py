@@ -21,7 +21,7 @@ class View:
         widths: The widths of the pieces, which follow one another; none for the whole axis.
         groups: The number of groups of heads of which each has its pieces in turn, with `widths` those of one group; 0
             if the pieces are those of the whole axis.
-        flat: True if the raw tensor has batch and position as one axis.
+        flat: True if the raw tensor may have batch and position as one axis.
         shared: True if the raw tensor may have one row for the whole batch.
         scale: The factor that the raw tensor gets before it is added to the residual stream.
     """
@@ -49,7 +49,7 @@ class View:
 
     def _piece(self, raw: Tensor, batch: int) -> Tensor:
         """Return the view of a part of a raw tensor, with an axis of groups if there are some."""
-        if self.flat:
+        if self.flat and raw.dim() == 2:  # a norm in front of a flat network need not be flat
             raw = raw.unflatten(0, (batch, -1))
         if self.shared:
             raw = raw.expand(batch, -1, -1).contiguous()

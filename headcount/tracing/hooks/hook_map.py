@@ -152,7 +152,8 @@ def is_internal(point: HookPoint) -> bool:
 def build_hook_map(anatomy: Anatomy, unembed: str) -> HookMap:
     """Return the hook map of a model with these parts, whose unembedding is the module `unembed`."""
     family, sizes, d_model = anatomy.family, anatomy.sizes, View()
-    points = [HookPoint("hook_embed", family.project_in or family.embed, "output", d_model, (-1, 0))]
+    embed = View(scale=family.embed_scale)
+    points = [HookPoint("hook_embed", family.project_in or family.embed, "output", embed, (-1, 0))]
     if family.pos_embed:
         # Positions are looked up after the tokens, but before the tokens' embeddings are projected.
         place = -1 if family.project_in else 1
@@ -297,8 +298,9 @@ def _attention(family: Family, sizes: Sizes, variant: Variant) -> list[InBlock]:
     elif not family.query:
         points = []
     else:
+        queries = View(sizes.n_heads, 0, family.query_widths, groups=sizes.n_heads) if family.query_widths else heads
         points = [
-            ("attn.hook_q", family.query, "output", heads, ""),
+            ("attn.hook_q", family.query, "output", queries, ""),
             ("attn.hook_k", family.key, "output", kv_heads, ""),
             ("attn.hook_v", family.value, "output", kv_heads, ""),
         ]
