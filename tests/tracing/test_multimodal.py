@@ -51,6 +51,7 @@ def test_from_a_folder(tmp_path: Path, model_type: str) -> None:
     expected = logits_of_the_whole(hf)
     assert (model(TOKENS) - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
     assert model.name == "both, text only"
+    assert torch.equal(load_model(tmp_path / "both", device_map="cpu")(TOKENS), model(TOKENS))
     for refused in (describe_model, lambda folder: load_model(folder, stream=True)):
         with pytest.raises(
             InputError, match=f"architecture '{model_type}' is not supported: .*with its weights in memory"
@@ -84,3 +85,10 @@ def test_a_model_that_reads_prompts_in_both_directions_is_refused() -> None:
 def test_every_type_is_on_the_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
     assert [name for name in multimodal.TYPES if f"`{name}`" not in page] == []
+
+
+def test_several_devices_are_refused() -> None:
+    hf = multimodal.tiny("llava")
+    hf.hf_device_map = {"model": 0, "lm_head": 1}
+    with pytest.raises(InputError, match="must be on one device: pass device_map as one"):
+        load_model(hf)

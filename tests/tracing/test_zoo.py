@@ -124,7 +124,7 @@ def equals_raw_pytorch(hf: PreTrainedModel, model: Model) -> None:
 def equals_its_modules(hf: PreTrainedModel, model: Model, cache: dict[str, Tensor]) -> None:
     """Values of modules are what they take and give; sums and products of them hold."""
     if model.reads_embedding:
-        start = cache["hook_embed"] + (cache["hook_pos_embed"] if "hook_pos_embed" in cache else 0)
+        start = cache["hook_embed"] + cache.get("hook_pos_embed", 0)
         close(start, cache["blocks.0.hook_resid_pre"])
     for layer in model.layers_with_heads:
         if model.paths(layer).query:  # of a gate beside the query, hook_q has nothing

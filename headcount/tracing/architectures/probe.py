@@ -20,7 +20,7 @@ from headcount.tracing.architectures.projections import (
     find_mlp_projections,
     find_projections,
 )
-from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, Recording, record, same
+from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, Recording, record, same, tolerance
 from headcount.tracing.architectures.residual import find_sums, norms_after_sums
 
 

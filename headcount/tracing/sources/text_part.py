@@ -56,9 +56,11 @@ def text_part(hf: Any) -> Any:
     """Return the language model of a multimodal one, around the same modules; on text alone both give the same logits.
 
     Raises:
-        InputError: It has no text decoder of its own, or none that gives its logits.
+        InputError: It has no text decoder of its own, or none that gives its logits, or it is on several devices.
     """
     name, head = type(hf).__name__, hf.get_output_embeddings()
+    if len(set(getattr(hf, "hf_device_map", {}).values())) > 1:
+        raise InputError(f"the text decoder of {name} must be on one device: pass device_map as one, such as cuda")
     inside = [module for module in hf.modules() if isinstance(module, PreTrainedModel) and module is not hf]
     decoders = [module for module in inside if type(module.config) is type(text_config(hf.config))]
     if not decoders or head is None:
