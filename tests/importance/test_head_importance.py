@@ -113,9 +113,7 @@ def test_gradients_that_become_infinite_are_computed_again_with_less(batch_size)
             torch.stack(
                 [
                     example.signed.isfinite().all()
-                    for example in gradient_passes._by_example(
-                        model, requests, range(5), scale / by, 4, None, FROM_ZERO
-                    )
+                    for example in gradient_passes._by_example(model, requests, scale / by, 4, None, FROM_ZERO)
                 ]
             )
             for by in (32, 1)
