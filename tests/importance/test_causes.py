@@ -6,6 +6,7 @@ from reference.models import bpe_tokenizer, llama, opt
 from support.synthetic_tasks import write_tasks
 
 from headcount.importance import ablated, accuracy, head_importance, head_verdicts, load_task, set_effects
+from headcount.importance.ablation.ablated import replacement_from
 from headcount.importance.causes.head_sets import head_sets, matched_heads
 from headcount.importance.evaluation import encode_examples
 from headcount.results import HeadScores, InputError, SetEffects
@@ -86,11 +87,10 @@ def task():
     return load_task("plural")
 
 
-def ablation(kind, task):
+def ablation(kind, model, task):
     """Return the arguments of `ablated` for a kind, as measurements on a task take them."""
-    if kind == "zero":
-        return {"kind": kind}
-    return {"kind": kind, "reference": task.reference(1), "encoding": task.encoding}
+    reference = None if kind == "zero" else task.reference(1)
+    return {"kind": kind, "reference": replacement_from(model, kind, reference, encoding=task.encoding)}
 
 
 kinds_of_ablation = pytest.mark.parametrize("kind_of_ablation", ["zero", "mean"])
@@ -99,6 +99,7 @@ kinds_of_ablation = pytest.mark.parametrize("kind_of_ablation", ["zero", "mean"]
 @kinds_of_ablation
 def test_effects_are_a_loop_over_ablated_models(model, task, tmp_path, kind_of_ablation):
     kinds = {name: HeadScores(scores.values) for name, scores in KINDS.items()}
+    options = ablation(kind_of_ablation, model, task)
     effects = set_effects(model, task, kinds, [25], random_seeds=(0, 1, 2), kind=kind_of_ablation, shots=1, limit=6)
     effects.save(tmp_path / "effects.safetensors")
     effects = SetEffects.load(tmp_path / "effects.safetensors")
@@ -110,7 +111,7 @@ def test_effects_are_a_loop_over_ablated_models(model, task, tmp_path, kind_of_a
         draws = [heads, *(matched_heads(heads, EXISTS, seed) for seed in (0, 1, 2))]
         answers = []
         for drawn in draws:
-            with ablated(model, heads=drawn, **ablation(kind_of_ablation, task)):
+            with ablated(model, heads=drawn, **options):
                 answers.append(accuracy(model, task, 1, 6))
         row = frame.loc[kind, without, "log_p"]
         falls = whole.gold_log_p - answers[0].gold_log_p
@@ -129,6 +130,7 @@ def test_effects_are_a_loop_over_ablated_models(model, task, tmp_path, kind_of_a
 @kinds_of_ablation
 def test_the_numbers_behind_a_verdict_are_plain_log_likelihoods(model, task, kind_of_ablation):
     kinds = {name: HeadScores(scores.values) for name, scores in KINDS.items()}
+    options = ablation(kind_of_ablation, model, task)
     verdicts = head_verdicts(model, task, kinds, 25, kind=kind_of_ablation, shots=1, limit=4)
     table = verdicts.to_frame().set_index(["kind", "layer", "head"])
     sets = {chosen.kind: chosen.heads for chosen in head_sets(kinds, [25], EXISTS) if not chosen.without_others}
@@ -140,7 +142,7 @@ def test_the_numbers_behind_a_verdict_are_plain_log_likelihoods(model, task, kin
         values = []
         for document in task.documents(1, 4):
             (request,) = encode_examples(model, [document.requests[document.gold[0]]], task.encoding)
-            with ablated(model, heads=heads, **ablation(kind_of_ablation, task)):
+            with ablated(model, heads=heads, **options):
                 logits = model(torch.tensor([request.ids[:-1]]))[0].double().log_softmax(-1)
             places = range(request.start, len(request.ids))
             values.append(sum(logits[place - 1, request.ids[place]].item() for place in places))

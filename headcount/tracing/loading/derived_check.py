@@ -198,11 +198,10 @@ def shares_rows(model: Model) -> bool:
         together = model.run_passes([model.pass_at(ids, row, place, positions=positions, visible=visible)])[0]
     except (RuntimeError, ValueError, TypeError, IndexError):  # it takes no mask of [batch, head, query, key]
         return False
-    alone = [
-        model.run_passes([model.pass_at(torch.tensor([context + rest], device=model.device), row[:1], place[:1])])[0]
-        for rest in branches
-    ]
-    return close(model, together.flatten(), torch.cat([logits.flatten() for logits in alone]))
+    apart = torch.tensor([context + rest for rest in branches], device=model.device)
+    rows, last = torch.tensor([0, 1], device=model.device), torch.tensor([4, 4], device=model.device)
+    alone = model.run_passes([model.pass_at(apart, rows, last)])[0]
+    return close(model, together.flatten(), alone.flatten())
 
 
 class _AttendToOnes:
