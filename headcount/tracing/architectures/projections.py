@@ -52,14 +52,18 @@ def find_projections(
     flowing = attend.value.transpose(1, 2)
     if query is key is value:
         return _fused(replace(outer, fused=paths[0]), caller, attend, value), (0, 0)
+    of_query = _query_widths(caller, attend, query)
+    if of_query is None:
+        return outer, (0, 0)
+    with_query = replace(outer, query=paths[0], query_widths=of_query)
     if key is value:
         widths = (value.output.shape[-1] // n_heads - flowing.shape[-1], flowing.shape[-1])
         if widths[0] > 0 and _fits(View(n_heads, 1, widths, groups=n_heads), value.output, flowing):
-            return replace(outer, query=paths[0], latent=paths[2]), widths
-    elif len({query.name, key.name, value.name}) == 3 and _fits(View(groups), value.output, flowing):
-        of_query = _query_widths(caller, attend, query)
-        if of_query is not None and key.output.shape[-1] == groups * attend.key.shape[-1]:
-            return replace(outer, query=paths[0], key=paths[1], value=paths[2], query_widths=of_query), (0, 0)
+            return replace(with_query, latent=paths[2]), widths
+        return outer, (0, 0)
+    whole_keys = key.output.shape[-1] == groups * attend.key.shape[-1]
+    if len({query.name, key.name, value.name}) == 3 and whole_keys and _fits(View(groups), value.output, flowing):
+        return replace(with_query, key=paths[1], value=paths[2]), (0, 0)
     return outer, (0, 0)
 
 

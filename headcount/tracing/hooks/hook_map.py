@@ -284,6 +284,7 @@ def _attention(family: Family, sizes: Sizes, variant: Variant) -> list[InBlock]:
     )
     if not family.attention:
         return [("hook_attn_out", family.attention_added, "output", View(scale=factor), "")]
+    queries = View(sizes.n_heads, 0, family.query_widths, groups=sizes.n_heads) if family.query_widths else heads
     if family.fused:
         parts = fused_views(family, sizes.n_heads, sizes.n_kv_heads, sizes.d_head)
         points: list[InBlock] = [
@@ -292,13 +293,12 @@ def _attention(family: Family, sizes: Sizes, variant: Variant) -> list[InBlock]:
     elif family.latent:
         values = View(sizes.n_heads, 1, variant.latent_widths, groups=sizes.n_heads)
         points = [
-            ("attn.hook_q", family.query, "output", heads, ""),
+            ("attn.hook_q", family.query, "output", queries, ""),
             ("attn.hook_v", family.latent, "output", values, ""),
         ]
     elif not family.query:
         points = []
     else:
-        queries = View(sizes.n_heads, 0, family.query_widths, groups=sizes.n_heads) if family.query_widths else heads
         points = [
             ("attn.hook_q", family.query, "output", queries, ""),
             ("attn.hook_k", family.key, "output", kv_heads, ""),
