@@ -89,6 +89,8 @@ def _check_decoder(location: str | Path, config: Any, any_type: bool) -> None:
     except Exception as error:
         if is_known(config):
             raise InputError(f"cannot read the sizes of model {location}: {type(error).__name__}: {error}") from error
+        if "num_attention_heads" not in {**config.attribute_map, **config.to_dict()}:
+            family_of(config)  # raises: a type without heads
         return  # other types name their sizes as they like: they are found at load
     del sizes["n_experts"]  # of the types that are described, none has any
     for name, size in sizes.items():
