@@ -133,8 +133,8 @@ def head_importance(
         folds, but no variance. Means are taken as exact: their error is not part of the variance.
 
     Raises:
-        InputError: An argument is unknown or out of range, there is no example, a continuation has no tokens, an
-            example has no counterfactual for `patch`, or `resample` or `patch` gradients of a streamed model.
+        InputError: An argument is unknown or out of range, there is no example, a continuation has no tokens, or an
+            example has no counterfactual for `patch`.
 
     Source: Bansal et al. 2023, Eq. 7 (oracle) and 8 (gradient); Michel et al. 2019. Sundararajan et al. 2017, Eq. 3
     (steps).

@@ -109,5 +109,5 @@ def _ablation_view(name: ResultName, scores: HeadScores | LayerScores) -> View:
     title += ABLATIONS[name.ablation]
     if isinstance(scores, HeadScores):
         rows = [] if setting is None else head_rows({setting: scores}, {})[setting]
-        return View(title, heads(scores, title=""), "The heads that cost most, nats", head_columns(scores, {}), rows)
+        return View(title, heads(scores, title=""), "The highest heads", head_columns(scores, {}), rows)
     return View(title, ffn_importance(scores, title=""), "Every layer", ffn_columns(scores), ffn_rows(scores))
