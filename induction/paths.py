@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headcount.induction.formulas.prefix_matching import PatternEntries, has_bos, pattern_entries
-from headcount.induction.passes.paths import PathTarget, mean_outputs, path_scores
+from headcount.induction.passes.paths import PathTarget, mean_outputs, path_scores, stream_is_a_sum
 from headcount.induction.profile import check_head
 from headcount.induction.tokens.sampling import model_token_pool, repeated_tokens
 from headcount.results import HeadScores, InputError
@@ -70,12 +70,17 @@ def feeding_heads(
 
     Raises:
         InputError: There is no such head, or no head before it; an argument is unknown; B's heads are gated (`value`);
-            or the model has norms after its sums (`direct`), through which no contribution goes unchanged.
+            or norms or factors are in the residual stream itself (`direct`), so that no contribution stays as it is.
 
     Source: path patching (Wang et al. 2022; Goldowsky-Dill et al. 2023), with means in place of another prompt.
     """
     target = _target(model, head, on, path)
     rows = repeated_tokens(model, period, n_sequences, seed)
+    if target.direct and model.derived and not stream_is_a_sum(model, rows[:1, :8], target.layer):
+        raise InputError(
+            f"blocks of {model.name} change the residual stream other than by adding to it, so that what a head adds "
+            "does not reach later heads unchanged: choose path='total'"
+        )
     bos = has_bos(rows.shape[1], period)
     entries = _following(period, bos) if on == "value" else pattern_entries(period, bos, definition)
     layers = [layer for layer in model.layers_with_heads if layer < target.layer]

@@ -108,6 +108,28 @@ def _to_target_alone(model: Model, layer: int, target_layer: int, stream: Record
     return [*hooks, (f"blocks.{target_layer}.hook_resid_pre", AddTo(stream))]
 
 
+def stream_is_a_sum(model: Model, tokens: Int[Tensor, "1 pos"], layer: int) -> bool:
+    """Return True if what is added to the residual stream before layer 0 reaches a layer unchanged.
+
+    That is so where all that blocks add stays as it is; not with norms or factors in the stream itself.
+    """
+    names = [f"blocks.{earlier}.{part}" for earlier in range(layer) for part in ("hook_attn_out", "hook_mlp_out")]
+    clean = {name: RecordValue(returns=False) for name in names if name in model.hooks}
+    target, first = f"blocks.{layer}.hook_resid_pre", "blocks.0.hook_resid_pre"
+    streams, shift = [RecordValue(), RecordValue()], RecordValue(returns=False)
+    d_model = model.sizes.d_model
+    shift.records.append(torch.linspace(-1, 1, d_model).roll(d_model // 3).expand(1, tokens.shape[1], -1))
+    edits: list[tuple[str, Any]] = [(name, Patch(record)) for name, record in clean.items()]
+    hooks: list[list[tuple[str, Any]]] = [
+        [*clean.items(), (target, streams[0])],
+        [*edits, (first, AddTo(shift)), (target, streams[1])],
+    ]
+    model.run_passes([model.pass_until_last(tokens, placed) for placed in hooks])
+    before, after = (stream.records[0].float().cpu() for stream in streams)
+    scale = 1.0 + before.abs().max()
+    return bool((after - before - shift.records[0]).abs().max() < 1e-2 * scale)
+
+
 def mean_outputs(
     model: Model, rows: Int[Tensor, "sequence pos"], layers: Sequence[int], batch_size: BatchSize
 ) -> dict[int, Float[Tensor, "head d_head"]]:

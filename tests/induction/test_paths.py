@@ -3,9 +3,11 @@
 import pytest
 import torch
 from reference import paths as reference
+from reference import zoo
 from reference.models import BUILDERS, bpe_tokenizer
 
 from headcount.induction import feeding_heads, prefix_matching, repeated_tokens
+from headcount.induction.passes.paths import stream_is_a_sum
 from headcount.results import HeadScores, InputError
 from headcount.tracing import load_model, masked
 
@@ -110,3 +112,11 @@ def test_the_provenance_says_whom_a_key_reaches(models, tmp_path):
 def test_what_has_no_meaning_is_refused(models, name, arguments, message):
     with pytest.raises(InputError, match=message):
         feeding_heads(models[name][1], *arguments, **OPTIONS)
+
+
+def test_a_stream_with_factors_of_its_own_has_no_direct_path():
+    model = load_model(zoo.tiny("doge"), tokenizer=bpe_tokenizer())
+    with pytest.raises(InputError, match="change the residual stream other than by adding to it"):
+        feeding_heads(model, (2, 0), **OPTIONS)
+    assert feeding_heads(model, (2, 0), path="total", **OPTIONS).values[:2].any()
+    assert stream_is_a_sum(load_model(zoo.tiny("granite"), tokenizer=bpe_tokenizer()), torch.arange(3, 9)[None], 2)
