@@ -95,8 +95,8 @@ def relative_seconds(model: Model, units: Sequence[Unit]) -> list[float]:
 def pass_cost(model_pass: ModelPass, shape: Shape, on: Hardware) -> Cost:
     """Return the cost of one pass over its items."""
     kind = model_pass.kind
-    remaining = Remaining.after(shape.sizes, model_pass.heads, model_pass.networks)
-    cut = remaining.heads if model_pass.heads else 0.0
+    remaining = Remaining.of(shape, model_pass.heads, model_pass.networks)
+    cut = remaining.heads if model_pass.heads and not shape.masked else 0.0
     weights = weight_bytes(shape, on.devices, cut=cut, copy=model_pass.copy)
     batched = in_batches(model_pass.items, kind, shape, on, max(0.0, on.memory - weights))
     peak = batched.memory._replace(weights=weights)

@@ -153,7 +153,8 @@ def _product_rate(shape: Shape, dtype: torch.dtype, place: torch.device) -> floa
     s = shape.sizes
     heads, groups = s.n_heads * s.d_head, s.n_kv_heads * s.d_head
     products = [(s.d_model, heads), (s.d_model, groups), (s.d_model, groups), (heads, s.d_model)]
-    products += [(s.d_model, s.d_mlp)] * (2 if shape.gated else 1) + [(s.d_mlp, s.d_model)]
+    if d_mlp := shape.d_mlp:
+        products += [(s.d_model, d_mlp)] * (2 if shape.gated else 1) + [(d_mlp, s.d_model)]
     seconds = sum(number * _product_seconds(*size, dtype, place) for size, number in Counter(products).items())
     return 2.0 * TOKENS[place.type] * sum(d_in * d_out for d_in, d_out in products) / seconds
 

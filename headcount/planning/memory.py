@@ -8,6 +8,7 @@ use come on top: some hundred MB on a CPU.
 from typing import NamedTuple
 
 from headcount.planning.flops import DEFINITIONS
+from headcount.planning.layers import Layer
 from headcount.planning.shape import Shape
 from headcount.tracing.internal import Item, Kind
 
@@ -51,7 +52,8 @@ def weight_bytes(shape: Shape, devices: int, *, cut: float = 0.0, copy: bool = F
     """
     s = shape.sizes
     layers = -(-s.n_layers // devices)
-    numbers = shape.embed_parameters + layers * (shape.layer_parameters + cut * shape.attention_parameters)
+    largest = sorted((layer.parameters + cut * layer.attention_parameters for layer in shape.layers), reverse=True)
+    numbers = shape.embed_parameters + sum(largest[:layers])
     return shape.bytes_per_number * numbers * (1 + copy)
 
 
@@ -85,9 +87,8 @@ def batch_memory(shape: Shape, kind: Kind, items: list[Item], devices: int = 1) 
 
 def _widest(shape: Shape) -> int:
     """Numbers per token alive at once in a layer: residual stream, its sum, its norm, and the widest values inside."""
-    s = shape.sizes
-    attention = s.d_head * (3 * s.n_heads + 2 * s.n_kv_heads)
-    return 3 * s.d_model + max(attention, s.d_mlp * (3 if shape.gated else 2))
+    networks = max(layer.d_mlp for layer in shape.layers) * (3 if shape.gated or shape.sizes.n_experts else 2)
+    return 3 * shape.sizes.d_model + max(networks, *(_attention(shape, layer, 2) for layer in shape.layers))
 
 
 def _saved(shape: Shape) -> int:
@@ -96,6 +97,11 @@ def _saved(shape: Shape) -> int:
     The inputs of both norms; queries, keys, values and the output of attention, and z; the gradient of z; of the
     network the inputs of its activation function, and of a gate.
     """
-    s = shape.sizes
-    attention = s.d_head * (4 * s.n_heads + 2 * s.n_kv_heads)
-    return 2 * s.d_model + attention + s.d_mlp * (3 if shape.gated else 1)
+    networks = 3 if shape.gated or shape.sizes.n_experts else 1
+    return max(2 * shape.sizes.d_model + _attention(shape, layer, 3) + layer.d_mlp * networks for layer in shape.layers)
+
+
+def _attention(shape: Shape, layer: Layer, values: int) -> int:
+    """Numbers per token of a layer's queries, keys and values, and so many more as wide as the values of all heads."""
+    keys = layer.key_width + layer.value_width
+    return layer.heads * (layer.key_width + values * layer.value_width) + shape.sizes.n_kv_heads * keys

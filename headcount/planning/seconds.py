@@ -32,9 +32,12 @@ def layers_run(shape: Shape, kind: Kind) -> float:
 def weights_read(shape: Shape, kind: Kind, remaining: Remaining = WHOLE) -> float:
     """Return the bytes of weights that one batch reads: each layer's, and the unembedding's, each time it is run."""
     s, n = shape.sizes, layers_run(shape, kind)
-    heads = (s.n_heads * remaining.heads + s.n_kv_heads * remaining.kv_heads) / (s.n_heads + s.n_kv_heads)
     networks = 0.0 if kind is Kind.COPYING else remaining.networks
-    layer = shape.attention_parameters * heads + shape.network_parameters * networks
+    queries, keys, stored = (
+        sum(getattr(layer, name) for layer in shape.layers) / s.n_layers
+        for name in ("query_parameters", "key_parameters", "network_stored")
+    )
+    layer = queries * remaining.heads + keys * remaining.kv_heads + stored * networks
     unembeddings = 0.0 if kind in (Kind.PREFIX, Kind.COPYING) else n / s.n_layers
     if kind in (Kind.FFN_ORACLE, Kind.HEAD_ORACLE):
         unembeddings = s.n_layers + 1.0
@@ -54,11 +57,11 @@ def pass_seconds(
         batches: The number of batches.
         operations: Operations of its matrix products.
     """
-    remaining = Remaining.after(shape.sizes, model_pass.heads, model_pass.networks)
+    remaining = Remaining.of(shape, model_pass.heads, model_pass.networks)
     reading = batches * weights_read(shape, model_pass.kind, remaining) / on.bandwidth
     moving = _bytes_moved(model_pass.kind, shape, totals, remaining) / on.bandwidth
     waiting = layers_run(shape, model_pass.kind) * batches * OVERHEAD[on.kind]
-    if model_pass.heads or model_pass.networks:
+    if (model_pass.heads or model_pass.networks) and not shape.masked:
         waiting += _building_seconds(model_pass, shape, on, remaining)
     return max(operations / on.flops, reading) + moving + waiting
 
@@ -70,7 +73,7 @@ def _bytes_moved(kind: Kind, shape: Shape, totals: BatchTotals, remaining: Remai
         return s.n_layers * s.n_heads * totals.squares * (6 + 8 * DEFINITIONS) * FLOAT
     copies = s.n_heads if kind is Kind.HEAD_ORACLE else 1
     # Of a layer: two norms, two sums, attention's numbers, and those that the activation function reads and writes.
-    layer = 12 * s.d_model + 4 * s.d_head * s.n_heads * remaining.heads + 5 * s.d_mlp * remaining.networks
+    layer = 12 * s.d_model + 4 * s.d_head * s.n_heads * remaining.heads + 5 * shape.d_mlp * remaining.networks
     logit_runs = {Kind.FFN_ORACLE: s.n_layers + 1.0, Kind.HEAD_ORACLE: s.n_layers + 1.0, Kind.GRADIENTS: 2.0}
     return copies * (
         layers_run(shape, kind) * layer * totals.tokens * shape.bytes_per_number
@@ -80,6 +83,6 @@ def _bytes_moved(kind: Kind, shape: Shape, totals: BatchTotals, remaining: Remai
 
 def _building_seconds(model_pass: ModelPass, shape: Shape, on: Hardware, remaining: Remaining) -> float:
     """Seconds to put a pruned model together."""
-    n, numbers = shape.sizes.n_layers, shape.attention_parameters
-    cut = 2 * shape.bytes_per_number * numbers * n * remaining.heads * bool(model_pass.heads)
+    n, numbers = shape.sizes.n_layers, sum(layer.attention_parameters for layer in shape.layers)
+    cut = 2 * shape.bytes_per_number * numbers * remaining.heads * bool(model_pass.heads)
     return n * BUILDING + cut / on.bandwidth

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import comb
 
+from headcount.planning.layers import Layer, layers_of
 from headcount.tracing import Model, Sizes
 
 
@@ -12,52 +13,58 @@ class Shape:
 
     Attributes:
         sizes: The model's sizes.
+        layers: What each layer costs.
         gated: True if its feed-forward networks have a gate, a third matrix.
         parallel: True if attention and feed-forward network read the same residual stream.
+        masked: True if parts are removed by zero ablation, at the cost of the whole model.
         d_embed: Width of the embedding, which OPT-350m projects to d_model and back.
         embed_parameters: Parameters outside of the layers.
-        layer_parameters: Parameters of a layer.
         bytes_per_number: Bytes of a weight or an activation.
     """
 
     sizes: Sizes
+    layers: tuple[Layer, ...]
     gated: bool
     parallel: bool
+    masked: bool
     d_embed: int
     embed_parameters: int
-    layer_parameters: int
     bytes_per_number: int
 
     @classmethod
     def of(cls, model: Model) -> "Shape":
-        """Return the shape of a model, which may be on meta."""
-        layer = sum(weights.numel() for weights in model.hf.get_submodule(f"{model.family.layers}.0").parameters())
+        """Return the shape of a model, which may be on meta.
+
+        Raises:
+            InputError: What a layer costs is not known.
+        """
+        layers = layers_of(model)
         total = sum(weights.numel() for weights in model.hf.parameters())
         return cls(
             sizes=model.sizes,
-            gated=bool(model.family.mlp_gate),
+            layers=layers,
+            gated=any(bool(model.paths(layer).mlp_gate) for layer in range(model.sizes.n_layers)),
             parallel=model.variant.parallel,
+            masked=model.derived,
             d_embed=model.hf.get_input_embeddings().weight.shape[1],
-            embed_parameters=total - layer * model.sizes.n_layers,
-            layer_parameters=layer,
+            embed_parameters=total - sum(layer.parameters for layer in layers),
             bytes_per_number=model.dtype.itemsize,
         )
 
     @property
+    def with_heads(self) -> list[int]:
+        """The layers that have attention heads."""
+        return [number for number, layer in enumerate(self.layers) if layer.heads]
+
+    @property
     def parameters(self) -> int:
         """The number of all parameters, tied ones once."""
-        return self.embed_parameters + self.layer_parameters * self.sizes.n_layers
+        return self.embed_parameters + sum(layer.parameters for layer in self.layers)
 
     @property
-    def attention_parameters(self) -> int:
-        """The number of parameters in the four matrices of a layer's attention."""
-        s = self.sizes
-        return 2 * s.d_model * s.d_head * (s.n_heads + s.n_kv_heads)
-
-    @property
-    def network_parameters(self) -> int:
-        """The number of parameters in the matrices of a layer's feed-forward network."""
-        return self.sizes.d_model * self.sizes.d_mlp * (3 if self.gated else 2)
+    def d_mlp(self) -> int:
+        """The width of the widest feed-forward network, over all experts that a token passes."""
+        return max(layer.d_mlp for layer in self.layers)
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,11 @@ class Remaining:
     heads: float = 1.0
     kv_heads: float = 1.0
     networks: float = 1.0
+
+    @classmethod
+    def of(cls, shape: Shape, heads: int, networks: int) -> "Remaining":
+        """Return the shares of a model that run after the removal: all, where parts are removed by zero ablation."""
+        return cls() if shape.masked else cls.after(shape.sizes, heads, networks)
 
     @classmethod
     def after(cls, sizes: Sizes, heads: int, networks: int) -> "Remaining":

@@ -34,7 +34,7 @@ from headcount.tracing.text.token_ids import (
     read_mask,
     split_encoding,
 )
-from headcount.tracing.wrapping import check_readable, wrap_for_nnsight
+from headcount.tracing.wrapping import check_readable, take_limits, wrap_for_nnsight
 
 Tokens = Int[Tensor, "batch pos"] | str | Any
 """Tokens [batch, pos], a text, or a tokenizer's whole encoding."""
@@ -127,8 +127,8 @@ class Model(TextModel):
             raise InputError(f"a copy of {self.name} would be whole and without hooks: copy it outside of the block")
         # An nnsight model cannot be copied: the copy gets a new one.
         copied = Model(copy.deepcopy(self.hf, memo), self.tokenizer, name=self.name, anatomy=self.anatomy)
-        for fact in ("revision", "shares_rows", "reads_embedding", "padding"):  # known from loading
-            setattr(copied, fact, getattr(self, fact))
+        copied.revision = self.revision
+        take_limits(copied, self)
         return copied
 
     @property

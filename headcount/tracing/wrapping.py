@@ -1,4 +1,4 @@
-"""nnsight models of transformers models, and the check that all weights can be read."""
+"""nnsight models of transformers models, the check that all weights can be read, and what other checks found."""
 
 from typing import Any
 
@@ -30,3 +30,9 @@ def check_readable(hf: Any) -> None:
             f"{len(absent)} weights are not in memory, first {absent[0]}: leave disk out of device_map, and cpu beside "
             "GPUs"
         )
+
+
+def take_limits(model: Any, checked: Any) -> None:
+    """Note on a model what the check at load found on another one of its type and flags."""
+    for fact in ("shares_rows", "reads_embedding", "padding"):
+        setattr(model, fact, getattr(checked, fact))

@@ -122,7 +122,8 @@ class RecordCopying(Recorder):
     def __call__(self, call: AttentionCall, hook: Hook) -> Tensor:
         """Record the scores."""
         self.score(call, hook)
-        return call.query  # never used: the next layer reads the embeddings again
+        # never used: the next layer reads the embeddings again
+        return call.query.new_zeros(()).expand(*call.query.shape[:3], call.value.shape[-1])
 
     def hold(self, call: AttentionCall, hook: Hook) -> Tensor:
         """Hold a call, and return ones in place of its output, which the gate then multiplies."""

@@ -335,7 +335,7 @@ class TestCheckpoints:
         content = json.dumps({"weight": right | header} if isinstance(header, dict) else header).encode()
         (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(content)) + content + bytes(16))
         with pytest.raises(InputError, match=rf"cannot be read as weights \({reason}"):
-            Checkpoint(str(tmp_path), {"weight": torch.Size([4])}, lambda name: name)
+            Checkpoint(str(tmp_path), {"weight": torch.Size([4])}, lambda name: (name, None))
 
     def test_opening_reads_no_weights(self, tmp_path):
         path = tmp_path / "model.safetensors"
@@ -344,7 +344,7 @@ class TestCheckpoints:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         before = bytes_read()
-        Checkpoint(str(tmp_path), {"weight": torch.Size([8 << 20])}, lambda name: name)
+        Checkpoint(str(tmp_path), {"weight": torch.Size([8 << 20])}, lambda name: (name, None))
         assert 0 < bytes_read() - before < 1 << 20
 
     def test_a_list_of_shards_that_is_none(self, tmp_path):

@@ -107,14 +107,7 @@ def _print_dry_run(units: list["Unit"], run: "Run", model: "Model", as_json: boo
     """The units of a study with their costs on this machine."""
     from headcount.cli.plan_tables import print_units
     from headcount.planning import Shape, measure_this_machine, unit_costs
-    from headcount.results import InputError
 
-    families = {model.paths(layer) for layer in range(model.sizes.n_layers)}
-    if any(not family.mlp_out or family.latent for family in families):
-        raise InputError(
-            f"what a pass of {model.name} costs is not known: it has mixtures of experts or latent attention, say; "
-            "leave out --dry-run"
-        )
     shape = Shape.of(model)
     on_several = len(set(getattr(model.hf, "hf_device_map", {}).values())) > 1
     if model.stream is not None:

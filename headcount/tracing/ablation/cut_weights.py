@@ -5,10 +5,12 @@ Weights may be real or on meta: a model in memory and an empty one, into which a
 the same way.
 """
 
+import copy
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -17,7 +19,14 @@ from headcount.tracing.ablation.replacements import Constant, NoHeads, PerQueryH
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.architectures.families import Family
 from headcount.tracing.architectures.sizes import Sizes
+from headcount.tracing.architectures.views import fused_views
 from headcount.tracing.removed_parts import Removed, mark_pruned
+
+_HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head")
+_GROUPS = ("num_key_value_heads", "num_kv_heads")
+_WIDTHS = ("split_size", "embed_dim", "hidden_size")
+"""Attributes of attention modules that their `forward` functions may read: numbers of heads and of KV groups, and the
+width of all heads together."""
 
 
 class Means(NamedTuple):
@@ -45,18 +54,46 @@ def take_out(hf: Any, anatomy: Anatomy, removed: Removed, means: Means | None = 
     group) and its columns of W_O; a feed-forward network goes with all of `Anatomy.ffn`. Cut tensors are new ones; the
     old tensors do not change. With means, each layer that lost heads has a bias of W_O to which W_O · mean of each is
     added, and a network's mean stays in its place.
+
+    Raises:
+        InputError: Which weights belong to a part is not known.
     """
     for layer, heads in enumerate(removed.heads):
-        block = hf.get_submodule(f"{anatomy.family.layers}.{layer}")
+        block, family = hf.get_submodule(f"{anatomy.family.layers}.{layer}"), anatomy.block(layer)
         if heads.any() and means is not None:
-            _fold(block.get_submodule(anatomy.family.output), means.heads[layer] * heads[:, None])
+            _fold(block.get_submodule(family.output), means.heads[layer] * heads[:, None])
         if heads.all():
-            _take_out_attention(block, anatomy.family, layer)
+            _take_out_attention(block, family, layer)
         elif heads.any():
-            _cut_attention(block, anatomy, ~heads)
+            check_split(block, anatomy, layer)
+            _cut_attention(block, family, anatomy.sizes, ~heads)
         if removed.ffns[layer]:
             _take_out_ffn(block, anatomy, layer, None if means is None else means.ffns[layer])
     mark_pruned(hf, removed)
+
+
+def check_split(block: nn.Module, anatomy: Anatomy, layer: int) -> None:
+    """Refuse a layer some of whose attention weights are not split into heads.
+
+    Raises:
+        InputError: It is one.
+    """
+    family, sizes = anatomy.block(layer), anatomy.sizes
+    paths = {family.query, family.key, family.value, family.fused, family.latent, family.output} - {""}
+    if not (family.fused or family.query) or not anatomy.variant.groups_alike:
+        raise InputError(f"which weights of layer {layer} belong to which head is not known")
+    together = {sizes.n_heads, _inputs(block.get_submodule(family.output))} - {sizes.d_head}
+    for name, module in block.get_submodule(family.attention).named_modules(prefix=family.attention):
+        weight = vars(module)["_parameters"].get("weight")
+        if anatomy.derived and name not in paths and weight is not None and weight.shape[0] in together:
+            raise InputError(
+                f"{name} of layer {layer} has one number or more for each head, or a norm over all of them"
+            )
+
+
+def per_head_weights(attention: nn.Module, n_heads: int) -> list[str]:
+    """Return the names of an attention module's own weights that are one number a head, such as sinks."""
+    return [name for name, weight in attention.named_parameters(recurse=False) if weight.shape == (n_heads,)]
 
 
 def _take_out_attention(block: nn.Module, family: Family, layer: int) -> None:
@@ -67,10 +104,14 @@ def _take_out_attention(block: nn.Module, family: Family, layer: int) -> None:
 
 def _take_out_ffn(block: nn.Module, anatomy: Anatomy, layer: int, mean: Float[Tensor, " d_model"] | None) -> None:
     """Replace the network's last module by its mean, or zeros, and the others by the identity."""
+    family = anatomy.block(layer)
+    if not family.mlp_added:
+        raise InputError(f"which weights of layer {layer} are its feed-forward network's is not known")
     like: Any = next(block.parameters())
     bias = None if mean is None else nn.Parameter(mean.to(like.device, like.dtype), requires_grad=like.requires_grad)
     for path in anatomy.ffn(layer):
-        block.set_submodule(path, Constant(bias) if path == anatomy.family.mlp[-1] else nn.Identity())
+        constant = Constant(bias, 2 * family.mlp_returns_more)
+        block.set_submodule(path, constant if path == family.mlp[-1] else nn.Identity())
 
 
 def _fold(projection: Any, z: Float[Tensor, "head d_head"]) -> None:
@@ -82,47 +123,73 @@ def _fold(projection: Any, z: Float[Tensor, "head d_head"]) -> None:
     projection.bias = nn.Parameter(bias.to(projection.weight.dtype), requires_grad=projection.weight.requires_grad)
 
 
-def _cut_attention(block: nn.Module, anatomy: Anatomy, left: Bool[Tensor, " head"]) -> None:
+def _cut_attention(block: nn.Module, family: Family, sizes: Sizes, left: Bool[Tensor, " head"]) -> None:
     """Cut a layer's projections to the heads that are left."""
-    family, d_head = anatomy.family, anatomy.sizes.d_head
-    attention = block.get_submodule(family.attention)
-    columns = left.repeat_interleave(d_head)
+    attention, output = block.get_submodule(family.attention), block.get_submodule(family.output)
+    in_groups = left.unflatten(0, (sizes.n_kv_heads, -1)).sum(1)
+    groups = in_groups > 0
+    equal = len(set(in_groups[groups].tolist())) == 1
+    for name in per_head_weights(attention, sizes.n_heads):
+        setattr(attention, name, _part(getattr(attention, name), 0, left))
     if family.fused:
-        interleaved = family.fused_layout == "interleaved"
-        rows = left.repeat_interleave(3 * d_head) if interleaved else columns.repeat(3)
-        _cut(block.get_submodule(family.fused), outputs=rows)
-    else:
-        _cut(block.get_submodule(family.query), outputs=columns)
-        _cut_groups(block, anatomy, left.unflatten(0, (anatomy.sizes.n_kv_heads, -1)).sum(1))
-    _cut(block.get_submodule(family.output), inputs=columns)
-    heads = int(left.sum())
-    for name, value in {"num_heads": heads, "split_size": heads * d_head}.items():  # read by OPT's and GPT-2's forward
-        if hasattr(attention, name):
-            setattr(attention, name, value)
-
-
-def _cut_groups(block: nn.Module, anatomy: Anatomy, heads: Int[Tensor, " kv_head"]) -> None:
-    """Cut keys and values to the groups that have query heads left; `heads` is the number of these in each group."""
-    left = heads[heads > 0]
-    equal = bool((left == left[0]).all())
-    for path in (anatomy.family.key, anatomy.family.value):
-        projection: Any = block.get_submodule(path)
-        _cut(projection, outputs=(heads > 0).repeat_interleave(anatomy.sizes.d_head))
         if not equal:
-            groups = torch.arange(len(left), device="cpu").repeat_interleave(left)
-            block.set_submodule(path, PerQueryHead(projection, groups))
-    attention: Any = block.get_submodule(anatomy.family.attention)
-    if hasattr(attention, "num_key_value_groups"):
-        attention.num_key_value_groups = int(left[0]) if equal else 1
+            raise InputError("queries, keys and values have one projection: as many heads must be left in each group")
+        _cut_fused(block, family, sizes, (left, groups, groups))
+    for path in filter(None, (family.query, family.latent)):
+        _cut(block.get_submodule(path), outputs=left)
+    for path in filter(None, (family.key, family.value)):
+        projection: Any = block.get_submodule(path)
+        _cut(projection, outputs=groups)
+        if not equal:
+            of_heads = torch.arange(int(groups.sum()), device="cpu").repeat_interleave(in_groups[groups])
+            block.set_submodule(path, PerQueryHead(projection, of_heads))
+    before = _cut(output, inputs=left)
+    heads = int(left.sum())
+    n_groups = int(groups.sum()) if equal else heads
+    counts = dict.fromkeys(_HEADS, (sizes.n_heads, heads)) | dict.fromkeys(_GROUPS, (sizes.n_kv_heads, n_groups))
+    counts |= dict.fromkeys(_WIDTHS, (before, before // sizes.n_heads * heads))
+    counts["num_key_value_groups"] = (sizes.n_heads // sizes.n_kv_heads, heads // n_groups)
+    _tell(attention, counts)
+
+
+def _cut_fused(block: nn.Module, family: Family, sizes: Sizes, left: tuple[Bool[Tensor, " head"], ...]) -> None:
+    """Cut the one projection of queries, keys and values to the heads and KV groups that are left of each."""
+    projection = block.get_submodule(family.fused)
+    outputs = torch.arange(_outputs(projection))[None, None]
+    views = fused_views(family, sizes.n_heads, sizes.n_kv_heads, sizes.d_head)
+    kept = torch.zeros(outputs.numel(), dtype=torch.bool)
+    for view, mask in zip(views, left, strict=True):
+        kept[view.read(outputs, 1)[0, 0][mask].flatten()] = True
+    _cut(projection, outputs=kept)
+
+
+def _tell(attention: Any, counts: Mapping[str, tuple[int, int]]) -> None:
+    """Replace numbers of the whole layer by those of what is left, in a module and in its configuration.
+
+    Args:
+        attention: The module.
+        counts: The number of the whole layer, and of what is left, by the names of attributes.
+    """
+    for name, (whole, left) in counts.items():
+        if vars(attention).get(name) == whole:
+            setattr(attention, name, left)
+    if (config := vars(attention).get("config")) is not None:
+        attention.config = copy.copy(config)  # the other layers keep theirs
+        vars(attention.config).update({name: left for name, (_, left) in counts.items() if name in vars(config)})
 
 
 def _cut(
-    projection: Any, *, outputs: Bool[Tensor, " d_out"] | None = None, inputs: Bool[Tensor, " d_in"] | None = None
-) -> None:
-    """Cut a projection to some of its outputs, or of its inputs: those where the mask is True."""
+    projection: Any, *, outputs: Bool[Tensor, " piece"] | None = None, inputs: Bool[Tensor, " piece"] | None = None
+) -> int:
+    """Cut a projection to some pieces, of equal widths, of its outputs or of its inputs: those where the mask is True.
+
+    Returns:
+        The number of inputs before.
+    """
     linear = isinstance(projection, nn.Linear)
     if not linear and not isinstance(projection, Conv1D):
         raise InputError(f"expected projections that are Linear or Conv1D, not {type(projection).__name__}")
+    before = _inputs(projection)
     if outputs is not None:
         projection.weight = _part(projection.weight, 0 if linear else 1, outputs)
         projection.bias = None if projection.bias is None else _part(projection.bias, 0, outputs)
@@ -132,8 +199,18 @@ def _cut(
     names = ("out_features", "in_features") if linear else ("nf", "nx")
     for name, size in zip(names, (d_out, d_in), strict=True):
         setattr(projection, name, size)
+    return before
 
 
-def _part(weight: Tensor, axis: int, mask: Bool[Tensor, " size"]) -> nn.Parameter:
+def _inputs(projection: Any) -> int:
+    return int(projection.weight.shape[1 if isinstance(projection, nn.Linear) else 0])
+
+
+def _outputs(projection: Any) -> int:
+    return int(projection.weight.shape[0 if isinstance(projection, nn.Linear) else 1])
+
+
+def _part(weight: Tensor, axis: int, pieces: Bool[Tensor, " piece"]) -> nn.Parameter:
+    mask = pieces.repeat_interleave(weight.shape[axis] // len(pieces))
     index = mask.nonzero().flatten().to(weight.device)
     return nn.Parameter(weight.detach().index_select(axis, index), requires_grad=weight.requires_grad)

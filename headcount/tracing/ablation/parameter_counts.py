@@ -7,6 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from headcount.results import InputError
+from headcount.tracing.ablation.cut_weights import check_split, per_head_weights
 from headcount.tracing.ablation.masks import with_present_removals
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.model import Model
@@ -90,10 +91,10 @@ def _of_heads(block: nn.Module, anatomy: Anatomy, layer: int, removed: Bool[Tens
     if removed.all():  # norms of queries and keys go too
         bias = getattr(output, "bias", None)
         return _count(block.get_submodule(family.attention)) - (0 if bias is None else bias.numel())
-    if family.gated or not (family.fused or family.query):
-        raise InputError(f"which weights of layer {layer} belong to which head is not known")
+    check_split(block, anatomy, layer)
+    attention = block.get_submodule(family.attention)
     heads, groups = int(removed.sum()), int(removed.unflatten(0, (sizes.n_kv_heads, -1)).all(1).sum())
-    count = output.weight.numel() // sizes.n_heads * heads
+    count = output.weight.numel() // sizes.n_heads * heads + len(per_head_weights(attention, sizes.n_heads)) * heads
     if family.fused:
         parts = sizes.n_heads + 2 * sizes.n_kv_heads
         return count + _count(block.get_submodule(family.fused)) // parts * (heads + 2 * groups)

@@ -3,6 +3,7 @@
 import copy
 
 from headcount.results import InputError
+from headcount.tracing.ablation.cut_check import check_against_ablation
 from headcount.tracing.ablation.cut_weights import Means, take_out
 from headcount.tracing.ablation.fill import fill
 from headcount.tracing.ablation.masks import with_present_removals
@@ -11,7 +12,7 @@ from headcount.tracing.devices import place_as
 from headcount.tracing.model import Model
 from headcount.tracing.present import present_replacements
 from headcount.tracing.removed_parts import HeadSet, LayerSet, Removed, Replacement, mark_means
-from headcount.tracing.wrapping import wrap_for_nnsight
+from headcount.tracing.wrapping import take_limits, wrap_for_nnsight
 
 
 def pruned(
@@ -47,7 +48,8 @@ def pruned(
     Raises:
         InputError: A mask's shape is not the model's, a part does not exist, the model is pruned already or is
             on a server or streamed, its modules were changed so that they no longer fit its configuration, its
-            architecture is not one of those that are described, or the replacement is no mean.
+            type is not described and its blocks, cut so, would add other values than under `masked`, or the replacement
+            is no mean, or one for a type that is not described.
     """
     check_cut(model)
     if present_replacements(model):
@@ -56,24 +58,43 @@ def pruned(
         )
     removed = with_present_removals(model, heads, ffns, kv_groups)
     means = None if replacement is None else _means(model, replacement, heads, ffns, kv_groups)
+    if not model.derived:
+        return _without(model, removed, means, replacement)
+    if means is not None:
+        raise InputError(
+            f"{model.name} is of a type that is not described, in whose weights no means stay: use ablated"
+        )
+    try:
+        small = _without(model, removed)
+        check_against_ablation(model, small, removed)
+    except InputError as error:
+        raise InputError(f"the weights of {model.name} cannot be cut so: {error}; use masked") from error
+    return small
+
+
+def _without(
+    model: Model, removed: Removed, means: Means | None = None, replacement: Replacement | None = None
+) -> Model:
+    """Return a model without these parts, in whose place means may stay."""
     small = empty_copy(model.hf)
     fill(small, {**model.hf.state_dict(), **dict(model.hf.named_buffers())})
     small.generation_config = copy.deepcopy(getattr(model.hf, "generation_config", None))
-    anatomy = model.anatomy
-    take_out(small, anatomy, removed, means)
+    take_out(small, model.anatomy, removed, means)
     if means is not None and replacement is not None:
         mark_means(small, replacement.record)
     place_as(small, model.hf)
     # Its hooks are those of the whole model, which were checked when that was opened; a sweep prunes hundreds of times.
     nnsight_model = wrap_for_nnsight(small, getattr(model.nnsight, "tokenizer", None))
-    return Model(
+    pruned_model = Model(
         small,
         model.tokenizer,
         name=model.name,
         revision=model.revision,
         nnsight_model=nnsight_model,
-        anatomy=anatomy,
+        anatomy=model.anatomy,
     )
+    take_limits(pruned_model, model)
+    return pruned_model
 
 
 def _means(model: Model, replacement: Replacement, *parts: HeadSet | None) -> Means:
@@ -98,12 +119,8 @@ def check_cut(model: Model) -> None:
     """Refuse a model whose weights cannot be cut.
 
     Raises:
-        InputError: Its type is not described, or its weights are on a server or on disk.
+        InputError: Its weights are on a server or on disk, or it was opened without weights and is of a type that is
+            not described.
     """
-    if model.derived:
-        raise InputError(
-            f"headcount does not know how the weights of architecture {model.hf.config.model_type!r} are cut: use "
-            "masked, which gives the same logits"
-        )
-    if not model.in_memory:
+    if not model.in_memory or (model.derived and next(model.hf.parameters()).is_meta):
         raise InputError(f"{model.name} is not in memory, and its weights stay as they are: use masked")

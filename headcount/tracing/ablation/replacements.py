@@ -12,17 +12,20 @@ class Constant(nn.Module):
 
     Args:
         bias: The value at every position [d_model].
+        elements: The number of elements of the tuple that is returned, of which the others are None; 0 for no tuple.
     """
 
     bias: nn.Parameter | None
 
-    def __init__(self, bias: nn.Parameter | None = None) -> None:
+    def __init__(self, bias: nn.Parameter | None = None, elements: int = 0) -> None:
         super().__init__()
+        self.elements = elements
         self.register_parameter("bias", bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *_: Any) -> Any:
         """Return the bias or zeros in the shape of `x`."""
-        return torch.zeros_like(x) if self.bias is None else torch.zeros_like(x) + self.bias
+        value = torch.zeros_like(x) if self.bias is None else torch.zeros_like(x) + self.bias
+        return (value, *[None] * (self.elements - 1)) if self.elements else value
 
 
 class NoHeads(nn.Module):

@@ -80,12 +80,13 @@ def save_pruned(model: Model, folder: str | Path) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
 
 
-def read_pruned(folder: Path, hf: Any, dtype: torch.dtype | None) -> Note:
+def read_pruned(folder: Path, hf: Any, anatomy: Anatomy, dtype: torch.dtype | None) -> Note:
     """Prune an empty whole model as the folder's note says, and put the folder's weights into it.
 
     Args:
         folder: A folder that `save_pruned` wrote.
         hf: A whole model of the folder's configuration, on meta; changed in place.
+        anatomy: Its parts.
         dtype: Number format of the weights; None leaves the saved one.
 
     Returns:
@@ -95,7 +96,6 @@ def read_pruned(folder: Path, hf: Any, dtype: torch.dtype | None) -> Note:
         InputError: The note or the weights are damaged, or do not fit the configuration.
     """
     note = _read_note(folder / NOTE)
-    anatomy = Anatomy.of(hf)
     try:
         removed = Removed.of(anatomy.sizes, [tuple(head) for head in note.heads], note.ffns)
         take_out(hf, anatomy, removed, None if note.means is None else Means.zeros(anatomy.sizes))

@@ -136,7 +136,8 @@ def derived_anatomy(hf: Any) -> Anatomy:
         alike = block.parallel == blocks[0].parallel and block.post_norm == blocks[0].post_norm
         if not alike or not isclose(block.factor, blocks[0].factor, rel_tol=1e-2):
             raise InputError(f"block {layer} adds to the residual stream in another way than block 0")
-        if block.n_experts not in (0, max(other.n_experts for other in blocks)):
+        numbers = block.n_experts, block.experts_per_token
+        if numbers not in ((0, 0), max((other.n_experts, other.experts_per_token) for other in blocks)):
             raise InputError(f"block {layer} has another number of experts than other blocks")
         if block.attention is not None and (block.attention.query.shape[1] != n_heads or block.latent_widths != widths):
             raise InputError(f"block {layer} has another number or form of heads than the blocks before it")
@@ -151,6 +152,7 @@ def derived_anatomy(hf: Any) -> Anatomy:
         vocab=embeddings.shape[0],
         context=context_of(hf.config),
         n_experts=max(block.n_experts for block in blocks),
+        experts_per_token=max(block.experts_per_token for block in blocks),
     )
     factor = _stated(blocks[0].factor, hf.config, embeddings.dtype)
     alike = all(call.key.shape[1] == n_kv_heads for call in attention)
@@ -185,7 +187,7 @@ def family_of(config: Any) -> Family:
     check_rotary(config)
     if (family := _known_family(config)) is not None:
         return family
-    raise unsupported(config, "with its weights in memory, any whose parts can be found by running it")
+    raise unsupported(config, "any whose parts can be found by running it")
 
 
 def unsupported(config: Any, other: str) -> InputError:

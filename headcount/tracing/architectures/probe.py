@@ -36,7 +36,8 @@ class Block:
         attention: Its call of the attention interface; None if it has no attention heads.
         latent_widths: In latent attention (MLA), the widths of a head's key without its rotated part, and of its value.
         d_mlp: The width of its feed-forward network; 0 if it is not one matrix in and one out.
-        n_experts: The number of experts to choose from; 0 if there are none, or they cannot be told apart.
+        n_experts, experts_per_token: The number of experts to choose from, and of those chosen for a token; 0 if there
+            are none, or they cannot be told apart.
     """
 
     family: Family
@@ -47,6 +48,7 @@ class Block:
     latent_widths: tuple[int, int]
     d_mlp: int
     n_experts: int
+    experts_per_token: int
 
 
 def probe(hf: Any) -> list[Block]:
@@ -193,11 +195,11 @@ def _parts(outer: Family, calls: list[ModuleCall], heads: _Heads | None, block: 
         family, widths = find_projections(outer, block.name, heads.caller, heads.attend, calls)
         paths |= {"attention": heads.caller.name, "output": heads.output.name}
         family = replace(family, gated=not same(heads.output.input, heads.attend.output.transpose(1, 2)))
-    experts, n_experts = find_experts(calls)
+    experts, *numbers = find_experts(calls)
     paths |= {"experts": experts} | ({"beside": sums.beside.name} if sums.beside else {})
     family = _described(replace(family, **sums.fields), block, calls, paths, mlp.modules, mlp_added)
     attend = None if heads is None else heads.attend
-    return Block(family, norms.parallel, after_sums is not None, sums.factor, attend, widths, mlp.width, n_experts)
+    return Block(family, norms.parallel, after_sums is not None, sums.factor, attend, widths, mlp.width, *numbers)
 
 
 def _described(

@@ -233,8 +233,10 @@ def _gates(gate: Tensor, linear: Tensor, post: Tensor) -> bool:
     return any(same(activation(gate) * linear, post) for activation in _ACTIVATIONS)
 
 
-def find_experts(calls: list[ModuleCall]) -> tuple[str, int]:
-    """Return the path and number of a mixture's experts; an empty path and 0 if they cannot be told apart.
+def find_experts(calls: list[ModuleCall]) -> tuple[str, int, int]:
+    """Return the path and number of a mixture's experts, and the number that a token passes.
+
+    They are an empty path and 0 if experts cannot be told apart.
 
     The module takes tokens, the numbers of the experts chosen for each, and their weights, and is linear in these.
     """
@@ -248,5 +250,5 @@ def find_experts(calls: list[ModuleCall]) -> tuple[str, int]:
         with torch.no_grad():
             twice, none = (call.module(tokens, chosen, factor * weights) for factor in (2, 0))
         if same(twice, 2 * call.output) and not none.any():
-            return call.name, int(number)
-    return "", 0
+            return call.name, int(number), chosen.shape[1]
+    return "", 0, 0

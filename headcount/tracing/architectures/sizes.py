@@ -22,6 +22,8 @@ class Sizes:
     """The length of the longest sequence that the model takes, in tokens."""
     n_experts: int = 0
     """The number of experts of a layer with a mixture, not counting those that every token passes; 0 without any."""
+    experts_per_token: int = 0
+    """The number of experts that a token passes; 0 without any."""
 
     @classmethod
     def of(cls, config: Any) -> "Sizes":

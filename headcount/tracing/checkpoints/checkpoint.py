@@ -1,13 +1,14 @@
 """Weights of a model on disk, by the names of its parameters; each one is read when it is needed."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from headcount.results import InputError
+from headcount.tracing.checkpoints.converted_tensor import Convert, ConvertedTensor, converted_tensors
 from headcount.tracing.checkpoints.file_formats import stored_tensors
 from headcount.tracing.checkpoints.stored_tensor import StoredTensor
 from headcount.tracing.checkpoints.weight_files import weight_files
@@ -35,8 +36,10 @@ class Checkpoint:
     Args:
         source: A folder, or a name on the Hub, from which the files are fetched into its cache.
         parameters: The names of the model's parameters, with their shapes.
-        rename: Turns a tensor's name in the files into the name of its parameter.
+        rename: Turns a tensor's name in the files into the name of its parameter; and into the pattern of its own name,
+            if the parameter is made of several tensors, otherwise None.
         revision: The Hub's branch, tag or commit.
+        convert: Makes parameters of several tensors; None if no parameter is made so.
         tied: The parameter that each further name stands for; the files may hold it by either name, or by both.
         unused: Patterns of names that the files may hold besides.
         to_read: True if the values are to be read from here, False if only names, shapes and formats are checked.
@@ -53,22 +56,31 @@ class Checkpoint:
         self,
         source: str,
         parameters: Mapping[str, torch.Size],
-        rename: Callable[[str], str],
+        rename: Callable[[str], tuple[str, str | None]],
         revision: str | None = None,
         *,
+        convert: Convert | None = None,
         tied: Mapping[str, str] = MappingProxyType({}),
         unused: Iterable[str] = (),
         to_read: bool = True,
     ) -> None:
         self.source = source
-        self._tensors: dict[str, StoredTensor] = {}
+        self._tensors: dict[str, StoredTensor | ConvertedTensor] = {}
+        parts: dict[str, dict[str, list[StoredTensor]]] = {}
+        stored: dict[str, StoredTensor] = {}
         for path in weight_files(source, revision):
-            for name, tensor in stored_tensors(path, with_places=to_read).items():
-                if (parameter := rename(name)) in self._tensors:
-                    raise InputError(
-                        f"{source} holds {parameter} twice: expected one tensor a parameter; save it again"
-                    )
-                self._tensors[parameter] = tensor
+            stored |= stored_tensors(path, with_places=to_read)
+        for name in sorted(stored, key=_by_number):
+            parameter, pattern = rename(name)
+            if pattern is not None:
+                parts.setdefault(parameter, {}).setdefault(pattern, []).append(stored[name])
+            elif parameter in self._tensors:
+                raise InputError(f"{source} holds {parameter} twice: expected one tensor a parameter; save it again")
+            else:
+                self._tensors[parameter] = stored[name]
+        if convert is not None:
+            for key, sources in parts.items():
+                self._tensors |= converted_tensors(key, sources, convert)
         for alias, name in tied.items():
             if name not in self._tensors and alias in self._tensors:
                 self._tensors[name] = self._tensors.pop(alias)
@@ -79,12 +91,12 @@ class Checkpoint:
             self._check_tied(tied)
         self.bytes = sum(self._tensors[name].nbytes for name in parameters)
 
-    def __getitem__(self, name: str) -> StoredTensor:
+    def __getitem__(self, name: str) -> StoredTensor | ConvertedTensor:
         """Return a parameter as it is stored."""
         return self._tensors[name]
 
-    def read(self, name: str, memory: Tensor) -> Tensor:
-        """Return a parameter's values.
+    def read(self, name: str, memory: Tensor) -> list[Tensor]:
+        """Return a parameter's values as they are stored: the tensors that `join` makes it of.
 
         Args:
             name: Its name.
@@ -93,12 +105,25 @@ class Checkpoint:
         Raises:
             InputError: The file can no longer be read.
         """
+        stored, values, begin = self._tensors[name], list[Tensor](), 0
+        for part in stored.parts if isinstance(stored, ConvertedTensor) else [stored]:
+            try:
+                values.append(part.read(memory[begin:]))
+            except OSError as error:
+                reason = error.strerror or error
+                raise InputError(f"{name} cannot be read from {part.path} ({reason}): was the file changed?") from error
+            begin += part.page_bytes
+        return values
+
+    def join(self, name: str, values: Sequence[Tensor]) -> Tensor:
+        """Return a parameter from what `read` returned."""
         stored = self._tensors[name]
-        try:
-            return stored.read(memory)
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"{name} cannot be read from {stored.path} ({reason}): was the file changed?") from error
+        return stored.join(values) if isinstance(stored, ConvertedTensor) else values[0]
+
+    def joining_bytes(self, name: str) -> int:
+        """Return the number of bytes that `join` takes in between."""
+        stored = self._tensors[name]
+        return 2 * stored.nbytes if isinstance(stored, ConvertedTensor) else 0
 
     def _check_names(
         self, parameters: Mapping[str, torch.Size], tied: Mapping[str, str], unused: Iterable[str]
@@ -128,8 +153,14 @@ class Checkpoint:
     def _check_tied(self, tied: Mapping[str, str]) -> None:
         """Refuse two stored tensors that should be one parameter and differ."""
         for alias, name in tied.items():
-            if alias in self._tensors and not self._tensors[alias].equals(self._tensors[name]):
+            first, second = self._tensors.get(alias), self._tensors[name]
+            if isinstance(first, StoredTensor) and not (isinstance(second, StoredTensor) and first.equals(second)):
                 raise InputError(
                     f"{alias} of {self.source} differs from {name}, which config.json says it is: set "
                     "tie_word_embeddings to false there"
                 )
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Return a key to sort names by, in which expert 10 comes after expert 9."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in name.split(".")]

@@ -110,7 +110,7 @@ class HookMap(dict[str, HookPoint]):
 
     def without(self, lost: Mapping[str, str]) -> "HookMap":
         """Return the map of a model that has lost these names."""
-        return HookMap(((name, point) for name, point in self.items() if name not in lost), lost)
+        return HookMap(((name, point) for name, point in self.items() if name not in lost), {**self.lost, **lost})
 
     def find(self, names: HookName | Iterable[HookName] | None) -> list[HookPoint]:
         """Return the points that names, or predicates on names, select, in execution order; None selects all.

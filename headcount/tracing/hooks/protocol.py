@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import nn
 
+    from headcount.tracing.architectures.anatomy import Anatomy
     from headcount.tracing.architectures.families import Family
     from headcount.tracing.architectures.sizes import Sizes
     from headcount.tracing.hooks.passes import ForwardPass
@@ -22,14 +23,15 @@ class TracedModel(Protocol):
         nnsight: The model as nnsight sees it.
         hf: The transformers model.
         name: The model's name in messages.
-        family: The paths of its modules.
-        sizes: Its sizes.
+        anatomy: Its parts.
+        family, sizes: The paths of its modules, and its sizes: two of them.
         pruned: Parts that were taken out of the weights; None for a whole model.
     """
 
     nnsight: Any
     hf: Any
     name: str
+    anatomy: Anatomy
     family: Family
     sizes: Sizes
     pruned: Removed | None

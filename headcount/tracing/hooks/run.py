@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class ServedModel:
     """A model on a server, for hooks and formulas; see `TracedModel` for the attributes."""
 
-    def __init__(self, nnsight: Any, name: str, family: Any, sizes: Any) -> None:
-        self.nnsight, self.hf, self.name, self.family, self.sizes = nnsight, nnsight._module, name, family, sizes
-        self.pruned = None
+    def __init__(self, nnsight: Any, name: str, anatomy: Any) -> None:
+        self.nnsight, self.hf, self.name, self.pruned = nnsight, nnsight._module, name, None
+        self.anatomy, self.family, self.sizes = anatomy, anatomy.family, anatomy.sizes
 
     def envoy(self, path: str) -> Any:
         """Return the nnsight envoy of a module."""
@@ -31,7 +31,7 @@ class ServedModel:
 
     def paths(self, layer: int) -> Any:
         """Return the family with the paths of the modules in a block."""
-        return self.family
+        return self.anatomy.blocks[layer] if self.anatomy.blocks else self.family
 
     def block(self, layer: int) -> Any:
         """Return a block with its weights."""
@@ -39,13 +39,13 @@ class ServedModel:
 
 
 @runs_remotely
-def serve(nnsight: Any, name: str, family: Any, sizes: Any, passes: Sequence[ForwardPass]) -> list[Any]:
+def serve(nnsight: Any, name: str, anatomy: Any, passes: Sequence[ForwardPass]) -> list[Any]:
     """Run the passes of a request on the server.
 
     Returns:
         For each pass its result and the records of each of its recorders, on the CPU.
     """
-    model = ServedModel(nnsight, name, family, sizes)
+    model = ServedModel(nnsight, name, anatomy)
     device = model.hf.get_input_embeddings().weight.device
     for forward in passes:
         forward.inputs = {name: to_device(device, value) for name, value in forward.inputs.items()}

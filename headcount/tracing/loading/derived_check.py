@@ -1,5 +1,6 @@
 """Further checks of a model whose parts were found by running it, and of what such a model takes."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,10 +12,12 @@ from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.architectures.recording import same
 from headcount.tracing.cache import Cache
 from headcount.tracing.hooks.attention import AttentionCall
-from headcount.tracing.hooks.hook import Hook, RecordValue
+from headcount.tracing.hooks.hook import Hook, HookFunction, RecordValue
 from headcount.tracing.hooks.modules import affine, normalised
-from headcount.tracing.loading.rules import TOLERANCE, close, give_ones, require, run_and_record
+from headcount.tracing.loading.rules import TOLERANCE, close, give_ones, require, run_and_record, start_at
 from headcount.tracing.model import Model
+from headcount.tracing.streaming.blocks import BlocksInMemory
+from headcount.tracing.streaming.runner import StreamingRunner
 
 
 def unusual_norms(hf: Any, anatomy: Anatomy) -> dict[str, str]:
@@ -53,18 +56,18 @@ def check_derived(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) -> 
     Raises:
         InputError: A hook breaks a rule.
     """
+    _check_late_start(model, tokens, plain, cache)
     for layer in range(model.sizes.n_layers):
         if model.paths(layer).attention:
             _check_values(model, tokens, cache, layer)
-        check_gate(model, tokens, layer)
+        check_gate(model, tokens, cache, layer)
     _check_unembedding(model, tokens, plain)
-    _check_late_start(model, tokens, plain, cache)
     with _few_keys(model):
         model.padding = _padding_without_effect(model, tokens)
     model.reads_embedding = _reads_embedding(model, cache)
 
 
-def check_gate(model: Model, tokens: Tensor, layer: int) -> None:
+def check_gate(model: Model, tokens: Tensor, cache: Cache, layer: int) -> None:
     """Check by an edit that the gate of a feed-forward network is not its other projection.
 
     Raises:
@@ -74,9 +77,9 @@ def check_gate(model: Model, tokens: Tensor, layer: int) -> None:
     if not model.paths(layer).mlp_gate:
         return
     recorded = ["mlp.hook_pre_linear", "mlp.hook_post"]
-    linear, post = (
-        value.flatten() for value in run_and_record(model, tokens, block, {"mlp.hook_pre": give_ones}, recorded)
-    )
+    edits: dict[str, HookFunction] = {"mlp.hook_pre": give_ones}
+    values = run_and_record(model, tokens, layer, edits, recorded, cache[block + "hook_resid_pre"])
+    linear, post = (value.flatten() for value in values)
     if linear.any():
         factor = post[linear.abs().argmax()] / linear[linear.abs().argmax()]
         rule = "with equal gates, hook_post must be proportional to hook_pre_linear"
@@ -88,9 +91,9 @@ def _check_values(model: Model, tokens: Tensor, cache: Cache, layer: int) -> Non
 
     A norm between attention and W_O would mix the heads; one between `hook_v` and attention would hide values.
     """
-    block = f"blocks.{layer}."
+    block, start = f"blocks.{layer}.", start_at(layer, cache[f"blocks.{layer}.hook_resid_pre"])
     calls = _RecordCall()
-    model.run_with_hooks(tokens, [(block + "attn.call", calls)])
+    model.run_until_last(tokens, [*start, (block + "attn.call", calls)])
     (call,) = calls.calls
     values = call.value.transpose(1, 2)
     if block + "attn.hook_v" in model.hooks:
@@ -98,7 +101,7 @@ def _check_values(model: Model, tokens: Tensor, cache: Cache, layer: int) -> Non
             model, block + "attn.hook_v", "attention must average these values", cache[block + "attn.hook_v"], values
         )
     recorder = RecordValue()
-    model.run_with_hooks(tokens, [(block + "attn.call", _AttendToOnes()), (block + "attn.hook_z", recorder)])
+    model.run_until_last(tokens, [*start, (block + "attn.call", _AttendToOnes()), (block + "attn.hook_z", recorder)])
     gate, z = recorder.records[0], call.attend().output.transpose(1, 2)
     rule = "must be what attention gives of each head, times a gate at most: a norm before W_O mixes the heads, say"
     require(model, block + "attn.hook_z", rule, cache[block + "attn.hook_z"], gate * z.to(gate))
@@ -167,6 +170,29 @@ def _padding_without_effect(model: Model, tokens: Tensor) -> set[str]:
         if close(model, model(row, attention_mask=mask)[:, real], plain):
             harmless.add(side)
     return harmless
+
+
+def check_blocks_alone(model: Model) -> None:
+    """Check that blocks which are run one by one, as streaming does, have the values of the whole model.
+
+    Raises:
+        InputError: They have others: a block needs more of those before it than the residual stream.
+    """
+    tokens = (torch.arange(3, 9, device=model.device) % model.sizes.vocab)[None]
+    padded, mask = tokens.repeat(2, 1), torch.ones(2, 6, dtype=torch.long)
+    mask[1, slice(-2, None) if "right" in model.padding else slice(0, 2 * ("left" in model.padding))] = 0
+    with torch.no_grad():
+        logits, cache = model.run_with_cache(tokens)
+        masked_logits = model(padded, attention_mask=mask)
+        model.stream = StreamingRunner(BlocksInMemory(model), model.family, model.sizes, sys.maxsize)
+        alone, alone_cache = model.run_with_cache(tokens)
+        rule = "blocks run one by one must give the same"
+        for name, value in cache.items():
+            require(model, name, rule, *(v.nan_to_num(neginf=0) for v in (alone_cache[name], value)))  # masked scores
+        require(model, "the logits", rule, alone, logits)
+        real = mask.bool()
+        require(model, "the logits", rule, model(padded, attention_mask=mask)[real], masked_logits[real])
+    model.stream = None
 
 
 def shares_rows(model: Model) -> bool:

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import torch
 
 from headcount.results import InputError
-from headcount.tracing.architectures.anatomy import family_of
+from headcount.tracing.architectures.anatomy import is_known
 from headcount.tracing.architectures.published_sizes import published_configuration, published_sizes
+from headcount.tracing.loading.checked_model import OpenedModel, checked_model
+from headcount.tracing.loading.stored_weights import check_type
 from headcount.tracing.model import Model
 from headcount.tracing.sources import default_model
 from headcount.tracing.sources.names import resolve
@@ -45,13 +47,15 @@ def describe_model(source: str | Path | None = None, *, dtype: torch.dtype | str
             reach.
     """
     config, name, assumed = _configuration(source)
-    family_of(config)
+    check_type(config)
     weights_dtype = as_dtype(dtype) or getattr(config, "dtype", None) or torch.float32
     with torch.device("meta"):
         hf = build_model(name, config, dtype=weights_dtype)
     # If the Hub did not return the configuration, it is not asked for the tokenizer.
     tokenizer, replacement = _tokenizer(None if assumed else source, name)
-    return Described(Model(hf, tokenizer, name=name), (*assumed, *replacement))
+    if is_known(config):
+        return Described(Model(hf, tokenizer, name=name), (*assumed, *replacement))
+    return Described(checked_model(OpenedModel(hf, tokenizer, name)), (*assumed, *replacement))
 
 
 def _configuration(source: str | Path | None) -> tuple[Any, str, list[str]]:

@@ -75,10 +75,10 @@ def check_hooks(model: Model) -> None:
             _check_write_back(model, tokens, plain)
         if layers := _whole_layers(model):
             if not model.derived:
-                _check_projections(model, tokens, layers[-1])
+                _check_projections(model, tokens, cache, layers[-1])
             _check_edits(model, tokens, plain, cache, layers[-1])
         model.shares_rows = shares_rows(model)
-        if model.derived:
+        if model.derived and model.pruned is None:
             check_derived(model, tokens, plain, cache)
 
 
@@ -107,9 +107,8 @@ def _not_finite(model: Model) -> str:
 
 def _whole_layers(model: Model) -> list[int]:
     """Return the layers that have heads, and of which no part was pruned."""
-    if model.pruned is None:
-        return model.layers_with_heads
-    return (~(model.pruned.heads.any(1) | model.pruned.ffns)).nonzero().flatten().tolist()
+    lost = [] if model.pruned is None else (model.pruned.heads.any(1) | model.pruned.ffns).nonzero().flatten().tolist()
+    return [layer for layer in model.layers_with_heads if layer not in lost]
 
 
 def _check_shapes(model: Model, cache: Cache, pos: int) -> None:
@@ -204,16 +203,16 @@ def _check_heads(model: Model, cache: Cache, layer: int) -> None:
         require(model, block + "attn.hook_result", rule, total, cache[block + "hook_attn_out"])
 
 
-def _check_projections(model: Model, tokens: Tensor, layer: int) -> None:
+def _check_projections(model: Model, tokens: Tensor, cache: Cache, layer: int) -> None:
     """Check by edits that queries, values and gates are what they are called: their shapes may be equal."""
     block = f"blocks.{layer}."
     edits: dict[str, HookFunction] = {"attn.hook_q": Zero(), "attn.hook_v": give_ones}
     recorded = ["attn.hook_rot_q", "attn.hook_z"]
-    rotated, z = run_and_record(model, tokens, block, edits, recorded)
+    rotated, z = run_and_record(model, tokens, layer, edits, recorded, cache[f"{block}hook_resid_pre"])
     require(model, block + "attn.hook_q", "queries of zero must stay zero", rotated, torch.zeros_like(rotated))
     rule = "with values of one, attention must return one"
     require(model, block + "attn.hook_v", rule, z, torch.ones_like(z))
-    check_gate(model, tokens, layer)
+    check_gate(model, tokens, cache, layer)
 
 
 def _check_write_back(model: Model, tokens: Tensor, plain: Tensor) -> None:

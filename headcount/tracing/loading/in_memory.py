@@ -8,14 +8,15 @@ import transformers
 
 from headcount.results import InputError
 from headcount.tracing.ablation.saved import is_pruned_folder, read_pruned
-from headcount.tracing.architectures.anatomy import family_of, is_known
+from headcount.tracing.architectures.anatomy import Anatomy, is_known
 from headcount.tracing.checkpoints.adapter import Adapter
 from headcount.tracing.checkpoints.checkpoint import unplaced_tensors
-from headcount.tracing.loading.checked_model import OpenedModel
+from headcount.tracing.loading.checked_model import OpenedModel, checked_model
 from headcount.tracing.loading.stored_weights import (
     adapter_message,
     check_no_adapter,
     check_quantisation,
+    check_type,
     empty_model,
     open_checkpoint,
 )
@@ -43,10 +44,10 @@ def from_disk(
         return _from_pruned_folder(Path(os.path.expanduser(source)), revision, dtype, device_map, tokenizer)
     weights_dtype = as_dtype(dtype)
     location, name, revision, adapter = place = resolve(source, revision)
-    config = read_configuration(location, revision, any_type=True)
+    config = read_configuration(location, revision, multimodal=True)
     multimodal = text_config(config) is not config
     if not multimodal:
-        _check_type(config)
+        check_type(config)
     check_no_adapter(location)
     check_quantisation(location, config)
     quantised = getattr(config, "quantization_config", None) is not None
@@ -66,13 +67,6 @@ def from_disk(
     if tokenizer is None:
         tokenizer = read_tokenizer(place.tokenizer, revision)
     return OpenedModel(hf, tokenizer, name, commit_of(location, config, revision))
-
-
-def _check_type(config: Any) -> None:
-    """Refuse a type that cannot open, before its weights are read: of unknown code, or no decoder."""
-    known_to_transformers = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
-    if not is_known(config) and not (known_to_transformers and getattr(config, "is_decoder", True)):
-        family_of(config)  # raises
 
 
 def _read_weights(location: str, config: Any, dtype: Any, revision: str | None, device_map: Any) -> Any:
@@ -102,8 +96,11 @@ def _from_pruned_folder(folder: Path, revision: str | None, dtype: Any, device_m
     devices = list(device_map.values()) if isinstance(device_map, dict) else [device_map or "cpu"]
     if revision is not None or len(devices) != 1 or devices[0] in ("auto", "balanced", "sequential"):
         raise InputError(f"{folder} holds a pruned model: expected no revision, and one device as device_map")
-    hf = empty_model(str(folder), read_configuration(folder))
-    note = read_pruned(folder, hf, as_dtype(dtype))
+    config = read_configuration(folder)
+    check_type(config)
+    hf = empty_model(str(folder), config)
+    whole = None if is_known(config) else checked_model(OpenedModel(hf, None, str(folder)))
+    note = read_pruned(folder, hf, Anatomy.of(hf) if whole is None else whole.anatomy, as_dtype(dtype))
     if not tokenizer and (folder / "tokenizer_config.json").is_file():
         tokenizer = read_tokenizer(folder)
-    return OpenedModel(hf.to(devices[0]), tokenizer, note.name, note.revision)
+    return OpenedModel(hf.to(devices[0]), tokenizer, note.name, note.revision, whole=whole)

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from headcount.results import InputError
+from headcount.tracing.architectures.anatomy import is_known
 from headcount.tracing.loading.checked_model import OpenedModel, checked_model
+from headcount.tracing.loading.stored_weights import check_type
 from headcount.tracing.model import Model
 from headcount.tracing.remote.client import Client
 from headcount.tracing.sources.names import resolve
@@ -33,7 +35,7 @@ def model_on_server(
     if adapter is not None:
         raise InputError(f"the server has no weights with the adapter in {source}: leave remote= out")
     options = NO_CODE | ({"revision": revision} if revision is not None else {})
-    read_configuration(location, revision)
+    check_type(read_configuration(location, revision))
     tokenizer = tokenizer or read_tokenizer(location, revision)
     nnsight_tokenizer = copy.deepcopy(tokenizer)  # nnsight changes its padding
     remote_model = read_part(
@@ -43,7 +45,8 @@ def model_on_server(
     )
     remote_model.dispatched = True  # so that nnsight does not fetch the weights
     hf = remote_model._module
-    hf.config.pad_token_id = None  # some models search the tokens for it, and tokens on meta have no values
+    if is_known(hf.config):
+        hf.config.pad_token_id = None  # some models search the tokens for it, and tokens on meta have no values
     model = checked_model(OpenedModel(hf, tokenizer, name, revision, nnsight.NNsight(hf)))
     if isinstance(remote, Client):
         client = remote

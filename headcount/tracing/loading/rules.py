@@ -33,13 +33,19 @@ def close(model: Model, actual: Tensor, expected: Tensor) -> bool:
 
 
 def run_and_record(
-    model: Model, tokens: Tensor, block: str, edits: dict[str, HookFunction], names: list[str]
+    model: Model, tokens: Tensor, layer: int, edits: dict[str, HookFunction], names: list[str], stream: Tensor
 ) -> list[Tensor]:
-    """Return values of a run with edits."""
+    """Return values inside a block of a run with edits, which begins there with the residual stream."""
+    block = f"blocks.{layer}."
     recorders = {block + name: RecordValue() for name in names}
     edited = [(block + name, edit) for name, edit in edits.items()]
-    model.run_with_hooks(tokens, [*edited, *recorders.items()])
+    model.run_until_last(tokens, [*start_at(layer, stream), *edited, *recorders.items()])
     return [recorder.records[0] for recorder in recorders.values()]
+
+
+def start_at(layer: int, stream: Tensor) -> list[tuple[str, HookFunction]]:
+    """Return hooks that skip the blocks before a layer, so that it reads the residual stream."""
+    return [(f"blocks.{before}.skip", lambda value, hook: stream) for before in range(layer)]
 
 
 def give_ones(value: Tensor, hook: Hook) -> Tensor:

@@ -1,22 +1,36 @@
 """The checkpoint of a model: its weights on disk, by the names of an empty model's parameters."""
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from headcount.results import InputError
+from headcount.tracing.architectures.anatomy import family_of, is_known
 from headcount.tracing.checkpoints.adapter import ADAPTER
 from headcount.tracing.checkpoints.checkpoint import Checkpoint
+from headcount.tracing.checkpoints.converted_tensor import Convert
 from headcount.tracing.sources.pretrained import build_model, read_part
+from headcount.tracing.streaming.blocks import stored_buffers
 
 
 def empty_model(location: str, config: Any, **options: Any) -> Any:
     """Return a model of this configuration on meta; the configuration is copied."""
     with torch.device("meta"):
         return build_model(location, copy.deepcopy(config), **options)
+
+
+def check_type(config: Any) -> None:
+    """Refuse a type that cannot open, before its weights are read: of unknown code, or no decoder."""
+    import transformers
+
+    known_to_transformers = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    if not is_known(config) and not (known_to_transformers and getattr(config, "is_decoder", True)):
+        family_of(config)  # raises
 
 
 def open_checkpoint(location: str, hf: Any, revision: str | None, *, to_read: bool) -> Checkpoint:
@@ -37,14 +51,17 @@ def open_checkpoint(location: str, hf: Any, revision: str | None, *, to_read: bo
             "call them model.safetensors"
         )
     shapes = {name: parameter.shape for name, parameter in hf.named_parameters()}
+    shapes |= {name: buffer.shape for name, buffer in stored_buffers(hf).items()}
+    rename, convert = _conversion(hf, shapes)
     checkpoint: Checkpoint = read_part(
         location,
         "weights",
         lambda: Checkpoint(
             location,
             shapes,
-            _renaming(hf, shapes),
+            rename,
             revision,
+            convert=convert,
             tied=hf.all_tied_weights_keys,
             unused=hf._keys_to_ignore_on_load_unexpected or (),
             to_read=to_read,
@@ -93,10 +110,56 @@ def check_quantisation(location: str, config: Any) -> None:
         )
 
 
-def _renaming(hf: Any, parameters: dict[str, torch.Size]) -> Callable[[str], str]:
-    """Return transformers' renaming of a checkpoint's names, which may be old ones, or those of the model's body."""
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import WeightRenaming, rename_source_key
+def model_to_fill(location: str, config: Any, empty: Any, dtype: torch.dtype) -> Any:
+    """Return a model whose parameters are on meta and whose buffers are computed, in float32 as transformers does.
 
-    renamings = [mapping for mapping in get_model_conversion_mapping(hf) if isinstance(mapping, WeightRenaming)]
-    return lambda name: rename_source_key(name, renamings, [], hf.base_model_prefix, parameters)[0]
+    Args:
+        location: The model's folder or name, for the error message.
+        config: Its configuration.
+        empty: The same model, wholly on meta, built in the number format; some parameters get float32 there, as
+            transformers gives them.
+        dtype: The number format.
+    """
+    import accelerate
+
+    precise = [pattern.replace("*", ".*") for pattern in empty._get_dtype_plan(dtype)]
+    for name, parameter in empty.named_parameters():
+        if any(re.search(pattern, name) for pattern in precise):
+            parameter.data = parameter.data.float()
+    with accelerate.init_empty_weights(include_buffers=False):
+        hf = build_model(location, config, dtype=torch.float32)
+    hf.config.dtype = dtype
+    hf.tie_weights()
+    for name, weight in [*hf.named_parameters(), *hf.named_buffers()]:
+        path, _, leaf = name.rpartition(".")
+        weight.data = weight.data.to(getattr(empty.get_submodule(path), leaf).dtype)
+    return hf
+
+
+def _conversion(hf: Any, parameters: dict[str, torch.Size]) -> tuple[Callable[[str], tuple[str, str | None]], Convert]:
+    """Return transformers' renaming of a checkpoint's names, and its making of one parameter out of several tensors.
+
+    Names may be old ones, or those of the model's body.
+    """
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    mapping = get_model_conversion_mapping(hf)
+    renamings = [entry for entry in mapping if isinstance(entry, WeightRenaming)]
+    converters = [entry for entry in mapping if isinstance(entry, WeightConverter)]
+    by_pattern = {pattern: converter for converter in converters for pattern in converter.source_patterns}
+
+    def rename(name: str) -> tuple[str, str | None]:
+        parameter, pattern = rename_source_key(name, renamings, converters, hf.base_model_prefix, parameters)
+        if parameter not in parameters and name in parameters:
+            return name, None
+        return parameter, pattern
+
+    def convert(key: str, parts: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+        converter = copy.deepcopy(by_pattern[next(iter(parts))])
+        for pattern, tensors in parts.items():
+            for tensor in tensors:
+                converter.add_tensor(key, key, pattern, tensor)
+        return dict(converter.convert(key, model=hf, config=hf.config))
+
+    return rename, convert

@@ -7,15 +7,22 @@ import torch
 
 from headcount.results import InputError
 from headcount.tracing.ablation.saved import is_pruned_folder
-from headcount.tracing.architectures.anatomy import family_of
+from headcount.tracing.architectures.anatomy import is_known
 from headcount.tracing.checkpoints.adapter import Adapter
 from headcount.tracing.loading.checked_model import OpenedModel, checked_model
-from headcount.tracing.loading.stored_weights import check_no_adapter, empty_model, open_checkpoint
+from headcount.tracing.loading.stored_weights import (
+    check_no_adapter,
+    check_type,
+    empty_model,
+    model_to_fill,
+    open_checkpoint,
+)
 from headcount.tracing.model import Model
 from headcount.tracing.sources.names import resolve
-from headcount.tracing.sources.pretrained import as_dtype, build_model, commit_of, read_configuration, read_tokenizer
+from headcount.tracing.sources.pretrained import as_dtype, commit_of, read_configuration, read_tokenizer
 from headcount.tracing.streaming.blocks import Blocks
 from headcount.tracing.streaming.runner import StreamingRunner
+from headcount.tracing.wrapping import take_limits
 
 
 def streamed_model(
@@ -26,14 +33,13 @@ def streamed_model(
     Raises:
         InputError: There is no such model, it cannot be streamed, or the memory is too little.
     """
-    import accelerate
-
     if not (source is None or isinstance(source, str | Path)) or device_map not in (None, "cpu"):
         raise InputError("stream=True takes a folder or a name on the Hub, and computes on the CPU")
     if source is not None and is_pruned_folder(source):
         raise InputError(f"{source} holds a pruned model, which is read into memory: leave stream=True out")
     location, name, revision, adapter = place = resolve(source, revision)
     config = read_configuration(location, revision)
+    check_type(config)
     check_no_adapter(location)
     weights_dtype = as_dtype(dtype) or config.dtype or torch.float32
     if getattr(config, "quantization_config", None) is not None:
@@ -41,13 +47,14 @@ def streamed_model(
     empty = empty_model(location, config, dtype=weights_dtype)
     checkpoint = open_checkpoint(location, empty, revision, to_read=True)  # before memory is taken
     changes = None if adapter is None else Adapter(adapter, empty)
-    empty.config.pad_token_id = None  # some models search the tokens for it, and tokens on meta have no values
-    checked_model(OpenedModel(empty, None, name))
-    with accelerate.init_empty_weights(include_buffers=False):  # buffers are computed from the configuration
-        hf = build_model(location, config, dtype=weights_dtype)
-    hf.tie_weights()
+    if is_known(config):
+        empty.config.pad_token_id = None  # some models search the tokens for it, and tokens on meta have no values
+    checked = checked_model(OpenedModel(empty, None, name), in_blocks=True)
+    hf = model_to_fill(location, config, empty, weights_dtype)
     commit = commit_of(location, config, revision)
-    model = Model(hf, tokenizer or read_tokenizer(place.tokenizer, revision), name=name, revision=commit)
-    blocks = Blocks(hf, family_of(config).layers, checkpoint, weights_dtype, changes)
+    tokenizer = tokenizer or read_tokenizer(place.tokenizer, revision)
+    model = Model(hf, tokenizer, name=name, revision=commit, anatomy=checked.anatomy)
+    take_limits(model, checked)
+    blocks = Blocks(hf, model.family.layers, checkpoint, weights_dtype, changes)
     model.stream = StreamingRunner(blocks, model.family, model.sizes, memory)
     return model

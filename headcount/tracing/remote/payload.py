@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.hooks import run
 from headcount.tracing.hooks.passes import ForwardPass
 from headcount.tracing.hooks.protocol import TracedModel
@@ -22,11 +23,10 @@ def pack(model: TracedModel, passes: Sequence[ForwardPass]) -> bytes:
     """Return a request as bytes: the passes, and the source of the code that runs in them."""
     import nnsight
 
-    root, name = model.nnsight, model.name
-    family, sizes = SimpleNamespace(**asdict(model.family)), SimpleNamespace(**asdict(model.sizes))
+    root, name, anatomy = model.nnsight, model.name, _plain(model.anatomy)
     serve, capture = run.serve, _Capture()
     with _as_source(), root.session(backend=capture):
-        results = serve(root, name, family, sizes, passes)
+        results = serve(root, name, anatomy, passes)
         nnsight.save(results)
     return capture.blob
 
@@ -34,6 +34,13 @@ def pack(model: TracedModel, passes: Sequence[ForwardPass]) -> bytes:
 def digest(model_key: str, passes: Sequence[ForwardPass]) -> str:
     """Return a digest of a request, the same in every process with this request."""
     return hashlib.sha256(f"{model_key} {[_content(forward) for forward in passes]}".encode()).hexdigest()
+
+
+def _plain(anatomy: Anatomy) -> SimpleNamespace:
+    """Return the parts of a model as objects whose class a server has."""
+    blocks = [SimpleNamespace(**asdict(block)) for block in anatomy.blocks]
+    family = SimpleNamespace(**asdict(anatomy.family))
+    return SimpleNamespace(family=family, sizes=SimpleNamespace(**asdict(anatomy.sizes)), blocks=blocks)
 
 
 class _Capture:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from headcount.results import InputError
-from headcount.tracing.architectures.anatomy import check_rotary, family_of, is_known
+from headcount.tracing.architectures.anatomy import check_rotary, is_known
 from headcount.tracing.architectures.sizes import Sizes
 from headcount.tracing.sources.progress_bars import bars_at_a_terminal
 
@@ -45,17 +45,16 @@ def read_part(location: str, part: str, read: Callable[[], Any]) -> Any:
         raise InputError(f"cannot read the {part} of model {location}: {type(error).__name__}: {reason}") from error
 
 
-def read_configuration(location: str | Path, revision: str | None = None, *, any_type: bool = False) -> Any:
+def read_configuration(location: str | Path, revision: str | None = None, *, multimodal: bool = False) -> Any:
     """Return the transformers configuration of a model.
 
     Args:
         location: A folder, a file like config.json, or a name on the Hub.
         revision: The Hub's branch, tag or commit.
-        any_type: True accepts an architecture that is not described, and a multimodal model for its text decoder; the
-            check at load then decides.
+        multimodal: True accepts a multimodal model, for its text decoder.
 
     Raises:
-        InputError: It cannot be read, its architecture is not supported, a size is impossible, or it names code to run.
+        InputError: It cannot be read, a size is impossible, or it names code to run.
     """
     import transformers
 
@@ -70,14 +69,12 @@ def read_configuration(location: str | Path, revision: str | None = None, *, any
 
     config = read_part(str(location), "configuration", lambda: _from_hub_or_folder(location, read))
     config.return_dict = True  # outputs of modules are read by name
-    _check_decoder(location, text_config(config) if any_type else config, any_type)
+    _check_decoder(location, text_config(config) if multimodal else config)
     return config
 
 
-def _check_decoder(location: str | Path, config: Any, any_type: bool) -> None:
+def _check_decoder(location: str | Path, config: Any) -> None:
     """Check the configuration of a text decoder."""
-    if not any_type:
-        family_of(config)
     check_rotary(config)
     attention = getattr(config, "_attn_implementation", None)
     _check_attention(location, attention)
@@ -92,8 +89,9 @@ def _check_decoder(location: str | Path, config: Any, any_type: bool) -> None:
         if "num_attention_heads" not in {**config.attribute_map, **config.to_dict()}:
             family_of(config)  # raises: a type without heads
         return  # other types name their sizes as they like: they are found at load
-    del sizes["n_experts"]  # of the types that are described, none has any
     for name, size in sizes.items():
+        if "experts" in name:  # of the types that are described, none has any
+            continue
         if type(size) is not int or size < 1:
             raise InputError(f"the configuration of {location} gives {name} = {size!r}: expected 1 or more")
 

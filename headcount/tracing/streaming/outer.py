@@ -13,6 +13,7 @@ from headcount.tracing.hooks.ports import call_hooks_at, find_envoy
 from headcount.tracing.hooks.run import model_arguments
 
 if TYPE_CHECKING:
+    from headcount.tracing.architectures.families import Family
     from headcount.tracing.hooks.passes import ForwardPass, Stop
     from headcount.tracing.hooks.protocol import TracedModel
 
@@ -27,20 +28,27 @@ class BlockCall:
 
 
 class BlockStandIn(nn.Module):
-    """Stands in for a block: records the call and returns the residual stream, or a replacement."""
+    """Stands in for a block: records the call and returns the residual stream, or a replacement.
 
-    def __init__(self, block: nn.Module) -> None:
+    Args:
+        block: The block.
+        elements: The number of elements of the tuple that it returns; 0 if it is no tuple.
+    """
+
+    def __init__(self, block: nn.Module, elements: int) -> None:
         super().__init__()
+        self.elements = elements
         # A model may read properties of its blocks, such as their kind of attention.
         self.__dict__.update({key: value for key, value in vars(block).items() if isinstance(value, str | int)})
         self.hidden: Any = None
         self.call: Any = None
         self.replacement: Tensor | None = None
 
-    def forward(self, hidden: Tensor, *args: Any, **options: Any) -> Tensor:
-        """Return the residual stream, or the replacement."""
+    def forward(self, hidden: Tensor, *args: Any, **options: Any) -> Any:
+        """Return the residual stream, or the replacement, as a block does."""
         self.hidden, self.call = hidden, BlockCall(args, options)
-        return hidden if self.replacement is None else self.replacement
+        stream = hidden if self.replacement is None else self.replacement
+        return (stream, *[None] * (self.elements - 1)) if self.elements else stream
 
 
 class PartialModel:
@@ -68,14 +76,14 @@ class OuterModel:
 
     Args:
         hf: The model; between two runs it has its blocks.
-        layers: The path of its blocks.
+        family: The paths of its modules.
     """
 
-    def __init__(self, hf: Any, layers: str) -> None:
+    def __init__(self, hf: Any, family: Family) -> None:
         self.hf = hf
-        path, _, self._attribute = layers.rpartition(".")
+        path, _, self._attribute = family.layers.rpartition(".")
         self._parent = hf.get_submodule(path)
-        self.stand_ins = [BlockStandIn(block) for block in hf.get_submodule(layers)]
+        self.stand_ins = [BlockStandIn(block, family.block_elements) for block in hf.get_submodule(family.layers)]
         self._list = nn.ModuleList(self.stand_ins)
         with self._in_place_of_blocks():
             self._wrapped = nnsight.NNsight(hf)

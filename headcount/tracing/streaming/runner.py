@@ -46,7 +46,7 @@ class StreamingRunner:
 
     def __init__(self, blocks: Blocks, family: Family, sizes: Sizes, memory: int) -> None:
         self.blocks, self.sizes = blocks, sizes
-        self._outer = OuterModel(blocks.hf, family.layers)
+        self._outer = OuterModel(blocks.hf, family)
         self._partial: dict[int, PartialModel] = {}
         self.budget = MemoryBudget(memory, blocks, sizes)
         blocks.load_outer_weights()
@@ -290,7 +290,7 @@ def _through(
     envoy, output = block.wrapped, None
     prepare_sources(block, stops)
     if not stops:
-        return envoy._module(hidden, *call.args, **call.options)
+        return _first(envoy._module(hidden, *call.args, **call.options))
     with envoy.trace(hidden, *call.args, **call.options) as tracer:
         for stop in stops:
             call_hooks_at(block, stop, len(hidden))
@@ -298,7 +298,12 @@ def _through(
             tracer.stop()
         else:
             output = envoy.output.save()
-    return output
+    return _first(output)
+
+
+def _first(output: Any) -> Any:
+    """Return the residual stream that a block gives, perhaps as the first element of a tuple."""
+    return output[0] if isinstance(output, tuple) else output
 
 
 def _first_stream(model: TracedModel, run: _LayeredPass, entered: Tensor) -> Tensor:
@@ -340,5 +345,5 @@ def _without(stops: Sequence[Stop], left_out: Callable[[Any], bool]) -> list[Sto
     for stop in stops:
         hooks = [hook for hook in stop.hooks if not left_out(hook.function)]
         if hooks:
-            left.append(Stop(stop.module, stop.port, hooks))
+            left.append(Stop(stop.module, stop.port, hooks, stop.kept))
     return left
