@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from headcount.tracing.hooks.hook import Hook, Recorder, RecordGradient
 from headcount.tracing.hooks.passes import Stop
-from headcount.tracing.hooks.ports import call_hook, call_hooks_at, prepare_sources
+from headcount.tracing.hooks.ports import call_hook, call_hooks_at, catch_attention, prepare_sources
 from headcount.tracing.hooks.run import differentiate
 from headcount.tracing.streaming.memory import MemoryBudget
 from headcount.tracing.streaming.outer import BlockCall, OuterModel, PartialModel, stops_after_blocks
@@ -287,10 +287,15 @@ def _through(
     block: PartialModel, hidden: Tensor, call: BlockCall, stops: Sequence[Stop], only_hooks: bool = False
 ) -> Any:
     """Run a block; return its output, or None if the pass ends after its hooks."""
-    envoy, output = block.wrapped, None
     prepare_sources(block, stops)
     if not stops:
-        return _first(envoy._module(hidden, *call.args, **call.options))
+        return _first(block.wrapped._module(hidden, *call.args, **call.options))
+    with catch_attention(block, stops, len(hidden)):
+        return _first(_traced(block, hidden, call, stops, only_hooks))
+
+
+def _traced(block: PartialModel, hidden: Tensor, call: BlockCall, stops: Sequence[Stop], only_hooks: bool) -> Any:
+    envoy, output = block.wrapped, None
     with envoy.trace(hidden, *call.args, **call.options) as tracer:
         for stop in stops:
             call_hooks_at(block, stop, len(hidden))
@@ -298,12 +303,12 @@ def _through(
             tracer.stop()
         else:
             output = envoy.output.save()
-    return _first(output)
+    return output
 
 
 def _first(output: Any) -> Any:
     """Return the residual stream that a block gives, perhaps as the first element of a tuple."""
-    return output[0] if isinstance(output, tuple) else output
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 def _first_stream(model: TracedModel, run: _LayeredPass, entered: Tensor) -> Tensor:
