@@ -5,9 +5,10 @@ from itertools import groupby
 from typing import Literal, NamedTuple
 
 from headcount.induction.internal import check_eigenvalues
+from headcount.planning import Shape
 from headcount.results import InputError
-from headcount.tracing import Model
-from headcount.tracing.internal import check_cut
+from headcount.tracing import Model, pruned
+from headcount.tracing.internal import check_cut, check_without_weights
 
 Offered = Literal["yes", "partly", "no"]
 
@@ -41,7 +42,13 @@ def offers(model: Model) -> list[Offer]:
         _unless_refused(
             "pruned", "heads, KV groups and networks are cut from the weights", lambda: _check_prune(model)
         ),
-        _without_memory(model),
+        _unless_refused(
+            "streamed, planned, on a server",
+            "with the weights elsewhere; the type is described"
+            if not model.derived
+            else "with the weights elsewhere; a narrow stand-in of the model was tried",
+            lambda: _check_without_memory(model),
+        ),
     ]
 
 
@@ -134,18 +141,19 @@ def _single_heads(model: Model) -> Offer:
     return Offer("head cards", "partly", reason)
 
 
-def _without_memory(model: Model) -> Offer:
-    what = "streamed, planned, on a server"
-    if not model.derived:
-        return Offer(what, "yes", "the type is described")
-    reason = f"the type {model.hf.config.model_type} is not described: its parts are found by running it, in memory"
-    return Offer(what, "no", reason)
+def _check_without_memory(model: Model) -> None:
+    """Refuse what cannot be opened without its weights; its costs are those of its layers."""
+    check_without_weights(model)
+    Shape.of(model)
 
 
 def _check_prune(model: Model) -> None:
     if model.pruned is not None:
         raise InputError("its parts were pruned already")
     check_cut(model)
+    if model.derived:  # those of one KV group, and the network of a layer, stand for all
+        layer, in_group = model.layers_with_heads[-1], model.sizes.n_heads // model.sizes.n_kv_heads
+        pruned(model, heads=[(layer, head) for head in range(in_group)], ffns=[layer])
 
 
 def _unless_refused(what: str, result: str, check: Callable[[], None]) -> Offer:

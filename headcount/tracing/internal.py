@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # imported at their first use
     )
     from headcount.tracing.hooks.passes import ForwardPass
     from headcount.tracing.hooks.run import to_device
+    from headcount.tracing.loading.checked_model import check_without_weights
     from headcount.tracing.present import present_replacements, replaced_by_rows
     from headcount.tracing.remote.status import has_server_key, running_models, server_address
     from headcount.tracing.removed_parts import AblationKind, Replacement, Row
@@ -58,6 +59,7 @@ __all__ = [
     "Zero",
     "cache_folder",
     "check_cut",
+    "check_without_weights",
     "default_model",
     "has_server_key",
     "map_batches",

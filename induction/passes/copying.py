@@ -119,8 +119,11 @@ class RecordCopying(Recorder):
         self.unembedding: Any = None
         self.held: Any = None
 
-    def __call__(self, call: AttentionCall, hook: Hook) -> Tensor:
-        """Record the scores."""
+    def __call__(self, call: Any, hook: Hook) -> Tensor | None:
+        """Record the scores of a call; or of the call that is held, given its gate, [batch, pos, head, d_head]."""
+        if isinstance(call, Tensor):
+            self.score(self.held, hook, call.transpose(1, 2).float())
+            return None
         self.score(call, hook)
         # never used: the next layer reads the embeddings again
         return call.query.new_zeros(()).expand(*call.query.shape[:3], call.value.shape[-1])
@@ -129,10 +132,6 @@ class RecordCopying(Recorder):
         """Hold a call, and return ones in place of its output, which the gate then multiplies."""
         self.held = call
         return torch.ones_like(call.attend().output)
-
-    def score_gated(self, gate: Tensor, hook: Hook) -> None:
-        """Record the scores of the held call, given its gate, [batch, pos, head, d_head]."""
-        self.score(self.held, hook, gate.transpose(1, 2).float())
 
     def score(self, call: AttentionCall, hook: Hook, gate: Tensor | None = None) -> None:
         """Record the scores, with the heads' outputs times a gate if there is one."""
@@ -192,7 +191,7 @@ def _hooks_on_embeddings(model: Model, record: RecordCopying) -> list[tuple[str,
         block = f"blocks.{layer}."
         hooks += [(block + "hook_resid_pre", embeddings)]
         if model.paths(layer).gated:
-            hooks += [(block + "attn.call", record.hold), (block + "attn.hook_z", record.score_gated)]
+            hooks += [(block + "attn.call", record.hold), (block + "attn.hook_z", record)]
         elif model.paths(layer).attention:
             hooks += [(block + "attn.call", record)]
         if layer < last:

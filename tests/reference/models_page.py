@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import torch
 from reference import zoo
 
 from headcount.results import InputError
-from headcount.tracing import Model, load_model
+from headcount.tracing import Model, load_model, masked, pruned, removed_parameters
 
+TOKENS = torch.arange(4, 24)[None]
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 HEAD = """# Models
 
@@ -19,7 +21,12 @@ multimodal ones and adapters included.
 
 A test compares each row with what happens. To write the page again, in `tests`: `python -m reference.models_page`.
 
-* *described*: also without its weights in memory (remote, streamed, planned), and its weights can be cut (`pruned`).
+Each that opens does so without its weights in memory too (streamed, on a server, planned), where a narrow stand-in of
+its class, with random weights, is probed in its place.
+
+* *described*: its parts are written down; those of the others are found by running it.
+* *heads not cut*, *networks not cut*: `pruned` refuses them, `masked` removes them; of the others, what is cut equals
+  that.
 * *gated*: what heads give is multiplied by a gate that depends on the text; eigenvalue copying is refused.
 * `mlp.*`: no `mlp.hook_pre`, `hook_pre_linear` and `hook_post` in some layers (mixtures of experts, mostly).
 * *experts*: `mlp.hook_router` and `masked(experts=)` are there, in layers that are mixtures.
@@ -66,7 +73,31 @@ def _notes(model: Model) -> list[str]:
         notes.append("embedding changed")
     if not model.shares_rows:
         notes.append("rows apart")
+    notes += _not_cut(model)
     notes += [f"no padding on the {side}" for side in sorted({"left", "right"} - model.padding)]
+    return notes
+
+
+def _not_cut(model: Model) -> list[str]:
+    """Return the parts that cannot be cut: the heads of a KV group, and a network."""
+    layer, in_group = model.layers_with_heads[-1], model.sizes.n_heads // model.sizes.n_kv_heads
+    heads = (
+        {"heads": [(layer, head) for head in range(in_group)]}
+        if in_group < model.sizes.n_heads
+        else {"heads": [(layer, 0)]}
+    )
+    notes = []
+    for part, removed in {"heads": heads, "networks": {"ffns": [layer]}}.items():
+        try:
+            small = pruned(model, **removed)
+        except InputError:
+            notes.append(f"{part} not cut")
+            continue
+        with masked(model, **removed):
+            expected = model(TOKENS)
+        assert (small(TOKENS) - expected).abs().max() <= 1e-4 * expected.abs().max()
+        gone = sum(weight.numel() for weight in model.hf.parameters()) - sum(w.numel() for w in small.hf.parameters())
+        assert removed_parameters(model, **removed).removed == gone > 0
     return notes
 
 

@@ -1,7 +1,6 @@
 """Models of types that are not described open as the family whose modules and numbers they have, or are refused."""
 
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,7 @@ from headcount.importance import Example, head_importance
 from headcount.importance.likelihoods.encoding import EncodedRequest, encode
 from headcount.importance.likelihoods.log_likelihoods import log_likelihoods
 from headcount.results import InputError
-from headcount.tracing import Model, load_model, masked, pruned
-from headcount.tracing.loading.describe import describe_model
+from headcount.tracing import Model, load_model, masked, pruned, removed_parameters, save_pruned
 
 TOKENS = torch.randint(3, VOCAB, (2, 30), generator=torch.Generator().manual_seed(3))
 TOKENIZER = bpe_tokenizer()
@@ -134,26 +132,45 @@ def test_hooks_that_a_model_lacks_say_why() -> None:
 
 
 def test_costs_of_experts_are_not_made_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tiny("mixtral", num_local_experts=4).save_pretrained(tmp_path / "model")
+    zoo.tiny("llama4_text").save_pretrained(tmp_path / "model")
     TOKENIZER.save_pretrained(tmp_path / "model")
     (tmp_path / "study.toml").write_text('sequences = 2\n[[tasks]]\nnames = ["plural"]\nshots = [0]\n')
     options = ["--model", str(tmp_path / "model"), "--out", str(tmp_path / "run"), "--dry-run"]
     with pytest.raises(SystemExit) as exit_status:
         main(["study", str(tmp_path / "study.toml"), *options])
     assert exit_status.value.code == 2
-    assert "what a pass of model costs is not known" in capsys.readouterr().err
+    assert "what layer 1 of model costs is not known: it has experts of another kind" in capsys.readouterr().err
 
 
-def test_what_needs_a_described_architecture_is_refused(tmp_path: Path) -> None:
-    hf = tiny("seed_oss")
-    hf.save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="headcount does not know how the weights of architecture 'seed_oss' are cut"):
-        pruned(load_model(tmp_path, tokenizer=TOKENIZER), heads=[(0, 0)])
-    for opened in (partial(load_model, stream=True), describe_model):
-        with pytest.raises(
-            InputError, match=r"'seed_oss' is not supported: .* or, with its weights in memory, any whose parts"
-        ):
-            opened(tmp_path)
+def test_what_cannot_be_cut_says_why(tmp_path: Path) -> None:
+    for model_type, part, reason in (
+        ("olmo2", {"heads": [(1, 0)]}, r"self_attn.q_norm of layer 1 has one number or more for each head, or a norm"),
+        ("codegen", {"heads": [(1, 0)]}, "which weights of layer 1 belong to which head is not known"),
+        ("phi3", {"heads": [(1, 0)]}, "as many heads must be left in each group"),
+        ("doge", {"heads": [(1, 0)]}, "its modules do not run on the parts that are left"),
+        ("granitemoeshared", {"ffns": [0]}, "which weights of layer 0 are its feed-forward network's is not known"),
+    ):
+        with pytest.raises(InputError, match=f"the weights of .* cannot be cut so: {reason}.*; use masked"):
+            pruned(load_model(zoo.tiny(model_type)), **part)
+
+
+@pytest.mark.parametrize("model_type", ["gpt_oss", "deepseek_v3", "phi3", "mixtral", "qwen3_next", "falcon"])
+def test_what_is_cut_equals_ablation_and_opens_again(model_type: str, tmp_path: Path) -> None:
+    model = load_model(zoo.tiny(model_type), tokenizer=TOKENIZER)
+    layer = model.layers_with_heads[-1]
+    uneven = [(layer, 2), (layer, 3)] if model_type in ("phi3", "falcon") else [(layer, 1)]
+    whole = [(model.layers_with_heads[0], head) for head in range(4)] if len(model.layers_with_heads) > 1 else []
+    parts = {"heads": uneven + whole, "ffns": [1]}
+    small = pruned(model, **parts)
+    with masked(model, **parts):
+        close(small(TOKENS), model(TOKENS))
+    counts = [sum(weight.numel() for weight in either.hf.parameters()) for either in (model, small)]
+    assert removed_parameters(model, **parts).removed == counts[0] - counts[1]
+    save_pruned(small, tmp_path / "small")
+    again = load_model(tmp_path / "small")
+    assert torch.equal(again(TOKENS), small(TOKENS))
+    assert again.anatomy == model.anatomy
+    assert (again.padding, again.shares_rows) == (model.padding, model.shares_rows)
 
 
 @pytest.mark.parametrize("model_type", REFUSED)

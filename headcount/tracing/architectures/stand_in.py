@@ -197,7 +197,10 @@ def _projected_width(hf: Any, anatomy: Anatomy, layer: int) -> int:
 
 def _stated_width(hf: Any, anatomy: Anatomy, layer: int) -> int:
     """Return the width of a head that the configuration states; 0 if it does not."""
-    return int(vars(hf.config).get("head_dim") or 0)
+    stated = vars(hf.config)
+    if "qk_nope_head_dim" in stated:  # latent attention: a part that is not rotated and one that is
+        return int(stated["qk_nope_head_dim"] + stated["qk_rope_head_dim"])
+    return int(stated.get("head_dim") or 0)
 
 
 def _shape(hf: Any, anatomy: Anatomy, layer: int, path: str) -> tuple[int, int]:

@@ -4,7 +4,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from headcount.results import InputError
-from headcount.tracing.architectures.anatomy import Anatomy, derived_anatomy, is_known, unsupported
+from headcount.tracing.architectures.anatomy import (
+    Anatomy,
+    derived_anatomy,
+    empty_copy,
+    is_known,
+    unsupported,
+)
 from headcount.tracing.architectures.stand_in import at_widths_of, on_meta, runs_on_meta, stand_in
 from headcount.tracing.loading import hook_check
 from headcount.tracing.loading.derived_check import check_blocks_alone, unusual_norms
@@ -59,6 +65,16 @@ def checked_model(opened: OpenedModel, *, in_blocks: bool = False) -> Model:
     except (InputError, RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise unsupported(opened.hf.config, f"one whose parts can be found by running it; here: {reason}") from error
+
+
+def check_without_weights(model: Model) -> None:
+    """Check that a model of this type and flags opens where its weights are not, and that its blocks run alone.
+
+    Raises:
+        InputError: It does not.
+    """
+    if model.derived:
+        checked_model(OpenedModel(empty_copy(model.hf), None, model.name), in_blocks=True)
 
 
 def _found(hf: Any) -> Anatomy:
