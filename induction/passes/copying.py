@@ -121,7 +121,7 @@ class RecordCopying(Recorder):
 
     def __call__(self, call: Any, hook: Hook) -> Tensor | None:
         """Record the scores of a call; or of the call that is held, given its gate, [batch, pos, head, d_head]."""
-        if isinstance(call, Tensor):
+        if isinstance(call, torch.Tensor):
             self.score(self.held, hook, call.transpose(1, 2).float())
             return None
         self.score(call, hook)
