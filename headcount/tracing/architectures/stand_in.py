@@ -5,17 +5,19 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from math import isclose
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from headcount.results import InputError
-from headcount.tracing.architectures.anatomy import Anatomy
+from headcount.tracing.architectures.anatomy import Anatomy, derived_anatomy
 from headcount.tracing.architectures.sizes import Sizes
 
-_HEAD_WIDTH = 16
-"""The width of a head in a stand-in: of fewer numbers, those of a part of the head that is rotated might be odd."""
+_HEAD_WIDTH, _ANOTHER_WIDTH = 16, 32
+"""The width of a head in a stand-in: of fewer numbers, those of a part of the head that is rotated might be odd. And of
+another stand-in, which shows if a factor depends on widths."""
 
 _RATIO = (
     "hidden_size n_embd d_model embedding_size lru_width hidden_size_per_layer_input head_dim kv_channels "
@@ -38,18 +40,19 @@ _FREE_WIDTHS = {name: width for width, names in _FREE.items() for name in names.
 _TOKEN = re.compile(r"(pad|bos|eos|cls|sep|eod)_token_id$")
 
 
-def stand_in(hf: Any) -> Any:
+def stand_in(hf: Any, head_width: int = _HEAD_WIDTH) -> Any:
     """Return a stand-in for a model: its class and flags, as many layers, heads and experts, small widths.
 
     Its weights, gains and biases all differ, but for those of equal names in several blocks, which share memory.
 
     Args:
         hf: The model, on meta.
+        head_width: The width of a head.
     """
     import accelerate
 
     with accelerate.init_empty_weights(include_buffers=False):  # buffers are computed from the configuration
-        narrow = type(hf)(narrow_config(hf.config))
+        narrow = type(hf)(_narrow_config(hf.config, head_width))
     narrow.tie_weights()
     embeddings = {id(module.weight) for module in narrow.modules() if isinstance(module, nn.Embedding)}
     generator, drawn = torch.Generator().manual_seed(0), dict[Any, Tensor]()
@@ -74,14 +77,14 @@ def _random(name: str, weight: Tensor, embedding: bool, generator: torch.Generat
     return 0.1 * noise + gain
 
 
-def narrow_config(config: Any) -> Any:
+def _narrow_config(config: Any, head_width: int) -> Any:
     """Return a copy of a configuration with small widths."""
     names = ("qk_nope_head_dim", "head_dim", "kv_channels")
     widths = (vars(config).get(name) for name in names)
     width = next(filter(None, widths), None) or config.hidden_size // config.num_attention_heads
     narrow = copy.deepcopy(config)
     for part in _parts(narrow):
-        _make_narrow(part, _HEAD_WIDTH / width)
+        _make_narrow(part, head_width / width)
     return narrow
 
 
@@ -158,8 +161,42 @@ def at_widths_of(hf: Any, narrow: Any, anatomy: Anatomy) -> Anatomy:
     for key_width in (_projected_width, _stated_width, _value_width):
         if _widths(narrow, anatomy, key_width) == expected:
             sizes, latent = _widths(hf, anatomy, key_width)
-            return replace(anatomy, sizes=sizes, variant=replace(anatomy.variant, latent_widths=latent))
+            variant, scale = replace(anatomy.variant, latent_widths=latent), _embed_scale(hf, anatomy, sizes.d_model)
+            blocks = tuple(
+                replace(block, embed_scale=scale, query_widths=_query_widths(hf, anatomy, layer))
+                for layer, block in enumerate(anatomy.blocks)
+            )
+            return replace(anatomy, sizes=sizes, variant=variant, family=blocks[0], blocks=blocks)
     raise InputError("the width of a head does not follow from the shapes of the weights")
+
+
+def _embed_scale(hf: Any, anatomy: Anatomy, d_model: int) -> float:
+    """Return the factor of the embedding, which may grow with the root of the width, as two stand-ins show.
+
+    Raises:
+        InputError: This factor, or that of what blocks add, depends on the width in another way.
+    """
+    scale, factor = anatomy.family.embed_scale, anatomy.variant.residual_factor
+    if scale == factor == 1:
+        return scale
+    other = derived_anatomy(stand_in(hf, _ANOTHER_WIDTH))
+    roots = [model.family.embed_scale / model.sizes.d_model**0.5 for model in (anatomy, other)]
+    if not isclose(factor, other.variant.residual_factor, rel_tol=1e-5):
+        raise InputError("the factor of what blocks add to the residual stream depends on its width")
+    if isclose(scale, other.family.embed_scale, rel_tol=1e-5):
+        return scale
+    if isclose(*roots, rel_tol=1e-5):
+        return float(roots[0] * d_model**0.5)
+    raise InputError("the factor of the embedding depends on its width, and not on the root of that")
+
+
+def _query_widths(hf: Any, anatomy: Anatomy, layer: int) -> tuple[int, ...]:
+    """Return the widths of a head's query and of the gate behind it, if one projection gives both."""
+    family, sizes = anatomy.block(layer), anatomy.sizes
+    if not family.query_widths:
+        return ()
+    width = _shape(hf, anatomy, layer, family.key)[1] // sizes.n_kv_heads
+    return width, _shape(hf, anatomy, layer, family.query)[1] // sizes.n_heads - width
 
 
 def _widths(hf: Any, anatomy: Anatomy, key_width: Callable[[Any, Anatomy, int], int]) -> tuple[Sizes, tuple[int, int]]:
