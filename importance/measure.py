@@ -23,7 +23,7 @@ from headcount.importance.tasks.task import Task
 from headcount.results import Accuracy, ExpertScores, HeadScores, InputError, LayerScores
 from headcount.results.internal import checks
 from headcount.tracing import BatchSize, Model, Progress, provenance
-from headcount.tracing.internal import AblationKind, Prepared, Replacement, run_batches
+from headcount.tracing.internal import AblationKind, Prepared, Replacement, over_all_layers, run_batches
 
 RankSplit = Literal["train"] | None
 
@@ -324,7 +324,9 @@ def _ffn_oracle(
     runs = _runs_without_ffns(model, encoded, batch_size, progress, replacement)
     whole, *without = [answers_of(encoded, run) for run in runs]
     drops = torch.stack([whole.correct - answers.correct for answers in without])
-    n = drops.shape[1]
+    log_p = torch.stack([whole.gold_log_p - answers.gold_log_p for answers in without])
+    layers, n = model.anatomy.layers_with_ffns(), drops.shape[1]
+    drops, log_p = (over_all_layers(model, values, 0, layers) for values in (drops, log_p))
     return LayerScores(
         drops.mean(1),
         variance=drops.var(1) if n > 1 else None,
@@ -332,7 +334,7 @@ def _ffn_oracle(
         folds=torch.stack([drops[:, fold::FOLDS].mean(1) for fold in range(min(FOLDS, n))]),
         measure="ffn_importance",
         definition=f"oracle, accuracy{ablation_title(replacement)}",
-        extras={"log_p": torch.stack([(whole.gold_log_p - answers.gold_log_p).mean() for answers in without])},
+        extras={"log_p": log_p.mean(1)},
         provenance=encoded.provenance(
             model,
             accuracy=_json_number(whole.correct.mean()),
@@ -349,14 +351,15 @@ def _runs_without_ffns(
     progress: Progress | None,
     replacement: Replacement | None,
 ) -> list[list[list[LogLikelihood]]]:
-    """Return the log-likelihoods of every document with all parts, then without the network of layer 0, 1, ..."""
+    """Return the log-likelihoods of every document with all parts, then without each network"""
     trees = document_trees(model, encoded.requests, apart=replacement is not None and replacement.rows is not None)
 
     def prepare(batch: list[int]) -> Prepared[list[list[LogLikelihood]]]:
         return without_each_ffn(model, [trees[index][1] for index in batch], replacement)
 
     by_tree = run_batches(model, prepare, [len(tree.ids) for _, tree in trees], batch_size, progress)
-    runs: list[list[list[LogLikelihood]]] = [[[] for _ in encoded.documents] for _ in range(model.sizes.n_layers + 1)]
+    n_runs = 1 + len(model.anatomy.layers_with_ffns())
+    runs: list[list[list[LogLikelihood]]] = [[[] for _ in encoded.documents] for _ in range(n_runs)]
     for (number, _), by_run in zip(trees, by_tree, strict=True):
         for run, values in zip(runs, by_run, strict=True):
             run[number] += values

@@ -36,13 +36,13 @@ from headcount.tracing.internal import (
 def without_each_ffn(
     model: Model, trees: Sequence[PrefixTree], replacement: Replacement | None = None
 ) -> Prepared[list[list[LogLikelihood]]]:
-    """Return passes for the log-likelihoods of each tree with all parts, then without the FFN of layer 0, 1, ..."""
+    """Return passes for the log-likelihoods of each tree with all parts, then without the FFN of each layer in turn"""
     streams = [RecordValue(returns=False) for _ in range(model.sizes.n_layers)]
     hook_sets: list[list[tuple[str, Any]]] = [record_streams(streams)]
     before, values = AblationPath("ffn", replacement=replacement).values(model, trees)
-    for layer, stream in enumerate(streams):
+    for layer in model.anatomy.layers_with_ffns():
         hook_sets.append(
-            [*start_at(layer, Patch(stream)), (f"blocks.{layer}.hook_mlp_out", _in_place(values.get(layer)))]
+            [*start_at(layer, Patch(streams[layer])), (f"blocks.{layer}.hook_mlp_out", _in_place(values.get(layer)))]
         )
     passes, read = log_likelihood_passes(model, trees, hook_sets)
     passes[0].before += before

@@ -37,7 +37,7 @@ def parts_of(model: Model, component: Component) -> Parts:
     shape = shape_of(model, component)
     parts = torch.arange(prod(shape)).view(shape)
     if component == "ffns":
-        return parts
+        return parts[model.anatomy.layers_with_ffns()]
     if component == "kv_groups" and not model.variant.groups_alike:
         raise InputError(f"layers of {model.name} differ in their number of KV groups: remove heads instead")
     layers = model.anatomy.layers_with_experts() if component == "experts" else model.layers_with_heads

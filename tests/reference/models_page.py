@@ -55,11 +55,13 @@ def _notes(model: Model) -> list[str]:
     with_heads = model.layers_with_heads
     if without := sorted(set(range(model.sizes.n_layers)) - set(with_heads)):
         notes.append(f"no heads in layers {', '.join(map(str, without))} of {model.sizes.n_layers}")
+    if without := sorted(set(range(model.sizes.n_layers)) - set(model.anatomy.layers_with_ffns())):
+        notes.append(f"no feed-forward network in layers {', '.join(map(str, without))}")
     absent = dict.fromkeys(
         name.split(".", 2)[-1] if name.startswith("blocks.") else name
         for name in model.hooks.lost
         if not name.endswith("hook_router")
-        if not name.startswith("blocks.") or int(name.split(".")[1]) in with_heads
+        if not name.startswith("blocks.") or _could_be_there(model, name)
     )
     if absent:
         inside = [name for name in absent if name.startswith("mlp.")]
@@ -99,6 +101,14 @@ def _not_cut(model: Model) -> list[str]:
         gone = sum(weight.numel() for weight in model.hf.parameters()) - sum(w.numel() for w in small.hf.parameters())
         assert removed_parameters(model, **removed).removed == gone > 0
     return notes
+
+
+def _could_be_there(model: Model, name: str) -> bool:
+    """Return True if a block has the part, attention or feed-forward network, that a hook would show."""
+    _, layer, part, *_ = name.split(".")
+    with_part = {"attn": model.layers_with_heads, "ln1": model.layers_with_heads}
+    with_part |= dict.fromkeys(("mlp", "ln2"), model.anatomy.layers_with_ffns())
+    return int(layer) in with_part.get(part, ())
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ REFUSED = {
     "bitnet": r"attn.hook_z: must be what attention gives of each head, times a gate at most: a norm before W_O",
     "gpt_neox_japanese": "'gpt_neox_japanese' is not supported: .*here: block 2: it adds a bias to the residual stream",
     "diffllama": "calls attention 2 times",
-    "zaya": "block 0: what it adds to its input is not an output of attention and one or two",
+    "zaya": "block 0: what it gives is not the sum of its input, an output of attention, and one or two",
 }
 
 

@@ -15,6 +15,7 @@ from headcount.importance.likelihoods.encoding import EncodedRequest, encode
 from headcount.importance.likelihoods.log_likelihoods import log_likelihoods
 from headcount.results import InputError
 from headcount.tracing import Model, load_model, masked
+from headcount.tracing.architectures.families import Family
 
 TOKENS = torch.randint(4, zoo.VOCAB, (2, 20), generator=torch.Generator().manual_seed(0))
 TOKENIZER = bpe_tokenizer()
@@ -57,6 +58,7 @@ VARIANTS = [
         {"attention_out_multiplier": 0.9, "ssm_out_multiplier": 0.7, "attention_in_multiplier": 0.8}
         | {"mlp_multipliers": [0.5, 0.6], "embedding_multiplier": 2.0, "lm_head_multiplier": 0.3},
     ),
+    ("minimax", {"full_attn_alpha_factor": 0.7, "full_attn_beta_factor": 1.3, "mlp_alpha_factor": 0.6}),
     ("codegen", {"n_head": 8}),
     ("bloom", {"n_head": 6, "hidden_size": 96}),
     ("mpt", {"attn_config": {"clip_qkv": 0.5}}),
@@ -77,7 +79,7 @@ def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
 
 def test_the_page_has_every_type() -> None:
     assert list(ROWS) == zoo.DECODERS
-    assert len(OPENING) >= 118
+    assert len(OPENING) >= 120
 
 
 @pytest.mark.parametrize("model_type", zoo.DECODERS)
@@ -110,7 +112,7 @@ def equals_raw_pytorch(hf: PreTrainedModel, model: Model) -> None:
         patterns = [
             pattern
             for pattern in raw_hooks.eager_patterns(hf, TOKENS)
-            if pattern is not None and pattern.dim() == 4 and pattern.shape[-1] == pattern.shape[-2]
+            if pattern is not None and pattern.dim() == 4 and pattern.shape[2:] == 2 * TOKENS.shape[1:]
         ]
         close(torch.stack([cache["pattern", layer] for layer in model.layers_with_heads]), torch.stack(patterns))
     equals_its_modules(hf, model, cache)
@@ -137,7 +139,8 @@ def equals_its_modules(hf: PreTrainedModel, model: Model, cache: dict[str, Tenso
         before, after = taken[block]
         close(cache[f"blocks.{layer}.hook_resid_pre"], before)
         close(cache[f"blocks.{layer}.hook_resid_post"], after)
-        attention, mlp = (cache[f"blocks.{layer}.{name}"] for name in ("hook_attn_out", "hook_mlp_out"))
+        names = ("hook_attn_out", "hook_mlp_out", "hook_beside_out")
+        attention, mlp, rest = (cache.get(f"blocks.{layer}.{name}", 0.0) for name in names)
         if model.variant.post_norm:
             norm_1, norm_2 = (
                 block.get_submodule(model.paths(layer).norm_1),
@@ -145,12 +148,9 @@ def equals_its_modules(hf: PreTrainedModel, model: Model, cache: dict[str, Tenso
             )
             close(norm_2(norm_1(before + attention) + mlp), after)
         else:
-            family, rest = model.paths(layer), cache.get(f"blocks.{layer}.hook_beside_out", 0.0)
-            first, second = (
-                block.get_parameter(gain) if gain else factor
-                for gain, factor in zip(family.stream_gains, family.stream_factors, strict=True)
-            )
-            close(second * (first * before + attention + rest) + mlp, after)
+            family = model.paths(layer)
+            before = times(block, family, 0, before) + attention + rest
+            close(times(block, family, 1, before) + mlp, after)
     for layer, projection in projections.items():
         z, _ = taken[projection]
         close(cache[f"blocks.{layer}.attn.hook_z"].flatten(2), z)
@@ -161,6 +161,14 @@ def equals_its_modules(hf: PreTrainedModel, model: Model, cache: dict[str, Tenso
             cache[f"blocks.{layer}.attn.hook_result"],
             result * model.variant.residual_factor * model.paths(layer).attention_factor,
         )
+
+
+def times(block: nn.Module, family: Family, step: int, stream: Tensor) -> Tensor:
+    """The residual stream as attention's output (0), or the network's (1), is added to it."""
+    if family.norms_in_stream:
+        stream = block.get_submodule((family.norm_1, family.norm_2)[step])(stream)
+    gain = family.stream_gains[step]
+    return stream * (block.get_parameter(gain) if gain else family.stream_factors[step])
 
 
 def taken_and_given(hf: PreTrainedModel, modules: list[nn.Module]) -> dict[nn.Module, tuple[Tensor, Tensor]]:
@@ -182,18 +190,19 @@ def equals_zeroed_weights(hf: PreTrainedModel, model: Model) -> None:
     """A head removed is its columns of W_O set to zero; a feed-forward network removed adds nothing."""
     layer = model.layers_with_heads[len(model.layers_with_heads) // 2]
     zeroed = deepcopy(hf)
-    blocks, paths = zeroed.get_submodule(model.family.layers), model.paths(0)
+    ffn = model.anatomy.layers_with_ffns()[0]
+    blocks, paths = zeroed.get_submodule(model.family.layers), model.paths(ffn)
     projection = blocks[layer].get_submodule(model.paths(layer).output)
     weight = projection.weight if isinstance(projection, nn.Linear) else projection.weight.T
     width = weight.shape[1] // model.sizes.n_heads
     weight[:, width : 2 * width] = 0
     if paths.mlp_added:
-        blocks[0].get_submodule(paths.mlp_added).register_forward_hook(_with_first(torch.zeros_like))
+        blocks[ffn].get_submodule(paths.mlp_added).register_forward_hook(_with_first(torch.zeros_like))
     else:  # what a block gives is then the residual stream that its second norm reads
         streams: list[Tensor] = []
-        blocks[0].get_submodule(paths.norm_2).register_forward_pre_hook(lambda module, args: streams.append(args[0]))
-        blocks[0].register_forward_hook(_with_first(lambda output: streams[-1]))
-    with masked(model, heads=[(layer, 1)], ffns=[0]):
+        blocks[ffn].get_submodule(paths.norm_2).register_forward_pre_hook(lambda module, args: streams.append(args[0]))
+        blocks[ffn].register_forward_hook(_with_first(lambda output: streams[-1]))
+    with masked(model, heads=[(layer, 1)], ffns=[ffn]):
         close(model(TOKENS), zeroed(TOKENS, use_cache=False).logits)
 
 

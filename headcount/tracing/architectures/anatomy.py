@@ -23,11 +23,13 @@ _NO_SINGLE_PATH = {
     "fused_layout",
     "fused_groups",
     "fused_order",
+    "only",
     "attention_factor",
     "mlp_factor",
     "beside_factor",
     "stream_factors",
     "stream_gains",
+    "norms_in_stream",
     "order",
     "adds_in_place",
     "scale",
@@ -100,6 +102,10 @@ class Anatomy:
     def layers_with_heads(self) -> list[int]:
         """Return the layers that have attention heads."""
         return [layer for layer in range(self.sizes.n_layers) if self.block(layer).attention]
+
+    def layers_with_ffns(self) -> list[int]:
+        """Return the layers that have a feed-forward network."""
+        return [layer for layer in range(self.sizes.n_layers) if self.block(layer).only != "attention"]
 
     def layers_with_experts(self) -> list[int]:
         """Return the layers that are mixtures of experts which can be told apart."""

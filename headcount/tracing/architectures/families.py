@@ -76,6 +76,8 @@ class Family:
     """True if the feed-forward network's module returns a tuple, of which the first element is added."""
     block_elements: int = 0
     """The number of elements of the tuple that a block returns, of which only the first counts; 0 if it is no tuple."""
+    only: Literal["", "attention", "mlp"] = ""
+    """The part that a block has, if it is attention, or what takes its place, or a feed-forward network alone."""
     attention_factor: float = 1.0
     """The factor of what attention adds to the residual stream, beside that of `Variant`."""
     mlp_factor: float = 1.0
@@ -88,6 +90,8 @@ class Family:
     """The factors of the residual stream before attention's output, and before the network's, are added to it."""
     stream_gains: tuple[str, str] = ("", "")
     """Parameters of the block that have the place of these factors, channel by channel."""
+    norms_in_stream: bool = False
+    """True if the residual stream goes through each norm before something is added to it (MiniMax)."""
     order: tuple[str, ...] = ()
     """The modules above in the order in which they end, where it is not the usual one: that of these fields."""
     adds_in_place: bool = False

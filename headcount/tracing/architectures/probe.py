@@ -21,7 +21,7 @@ from headcount.tracing.architectures.projections import (
     find_projections,
 )
 from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, Recording, record, same, tolerance
-from headcount.tracing.architectures.residual import find_sums, norms_after_sums
+from headcount.tracing.architectures.residual import find_sums, norms_after_sums, only_part, treats_tokens_alone
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,39 @@ def _without_copies(config: Any, attend: AttentionRecord) -> AttentionRecord:
     return once if all(torch.equal(states.repeat_interleave(copies, 1), whole) for states, whole in pairs) else attend
 
 
+def _one_part(
+    outer: Family, calls: list[ModuleCall], heads: _Heads | None, block: ModuleCall, part: ModuleCall
+) -> Block:
+    """Return the parts of a block that is attention, what takes its place, or a feed-forward network alone."""
+    norm = _read_through(calls, part.input, block.input)
+    name = norm.name if norm is not None and norm.is_light else ""
+    is_mlp = heads is None and treats_tokens_alone(part)
+    if not is_mlp:
+        added = heads.output if heads is not None and same(heads.output.output, part.output) else part
+        paths = {"norm_1": name, "attention_added": added.name}
+        family, widths = _with_heads(outer, calls, heads, block, paths)
+        family = _described(replace(family, only="attention"), block, calls, paths, (), None)
+        return Block(family, False, False, 1.0, None if heads is None else heads.attend, widths, 0, 0)
+    mlp, (experts, *numbers) = find_mlp_projections(calls, part), find_experts(calls)
+    paths = {"norm_2": name, "experts": experts, **mlp.paths}
+    family = _described(replace(outer, only="mlp"), block, calls, paths, mlp.modules, part)
+    return Block(family, False, False, 1.0, None, (0, 0), mlp.width, *numbers)
+
+
+def _with_heads(
+    outer: Family, calls: list[ModuleCall], heads: _Heads | None, block: ModuleCall, paths: dict[str, str]
+) -> tuple[Family, tuple[int, int]]:
+    """Return the family with a block's heads, and the widths of latent attention; note paths of modules."""
+    if heads is None:
+        return outer, (0, 0)
+    family, widths = find_projections(outer, block.name, heads.caller, heads.attend, calls)
+    paths |= {"attention": heads.caller.name, "output": heads.output.name}
+    return replace(family, gated=not same(heads.output.input, heads.attend.output.transpose(1, 2))), widths
+
+
 def _parts(outer: Family, calls: list[ModuleCall], heads: _Heads | None, block: ModuleCall) -> Block:
+    if (part := only_part(calls, block)) is not None:
+        return _one_part(outer, calls, heads, block, part)
     caller, projection = (None, None) if heads is None else (heads.caller, heads.output)
     after_sums = norms_after_sums(calls, projection, block)
     if after_sums is not None:  # what is added to the residual stream then shows in what these norms take and give
@@ -190,11 +222,7 @@ def _parts(outer: Family, calls: list[ModuleCall], heads: _Heads | None, block: 
     else:
         norms = _norms(calls, reader, mlp.reads, block.input, middle)
     paths = {"attention_added": attention_added.name, "norm_1": norms.first, "norm_2": norms.second, **mlp.paths}
-    family, widths = outer, (0, 0)
-    if heads is not None:
-        family, widths = find_projections(outer, block.name, heads.caller, heads.attend, calls)
-        paths |= {"attention": heads.caller.name, "output": heads.output.name}
-        family = replace(family, gated=not same(heads.output.input, heads.attend.output.transpose(1, 2)))
+    family, widths = _with_heads(outer, calls, heads, block, paths)
     experts, *numbers = find_experts(calls)
     paths |= {"experts": experts} | ({"beside": sums.beside.name} if sums.beside else {})
     family = _described(replace(family, **sums.fields), block, calls, paths, mlp.modules, mlp_added)

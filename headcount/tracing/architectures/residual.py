@@ -41,6 +41,37 @@ class Sums:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
+def only_part(calls: list[ModuleCall], block: ModuleCall) -> ModuleCall | None:
+    """Return the module that is all of a block but a norm, and whose output is all that it adds; None if two parts are.
+
+    Nemotron-H has such blocks: attention, a state space or a feed-forward network each.
+    """
+    heavy = [call for call in calls if not call.is_light]
+    whole = [call for call in heavy if all(f"{other.name}.".startswith(f"{call.name}.") for other in heavy)]
+    if not whole or whole[0].output.shape != block.output.shape:
+        return None
+    change = block.output - block.input
+    error = (change - whole[0].output).abs().max()
+    return whole[0] if error <= tolerance(change) * block.output.abs().max() else None
+
+
+def treats_tokens_alone(call: ModuleCall) -> bool:
+    """Return True if a module computes each token's output from that token: a feed-forward network does."""
+
+    def changed(value: Any) -> Any:
+        if not isinstance(value, Tensor) or not same(value, call.input):
+            return value
+        other = value.clone()
+        other[:, 2] = other[:, 2].flip(-1) + 1
+        return other
+
+    with torch.no_grad():
+        given = call.module(*map(changed, call.args), **{name: changed(value) for name, value in call.kwargs.items()})
+    output = given[0] if isinstance(given, tuple | list) else given
+    rest = [pos for pos in range(output.shape[1]) if pos != 2]
+    return same(output[:, rest], call.output[:, rest]) and not same(output[:, 2], call.output[:, 2])
+
+
 def norms_after_sums(
     calls: list[ModuleCall], projection: ModuleCall | None, block: ModuleCall
 ) -> tuple[ModuleCall, ModuleCall] | None:
@@ -88,7 +119,9 @@ def find_sums(
         for second in shaped
         if first is not second and (with_heads or first.time < second.time)
     ]
-    found = _plain_sums(shaped, later, pairs, block, with_heads) or _scaled_sums(shaped, later, block)
+    found = _plain_sums(shaped, later, pairs, block, with_heads) or _scaled_sums(
+        calls, shaped, later, block, with_heads
+    )
     if found is None:  # such as experts and a dense path beside them
         triples = [(first, *two) for first in later for two in combinations(shaped, 2) if first not in two]
         triples = [three for three in triples if with_heads or three[0].time < three[1].time]
@@ -122,31 +155,32 @@ def _last_alike(calls: list[ModuleCall], given: ModuleCall) -> ModuleCall:
     return [call for call in calls if same(call.output, given.output) and not isinstance(call.module, nn.Dropout)][-1]
 
 
-def _scaled_sums(shaped: list[ModuleCall], later: list[ModuleCall], block: ModuleCall) -> Sums | None:
+def _scaled_sums(
+    calls: list[ModuleCall], shaped: list[ModuleCall], later: list[ModuleCall], block: ModuleCall, with_heads: bool
+) -> Sums | None:
     """Return what is added where the residual stream has factors too, or a third module is beside attention.
 
-    The stream between attention and the feed-forward network is then what a norm reads.
+    The stream between attention and the feed-forward network is then what a norm reads; the stream to which something
+    is added may be what the norm before gives.
     """
     norms = [call for call in later if call.is_light and call.input.shape == call.output.shape == block.input.shape]
+    before_all = [call for call in calls if call.is_light and same(call.input, block.input)]
     for norm in (norm for norm in norms if not same(norm.input, norm.output)):
         before = [call for call in later if call.time < norm.time]
         after = [(call,) for call in shaped if call.time > norm.time]
         others = [call for call in shaped if call.time < norm.time and not call.is_light]
         firsts: list[tuple[ModuleCall, ...]] = [(attention,) for attention in before]
         firsts += [(attention, other) for attention in before for other in others if other.time < attention.time]
-        first = _combination(block.module, block.input, firsts, norm.input)
-        second = None if first is None else _combination(block.module, norm.input, after, block.output)
-        if first is None or second is None:
-            continue
-        fields = {
-            "stream_factors": (first.stream, second.stream),
-            "stream_gains": (first.gain, second.gain),
-            "attention_factor": first.factors[0],
-            "mlp_factor": second.factors[0],
-            "beside_factor": first.factors[-1],
-        }
-        beside = _last_alike(shaped, first.calls[1]) if len(first.calls) > 1 else None
-        return Sums(first.calls[0], _last_alike(shaped, second.calls[0]), norm.input, 1.0, beside, fields)
+        streams = [(block.input, norm.input), *((call.output, norm.output) for call in before_all)]
+        for number, (stream, middle) in enumerate(streams):
+            first = _combination(block.module, stream, firsts, norm.input)
+            second = None if first is None else _combination(block.module, middle, after, block.output)
+            if first is None or second is None:
+                continue
+            attention = first.calls[0] if with_heads else _last_alike(before, first.calls[0])
+            fields = first.fields(second) | {"norms_in_stream": number > 0}
+            beside = _last_alike(shaped, first.calls[1]) if len(first.calls) > 1 else None
+            return Sums(attention, _last_alike(shaped, second.calls[0]), norm.input, 1.0, beside, fields)
     return None
 
 
@@ -156,6 +190,16 @@ class _Combination:
     stream: float
     gain: str
     factors: tuple[float, ...]
+
+    def fields(self, second: "_Combination") -> dict[str, Any]:
+        """Return the fields of `Family` of this sum with attention and the second one with the network."""
+        return {
+            "stream_factors": (self.stream, second.stream),
+            "stream_gains": (self.gain, second.gain),
+            "attention_factor": self.factors[0],
+            "mlp_factor": second.factors[0],
+            "beside_factor": self.factors[-1],
+        }
 
 
 def _combination(

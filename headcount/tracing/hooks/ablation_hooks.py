@@ -94,7 +94,8 @@ def _change_hooks(change: Change, hook_map: HookMap) -> list[PlacedHook]:
             (point,) = hook_map.find(f"blocks.{layer}.mlp.hook_router")
             hooks.append((point, Zero(experts)))
     for layer in removed.ffns.nonzero().flatten().tolist():
-        hooks.append((hook_map[f"blocks.{layer}.hook_mlp_out"], _substitute(replacement, layer)))
+        (point,) = hook_map.find(f"blocks.{layer}.hook_mlp_out")
+        hooks.append((point, _substitute(replacement, layer)))
     return hooks
 
 

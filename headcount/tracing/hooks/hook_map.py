@@ -176,7 +176,8 @@ def _absent(family: Family, layer: int) -> dict[str, str]:
     """Return hooks that a block lacks, each with the reason."""
     reasons: dict[str, str] = {}
     if not family.attention:
-        no_heads = f"layer {layer} has no attention heads; hook_attn_out has what takes attention's place adds"
+        no_heads = f"layer {layer} has no attention heads"
+        no_heads += "" if family.only == "mlp" else "; hook_attn_out has what takes attention's place adds"
         names = ("hook_q", "hook_k", "hook_v", "hook_z", "hook_result", *CALL_PARTS)
         reasons |= dict.fromkeys((f"attn.{name}" for name in names), no_heads)
     if not family.norm_1:
@@ -197,6 +198,12 @@ def _absent(family: Family, layer: int) -> dict[str, str]:
             "hook_mlp_out has what they add as a whole"
         )
         reasons |= dict.fromkeys(("mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post"), inside)
+    if family.only:
+        alone = f"layer {layer} has {'no' if family.only == 'attention' else 'nothing but a'} feed-forward network"
+        of_mlp = ("hook_pre", "hook_pre_linear", "hook_post", "hook_router")
+        lost = ["hook_mlp_out", "ln2.hook_normalized", *(f"mlp.{name}" for name in of_mlp)]
+        lost = ["hook_attn_out", "ln1.hook_normalized"] if family.only == "mlp" else lost
+        reasons |= dict.fromkeys(["hook_resid_mid", *lost], alone)
     absent = [(f"blocks.{layer}.{name}", reason) for name, reason in reasons.items()]
     return {name: f"there is no {name}: {reason}" for name, reason in absent}
 
@@ -210,9 +217,9 @@ def _block(family: Family, sizes: Sizes, layer: int, variant: Variant) -> list[H
     norm_1: list[InBlock] = [("ln1.hook_normalized", family.norm_1, "norm", View(), "")] if family.norm_1 else []
     beside = View(scale=family.beside_factor)
     attention: list[InBlock] = [("hook_beside_out", family.beside, "output", beside, "")] if family.beside else []
-    attention += _attention(family, sizes, variant)
-    mid = [] if variant.parallel else [_middle(family, variant)]
-    mlp = _mlp(family, sizes.d_mlp, variant.residual_factor * family.mlp_factor)
+    attention += [] if family.only == "mlp" else _attention(family, sizes, variant)
+    mid = [] if variant.parallel or family.only else [_middle(family, variant)]
+    mlp = [] if family.only == "attention" else _mlp(family, sizes.d_mlp, variant.residual_factor * family.mlp_factor)
     flat = View(flat=family.flat_mlp and not variant.post_norm)
     norm_2: list[InBlock] = [("ln2.hook_normalized", family.norm_2, "norm", flat, "")] if family.norm_2 else []
     if variant.post_norm:
@@ -242,6 +249,9 @@ def _kept(family: Family, point: HookPoint, root: str, names: list[str]) -> tupl
         return ()
     stream = View(scale=family.stream_factors[0])
     keep = HookPoint(point.name, root, "keep", stream, (layer, 0), family.stream_gains[0])
+    if family.norms_in_stream:
+        place = layer, _after(names, "ln1.hook_normalized")
+        return (HookPoint(point.name, f"{root}.{family.norm_1}", "keep_more", stream, place),)
     if not family.beside:
         return (keep,)
     path, view = f"{root}.{family.beside}", View(scale=family.beside_factor)

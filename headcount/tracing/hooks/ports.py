@@ -183,7 +183,8 @@ def _at_keep(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 @runs_remotely
 def _at_keep_more(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
-    stop.kept.value = stop.kept.value + stop.hooks[0].view.read(_first(envoy.output), batch)
+    value = stop.hooks[0].view.read(_first(envoy.output), batch)
+    stop.kept.value = value if stop.kept.value is None else stop.kept.value + value
 
 
 @runs_remotely

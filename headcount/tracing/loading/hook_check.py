@@ -142,6 +142,12 @@ def _check_block(model: Model, cache: Cache, layer: int) -> None:
     if model.variant.post_norm:
         _check_norms_after_sums(model, cache, layer)
         return
+    only = model.paths(layer).only
+    if only:
+        part = cache[block + ("hook_mlp_out" if only == "mlp" else "hook_attn_out")]
+        total, rule = cache[block + "hook_resid_pre"] + part, "must be the sum of its block's one part and its input"
+        require(model, block + "hook_resid_post", rule, cache[block + "hook_resid_post"], total)
+        return
     mid = _multiple(model, layer, 0, cache[block + "hook_resid_pre"]) + cache[block + "hook_attn_out"]
     if model.paths(layer).beside:
         mid = mid + cache[block + "hook_beside_out"]
@@ -158,6 +164,8 @@ def _multiple(model: Model, layer: int, step: int, stream: Tensor) -> Tensor:
     """Return what becomes of the residual stream before attention (0), or the network (1), adds to it."""
     family = model.paths(layer)
     gain = family.stream_gains[step]
+    if family.norms_in_stream:
+        stream = model.block(layer).get_submodule((family.norm_1, family.norm_2)[step])(stream)
     return stream * (model.block(layer).get_parameter(gain) if gain else family.stream_factors[step])
 
 
@@ -228,10 +236,11 @@ def _check_write_back(model: Model, tokens: Tensor, plain: Tensor) -> None:
 def _check_edits(model: Model, tokens: Tensor, plain: Tensor, cache: Cache, layer: int) -> None:
     """Check that edits of a late block reach the logits."""
     block = f"blocks.{layer}."
-    edits: dict[str, HookFunction] = {"hook_mlp_out": _twice_plus_one}
+    only = model.paths(layer).only
+    edits: dict[str, HookFunction] = {"hook_attn_out" if only == "attention" else "hook_mlp_out": _twice_plus_one}
     if cache[block + "attn.hook_result"].any():  # else the heads add nothing, and no edit of theirs shows
         edits |= {"attn.hook_pattern": _first_key_only, "attn.hook_z": _twice_plus_one}
-    if not model.variant.parallel:
+    if not (model.variant.parallel or only):
         edits["hook_resid_mid"] = _twice_plus_one
     # All in one run, each in a row of its own; alone where a row differs from the first by no more than rounding could.
     rows = tokens.repeat(1 + len(edits), 1)
