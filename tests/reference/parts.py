@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from headcount.tracing.architectures.families import Family
+
 
 class Names(NamedTuple):
     decoder: str
@@ -100,3 +102,11 @@ def eager_copy(model: PreTrainedModel) -> PreTrainedModel:
     copy.set_attn_implementation("eager")
     copy.config._attn_implementation = "eager"  # Falcon looks there, and ignores the call
     return copy
+
+
+def times(block: nn.Module, family: Family, step: int, stream: Tensor) -> Tensor:
+    """The residual stream as attention's output (0), or the network's (1), is added to it."""
+    if family.norms_in_stream:
+        stream = block.get_submodule((family.norm_1, family.norm_2)[step])(stream)
+    gain = family.stream_gains[step]
+    return stream * (block.get_parameter(gain) if gain else family.stream_factors[step])

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from reference import models_page, raw_hooks, zoo
+from reference import models_page, parts, raw_hooks, zoo
 from reference.importance import log_likelihood
 from reference.models import bpe_tokenizer
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from headcount.importance.likelihoods.encoding import EncodedRequest, encode
 from headcount.importance.likelihoods.log_likelihoods import log_likelihoods
 from headcount.results import InputError
 from headcount.tracing import Model, load_model, masked
-from headcount.tracing.architectures.families import Family
 
 TOKENS = torch.randint(4, zoo.VOCAB, (2, 20), generator=torch.Generator().manual_seed(0))
 TOKENIZER = bpe_tokenizer()
@@ -149,8 +148,8 @@ def equals_its_modules(hf: PreTrainedModel, model: Model, cache: dict[str, Tenso
             close(norm_2(norm_1(before + attention) + mlp), after)
         else:
             family = model.paths(layer)
-            before = times(block, family, 0, before) + attention + rest
-            close(times(block, family, 1, before) + mlp, after)
+            before = parts.times(block, family, 0, before) + attention + rest
+            close(parts.times(block, family, 1, before) + mlp, after)
     for layer, projection in projections.items():
         z, _ = taken[projection]
         close(cache[f"blocks.{layer}.attn.hook_z"].flatten(2), z)
@@ -161,14 +160,6 @@ def equals_its_modules(hf: PreTrainedModel, model: Model, cache: dict[str, Tenso
             cache[f"blocks.{layer}.attn.hook_result"],
             result * model.variant.residual_factor * model.paths(layer).attention_factor,
         )
-
-
-def times(block: nn.Module, family: Family, step: int, stream: Tensor) -> Tensor:
-    """The residual stream as attention's output (0), or the network's (1), is added to it."""
-    if family.norms_in_stream:
-        stream = block.get_submodule((family.norm_1, family.norm_2)[step])(stream)
-    gain = family.stream_gains[step]
-    return stream * (block.get_parameter(gain) if gain else family.stream_factors[step])
 
 
 def taken_and_given(hf: PreTrainedModel, modules: list[nn.Module]) -> dict[nn.Module, tuple[Tensor, Tensor]]:

@@ -135,11 +135,13 @@ def _block(hf: nn.Module, recording: Recording, outer: Family, layer: int) -> Bl
     before, after = whole[0].input, whole[0].output
     if before.shape != after.shape or not before.numel():
         raise InputError(f"block {layer} does not take and return one residual stream")
-    heads = _heads(hf, recording, calls, root)
     try:
-        return _parts(outer, calls, heads, whole[0])
+        return _parts(outer, calls, _heads(hf, recording, calls, root), whole[0])
     except InputError as error:
-        raise InputError(f"block {layer}: {error}") from None
+        embedded = next(call.output for call in recording.modules if call.name == outer.embed)
+        streams = before.numel() // embedded.numel()
+        side_by_side = f"it hands on {streams} residual streams side by side, not one"
+        raise InputError(f"block {layer}: {error if streams < 2 else side_by_side}") from None
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def _heads(hf: nn.Module, recording: Recording, calls: list[ModuleCall], root: s
     if not attention:
         return None
     if len(attention) > 1:
-        raise InputError(f"{root} calls attention {len(attention)} times")
+        raise InputError(f"it calls attention {len(attention)} times, and hooks show one call of a block")
     caller = next(call for call in calls if call.module is attention[0].module)
     attend = attention[0] if attention[0].caught is None else _without_copies(hf.config, attention[0])
     return _Heads(attend, caller, _output_projection(calls, caller, attend))
@@ -264,7 +266,7 @@ def _output_projection(calls: list[ModuleCall], caller: ModuleCall, attend: Atte
     read = [call for call in after if same(call.input, heads)]
     wide = [call for call in after if call.input.numel() == heads.numel() and not same(call.input, caller.input)]
     if not (read or wide):
-        raise InputError("no projection reads what attention gives")
+        raise InputError("no projection reads what attention gives (as in a mixture of attention heads)")
     return (read or wide)[0]
 
 
