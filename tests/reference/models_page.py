@@ -27,6 +27,7 @@ its class, with random weights, is probed in its place.
 * *described*: its parts are written down; those of the others are found by running it.
 * *heads not cut*, *networks not cut*: `pruned` refuses them, `masked` removes them; of the others, what is cut equals
   that.
+* *no heads, no feed-forward network*: in these layers; their importance is n/a.
 * *gated*: what heads give is multiplied by a gate that depends on the text; eigenvalue copying is refused.
 * `mlp.*`: no `mlp.hook_pre`, `hook_pre_linear` and `hook_post` in some layers (mixtures of experts, mostly).
 * *experts*: `mlp.hook_router` and `masked(experts=)` are there, in layers that are mixtures.
