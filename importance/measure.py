@@ -351,7 +351,7 @@ def _runs_without_ffns(
     progress: Progress | None,
     replacement: Replacement | None,
 ) -> list[list[list[LogLikelihood]]]:
-    """Return the log-likelihoods of every document with all parts, then without each network"""
+    """Return the log-likelihoods of every document with all parts, then without each network."""
     trees = document_trees(model, encoded.requests, apart=replacement is not None and replacement.rows is not None)
 
     def prepare(batch: list[int]) -> Prepared[list[list[LogLikelihood]]]:

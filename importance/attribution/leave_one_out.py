@@ -36,7 +36,7 @@ from headcount.tracing.internal import (
 def without_each_ffn(
     model: Model, trees: Sequence[PrefixTree], replacement: Replacement | None = None
 ) -> Prepared[list[list[LogLikelihood]]]:
-    """Return passes for the log-likelihoods of each tree with all parts, then without the FFN of each layer in turn"""
+    """Return passes for the log-likelihoods of each tree with all parts, then without the FFN of each layer in turn."""
     streams = [RecordValue(returns=False) for _ in range(model.sizes.n_layers)]
     hook_sets: list[list[tuple[str, Any]]] = [record_streams(streams)]
     before, values = AblationPath("ffn", replacement=replacement).values(model, trees)
