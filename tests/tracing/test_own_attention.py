@@ -165,6 +165,13 @@ def test_other_attention_of_a_models_own_is_refused(monkeypatch: pytest.MonkeyPa
         load_model(zoo.tiny("gpt_neo"))
 
 
+@pytest.mark.parametrize("model_type", ["bloom", "minimax", "mpt", "qwen3_next", "recurrent_gemma"])
+def test_rounding_in_half_precision_does_not_hide_leaks(model_type: str) -> None:
+    exact, half = load_model(zoo.tiny(model_type)), load_model(zoo.tiny(model_type).bfloat16())
+    assert (half.shares_rows, half.padding) == (exact.shares_rows, exact.padding)
+    assert not half.shares_rows
+
+
 def test_the_scale_is_the_stated_one_in_half_precision() -> None:
     settings = {"attn_config": {"softmax_scale": 0.4}}
     for dtype in (torch.bfloat16, torch.float16):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from headcount.tracing.architectures.anatomy import Anatomy
-from headcount.tracing.architectures.recording import same
+from headcount.tracing.architectures.recording import tolerance
 from headcount.tracing.cache import Cache
 from headcount.tracing.hooks.attention import AttentionCall
 from headcount.tracing.hooks.hook import Hook, HookFunction, RecordValue
@@ -41,7 +41,9 @@ def _is_usual(norm: nn.Module, d_model: int) -> bool:
     numbers = torch.arange(3 * d_model, device=weight.device).reshape(1, 3, d_model)
     x = (numbers * 0.7).sin().to(weight.dtype if weight.numel() else torch.float32) + 0.1
     with torch.no_grad():
-        return same(affine(norm, normalised(norm, x)), norm(x))
+        given, expected = affine(norm, normalised(norm, x)), norm(x)
+    # Norms compute in float32 whatever the model's format is.
+    return bool((given - expected).abs().max() <= max(tolerance(x), 1e-4) * expected.abs().max())
 
 
 def check_derived(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) -> None:
@@ -167,7 +169,10 @@ def _padding_without_effect(model: Model, tokens: Tensor) -> set[str]:
         real = slice(2, None) if side == "left" else slice(None, -2)
         mask = torch.zeros_like(row)
         mask[:, real] = 1
-        if close(model, model(row, attention_mask=mask)[:, real], plain):
+        padded = model(row, attention_mask=mask)[:, real]
+        # In half precision a recurrent layer that reads padding moves logits by less than rounding may.
+        far = model.dtype not in TOLERANCE and (padded - plain).norm() > _SMALL * plain.norm()
+        if close(model, padded, plain) and not (far and side == "left" and not _attends_throughout(model)):
             harmless.add(side)
     return harmless
 
@@ -195,6 +200,17 @@ def check_blocks_alone(model: Model) -> None:
     model.stream = None
 
 
+_SMALL = 0.01
+
+
+def _attends_throughout(model: Model) -> bool:
+    """Return True if every layer looks at earlier tokens by attention alone, and by transformers' functions."""
+    families = [model.paths(layer) for layer in range(model.sizes.n_layers)]
+    return all(
+        (family.attention or family.only == "mlp") and not (family.scale or family.beside) for family in families
+    )
+
+
 def shares_rows(model: Model) -> bool:
     """Return True if two continuations of one context, in one row with a mask, have the logits that each has alone.
 
@@ -212,7 +228,10 @@ def shares_rows(model: Model) -> bool:
     ):
         return False
     context, branches = [3, 5, 4], ([6, 3], [4, 6])
-    if model.sizes.vocab <= 6 or model.sizes.context < 7 or model.dtype not in TOLERANCE:
+    in_half = model.dtype not in TOLERANCE
+    if in_half and not _attends_throughout(model):
+        return False  # rounding would hide what leaks from branch to branch
+    if model.sizes.vocab <= 6 or model.sizes.context < 7 or (in_half and not model.derived):
         return True  # such a model is too small to look; in half precision rounding would decide
     ids = torch.tensor([context + branches[0] + branches[1]], device=model.device)
     positions = torch.tensor([[0, 1, 2, 3, 4, 3, 4]], device=model.device)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from headcount.results import InputError
-from headcount.tracing.architectures.anatomy import check_rotary, is_known
+from headcount.tracing.architectures.anatomy import check_rotary, family_of, is_known
 from headcount.tracing.architectures.sizes import Sizes
 from headcount.tracing.sources.progress_bars import bars_at_a_terminal
 
