@@ -292,6 +292,7 @@ def _attention(family: Family, sizes: Sizes, variant: Variant) -> list[InBlock]:
         View(heads=sizes.n_kv_heads),
         _attention_factor(family, variant),
     )
+    queries = View(sizes.n_heads, 0, family.query_widths, groups=sizes.n_heads) if family.query_widths else heads
     if not family.attention:
         return [("hook_attn_out", family.attention_added, "output", View(scale=factor), "")]
     queries = View(sizes.n_heads, 0, family.query_widths, groups=sizes.n_heads) if family.query_widths else heads
