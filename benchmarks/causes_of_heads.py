@@ -35,7 +35,7 @@ def patch_ratios(model: Model, requests: list[EncodedRequest], pairs: int) -> li
 def step_ratios(model: Model, examples: list[Example], requests: list[EncodedRequest], pairs: int) -> list[float]:
     """Return the time of a step of gates over that of head importance from gradients, on the same batch."""
     means = reference_means(model, requests).heads
-    start = torch.full((model.sizes.n_layers, model.sizes.n_heads), 4.0)
+    start = torch.full((model.sizes.n_layers, model.sizes.n_heads), 2.0)
     step: Callable[[], Any] = lambda: fit_gates(model, [requests], start, means, 0.003, 1.0)  # noqa: E731
     return ratios(step, lambda: head_importance(model, examples, batch_size=len(examples)), pairs)
 
