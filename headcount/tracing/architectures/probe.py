@@ -186,7 +186,7 @@ def _one_part(
         paths = {"norm_1": name, "attention_added": added.name}
         family, widths = _with_heads(outer, calls, heads, block, paths)
         family = _described(replace(family, only="attention"), block, calls, paths, (), None)
-        return Block(family, False, False, 1.0, None if heads is None else heads.attend, widths, 0, 0)
+        return Block(family, False, False, 1.0, None if heads is None else heads.attend, widths, 0, 0, 0)
     mlp, (experts, *numbers) = find_mlp_projections(calls, part), find_experts(calls)
     paths = {"norm_2": name, "experts": experts, **mlp.paths}
     family = _described(replace(outer, only="mlp"), block, calls, paths, mlp.modules, part)
