@@ -13,7 +13,7 @@ class Shape:
 
     Attributes:
         sizes: The model's sizes.
-        layers: What each layer costs.
+        layers: The costs of each layer.
         gated: True if its feed-forward networks have a gate, a third matrix.
         parallel: True if attention and feed-forward network read the same residual stream.
         masked: True if parts are removed by zero ablation, at the cost of the whole model.
@@ -36,7 +36,7 @@ class Shape:
         """Return the shape of a model, which may be on meta.
 
         Raises:
-            InputError: What a layer costs is not known.
+            InputError: The costs of a layer are not known.
         """
         layers = layers_of(model)
         total = sum(weights.numel() for weights in model.hf.parameters())

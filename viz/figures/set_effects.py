@@ -1,4 +1,4 @@
-"""What is left of a task without the highest heads of each kind, beside random heads of the same layers."""
+"""A task without the highest heads of each kind, beside random heads of the same layers."""
 
 from typing import Any
 

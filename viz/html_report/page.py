@@ -17,16 +17,14 @@ from headcount.viz.html_report.sections import (
     claims,
     control,
     importance,
-    importance_checks,
-    induction_and_importance,
     learning,
     provenance,
     pruning,
     score_maps,
     second_run,
     summary,
-    task_agreement,
 )
+from headcount.viz.html_report.sections.agreement import importance_checks, induction_and_importance, task_agreement
 from headcount.viz.html_report.sections.second_run import RunComparison
 from headcount.viz.html_report.views import Section
 

@@ -1,4 +1,4 @@
-"""Check of a model that was cut: what its blocks add must be what they add under zero ablation."""
+"""Check of a model that was cut: its blocks must add, and hand on, what they do under zero ablation."""
 
 import torch
 
@@ -22,12 +22,12 @@ def check_against_ablation(model: Model, small: Model, removed: Removed) -> None
         removed: The parts that were taken out.
 
     Raises:
-        InputError: The cut model does not run, or a block adds other values.
+        InputError: The cut model does not run, or a block adds or hands on other values.
     """
     cut = [layer for layer in range(model.sizes.n_layers) if removed.heads[layer].any() or removed.ffns[layer]]
     streams, added = (
         [f"blocks.{layer}.{name}" for layer in cut for name in names]
-        for names in (("hook_resid_pre",), ("hook_attn_out", "hook_mlp_out"))
+        for names in (("hook_resid_pre",), ("hook_attn_out", "hook_mlp_out", "hook_resid_post"))
     )
     tokens = (torch.arange(3, 9, device=model.device) % model.sizes.vocab)[None]
     with torch.no_grad(), masked(model, removed.heads, removed.ffns):

@@ -56,7 +56,7 @@ def take_out(hf: Any, anatomy: Anatomy, removed: Removed, means: Means | None = 
     added, and a network's mean stays in its place.
 
     Raises:
-        InputError: Which weights belong to a part is not known.
+        InputError: The weights that belong to a part are not known.
     """
     for layer, heads in enumerate(removed.heads):
         block, family = hf.get_submodule(f"{anatomy.family.layers}.{layer}"), anatomy.block(layer)

@@ -15,8 +15,8 @@ from headcount.viz.html_report.analysis_tables import (
     results_at_shots,
     tables_at_shots,
 )
+from headcount.viz.html_report.sections.agreement.induction_and_importance import overlap_cells
 from headcount.viz.html_report.sections.importance import ffn_columns, ffn_rows, head_columns, head_rows
-from headcount.viz.html_report.sections.induction_and_importance import overlap_cells
 from headcount.viz.html_report.views import Section, View
 from headcount.viz.wording import ABLATIONS
 
