@@ -45,8 +45,8 @@ def function_vector_heads(
 
     * `patch`: each head's z is really replaced. The last token is one branch for each head, the prompt is read once for
       all heads of a layer, and layers below are not computed again.
-    * `gradient`: (z̄ - z) · ∇ log p(gold) at the last token, the first-order change of the log-probability, in nats: one
-      forward and one backward pass. A relative change: prompts count alike, however small p is.
+    * `gradient`: (z̄ - z) · ∇p(gold) at the last token, the first-order change of the probability: one forward and one
+      backward pass. The gradient of log p, which weighs prompts of small p alike, agrees less with patching.
 
     Args:
         model: The model; parts that are removed at present stay removed.
@@ -124,7 +124,7 @@ def _of_task(
         "shots": shots,
         "seed": seed,
         "method": method,
-        "effect": "probability" if method == "patch" else "log-probability, first order",
+        "effect": "probability" if method == "patch" else "probability, first order",
         "reference": "z at the last token, mean over prompts of other rows",
         "n_reference": len(reference),
         "n_examples": len(requests),

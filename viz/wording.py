@@ -72,8 +72,8 @@ READINGS: Mapping[str, Reading] = MappingProxyType(
             title="Function-vector effect",
             measures="The rise of the gold continuation's probability when a head's output at the last token becomes "
             "its mean over prompts of the task, on prompts whose shots have their answers shuffled.",
-            reading="Bright heads bring the task back where the shots do not show it. By patch the unit is "
-            "probability, by gradient nats of log-probability, to first order.",
+            reading="Bright heads bring the task back where the shots do not show it. The unit is "
+            "probability; by gradient it is a first-order estimate.",
             caveat="A head that a task needs in another way, to find the question, say, has no effect here.",
         ),
         "causal_gates": Reading(

@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headcount.importance.attribution.gradient_passes import SCALE_STEP, StartGradients, SumOfLosses
+from headcount.importance.attribution.gradient_passes import SCALE_STEP, StartGradients
 from headcount.importance.likelihoods.encoding import EncodedRequest
 from headcount.importance.likelihoods.log_likelihoods import sum_by_request
 from headcount.importance.likelihoods.prefix_tree import PrefixTree, build_tree
 from headcount.importance.likelihoods.tree_passes import (
+    LogitPositions,
     TargetLogProbabilities,
     logit_positions,
     may_share_rows,
@@ -165,7 +166,7 @@ def estimated_effects(
     batch_size: BatchSize = "auto",
     progress: Progress | None = None,
 ) -> Float[Tensor, "example layer head"]:
-    """Return the first-order rise of the log-probability as each head's z at the last token of a context is replaced.
+    """Return the first-order rise of the probability as each head's z at the last token of a context is replaced.
 
     Args:
         model: The model.
@@ -201,9 +202,8 @@ def _estimated(
         hooks: list[tuple[str, Any]] = [("hook_embed", StartGradients())]
         hooks += [(f"blocks.{layer}.attn.hook_z", recorder) for layer, recorder in zip(layers, recorders, strict=True)]
         positions = logit_positions(trees, model.device)
-        one_each = torch.ones(len(trees), device=model.device)  # sums over the tokens of a continuation, not means
         with torch.enable_grad():
-            forward = tree_pass(model, trees, positions, hooks, SumOfLosses(positions, one_each, loss_scale))
+            forward = tree_pass(model, trees, positions, hooks, SumOfProbabilities(positions, len(trees), loss_scale))
         return [forward], lambda _: list(torch.stack([recorder.records[0] for recorder in recorders], dim=1))
 
     return run_batches(model, prepare, [len(request.ids) - 1 for request in requests], batch_size, progress)
@@ -211,13 +211,30 @@ def _estimated(
 
 @runs_remotely
 class ChangeAtLast:
-    """Reduces a layer's z and the gradient of the loss to -(mean - z) · gradient at the last token: [batch, head]."""
+    """Reduces a layer's z and the probability's gradient to (mean - z) · gradient at the last token: [batch, head]."""
 
     def __init__(self, means: Float[Tensor, "head d_head"], last: Int[Tensor, " batch"], loss_scale: float) -> None:
         self.means, self.last, self.loss_scale = means, last, loss_scale
 
     def __call__(self, z: Tensor, gradient: Tensor) -> Tensor:
-        """Return the changes of the log-probability, on the CPU."""
+        """Return the changes of the probability, on the CPU."""
         rows, last = torch.arange(len(z), device=z.device), self.last.to(z.device)
         change = self.means[:, : z.shape[3]].to(z.device) - z[rows, last].float()
-        return -(change * gradient[rows, last].float()).sum(-1).cpu() / self.loss_scale
+        return (change * gradient[rows, last].float()).sum(-1).cpu() / self.loss_scale
+
+
+@runs_remotely
+class SumOfProbabilities:
+    """Turns logits into the sum of the examples' probabilities, each of the whole continuation, times a factor.
+
+    Trees of one request each read every place once, for one token.
+    """
+
+    def __init__(self, positions: LogitPositions, n: int, loss_scale: float) -> None:
+        self.row, self.target, self.n, self.loss_scale = positions.row, positions.target, n, loss_scale
+
+    def __call__(self, logits: Tensor, hook: Hook) -> Tensor:
+        """Return the sum, one number."""
+        row, target = self.row.to(logits.device), self.target.to(logits.device)
+        losses = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
+        return (-losses.new_zeros(self.n).index_add(0, row, losses)).exp().sum() * self.loss_scale

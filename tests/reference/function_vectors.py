@@ -27,7 +27,7 @@ def patched(model: PreTrainedModel, means: Tensor, ids: list[int], start: int) -
 
 
 def estimated(model: PreTrainedModel, means: Tensor, ids: list[int], start: int) -> Tensor:
-    """Return (mean - z) · ∂ log p(continuation) / ∂z at the context's last token: [layer, head]."""
+    """Return (mean - z) · ∂p(continuation) / ∂z at the context's last token: [layer, head]."""
     model = parts.eager_copy(model)
     z_by_layer = []
 
@@ -38,7 +38,7 @@ def estimated(model: PreTrainedModel, means: Tensor, ids: list[int], start: int)
     for attention in parts.attentions(model):
         parts.output_projection(model, attention).register_forward_pre_hook(record)
     log_p = model(input_ids=torch.tensor([ids[:-1]])).logits[0].log_softmax(-1)
-    sum(log_p[place - 1, ids[place]] for place in range(start, len(ids))).backward()
+    sum(log_p[place - 1, ids[place]] for place in range(start, len(ids))).exp().backward()
     effects = torch.zeros(means.shape[:2])
     for layer, z in enumerate(z_by_layer):
         values, gradients = (
