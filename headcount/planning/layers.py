@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from headcount.results import InputError
 from headcount.tracing import Model
 
@@ -60,15 +62,15 @@ def _layer(model: Model, number: int, wider: int) -> Layer:
     of_attention, network = dict[str, int](), 0
     for name, weight in block.named_parameters():
         path, _, leaf = name.rpartition(".")
-        if weight.dim() == 2 and leaf == "weight" and "norm" not in path.rpartition(".")[2]:
-            if name.startswith(f"{attention}."):
-                of_attention[path] = weight.numel()
-            else:
-                network += weight.numel()
+        if name.startswith(f"{attention}."):
+            if _is_matrix(name, weight) or (weight.dim() == 3 and "conv" not in name):  # one matrix a head, say
+                of_attention[path if leaf == "weight" else name] = weight.numel()
+        elif _is_matrix(name, weight) and not (family.experts and name.startswith(f"{family.experts}.")):
+            network += weight.numel()
     keys = sum(of_attention.get(path, 0) for path in (family.key, family.value))
     if family.fused:
         keys = of_attention[family.fused] * 2 * sizes.n_kv_heads // (sizes.n_heads + 2 * sizes.n_kv_heads)
-    stored = _experts(model, number)
+    stored = _experts(model, number, attention)
     chosen = stored * sizes.experts_per_token // max(1, sizes.n_experts)
     value_width = _value_width(model, number)
     return Layer(
@@ -99,8 +101,14 @@ def _value_width(model: Model, number: int) -> int:
     return int(weight.numel() // model.sizes.d_model // model.sizes.n_heads)
 
 
-def _experts(model: Model, number: int) -> int:
-    """Return the number of parameters of all experts' matrices.
+def _is_matrix(name: str, weight: Tensor) -> bool:
+    """Return True for the matrix of a projection; norms may have weights of several axes."""
+    path, _, leaf = name.rpartition(".")
+    return weight.dim() == 2 and leaf == "weight" and "norm" not in path.rpartition(".")[2]
+
+
+def _experts(model: Model, number: int, attention: str) -> int:
+    """Return the number of parameters of all experts' matrices; there are none in the module `attention`.
 
     Raises:
         InputError: There are experts, and how many of them a token passes is not known.
@@ -108,7 +116,7 @@ def _experts(model: Model, number: int) -> int:
     path, count = model.paths(number).experts, 0
     for name, weight in _block(model, number).named_parameters():
         inside = bool(path) and name.startswith(f"{path}.")
-        if not inside and weight.dim() == 3 and "conv" not in name:
+        if not inside and weight.dim() == 3 and "conv" not in name and not name.startswith(f"{attention}."):
             raise InputError(f"what layer {number} of {model.name} costs is not known: it has experts of another kind")
         if inside and not name.endswith("bias"):
             count += weight.numel()

@@ -107,7 +107,7 @@ NOT_OFFERED = {
         "eigenvalue copying": "latent attention",
     },
     "olmo2": {
-        "hooks": "no ln1.hook_normalized",
+        "hooks": "no ln[12].hook_normalized",
         "experts": "no mixture",
         "pruned": "self_attn.q_norm of layer 2 has one number or more for each head, or a norm over all of them",
     },

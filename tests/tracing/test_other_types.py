@@ -145,8 +145,8 @@ def test_costs_of_experts_are_not_made_up(tmp_path: Path, capsys: pytest.Capture
 def test_what_cannot_be_cut_says_why(tmp_path: Path) -> None:
     for model_type, part, reason in (
         ("olmo2", {"heads": [(1, 0)]}, r"self_attn.q_norm of layer 1 has one number or more for each head, or a norm"),
-        ("codegen", {"heads": [(1, 0)]}, "which weights of layer 1 belong to which head is not known"),
-        ("phi3", {"heads": [(1, 0)]}, "as many heads must be left in each group"),
+        ("gemma4_text", {"heads": [(1, 0)]}, "which weights of layer 1 belong to which head is not known"),
+        ("phi3", {"heads": [(1, 0)]}, "queries, keys and values have one projection"),
         ("doge", {"heads": [(1, 0)]}, "its modules do not run on the parts that are left"),
         ("granitemoeshared", {"ffns": [0]}, "which weights of layer 0 are its feed-forward network's is not known"),
     ):

@@ -180,14 +180,18 @@ def _embed_scale(hf: Any, anatomy: Anatomy, d_model: int) -> float:
     if scale == factor == 1:
         return scale
     other = derived_anatomy(stand_in(hf, _ANOTHER_WIDTH))
-    roots = [model.family.embed_scale / model.sizes.d_model**0.5 for model in (anatomy, other)]
     if not isclose(factor, other.variant.residual_factor, rel_tol=1e-5):
         raise InputError("the factor of what blocks add to the residual stream depends on its width")
-    if isclose(scale, other.family.embed_scale, rel_tol=1e-5):
-        return scale
-    if isclose(*roots, rel_tol=1e-5):
-        return float(roots[0] * d_model**0.5)
-    raise InputError("the factor of the embedding depends on its width, and not on the root of that")
+    measured = [(scale, anatomy.sizes.d_model), (other.family.embed_scale, other.sizes.d_model)]
+    for rule in (lambda width: scale, lambda width: width**0.5, _rounded_root):
+        if all(isclose(number, rule(width), rel_tol=1e-5) for number, width in measured):
+            return rule(d_model)
+    raise InputError("the factor of the embedding depends on its width, and is not the root of that")
+
+
+def _rounded_root(width: int) -> float:
+    """Return the root of a width in bfloat16, in which some models compute it."""
+    return float(torch.tensor(width**0.5).bfloat16())
 
 
 def _query_widths(hf: Any, anatomy: Anatomy, layer: int) -> tuple[int, ...]:
