@@ -102,8 +102,8 @@ def paths(
         target: The model and the run.
         head: The heads whose input is changed, such as L18H6.
         on: The input.
-            path: The way from the earlier head: straight to the head, or through all layers between.
-            sequences: The number of sequences of random tokens.
+        path: The way from the earlier head: straight to the head, or through all layers between.
+        sequences: The number of sequences of random tokens.
         seed: Seed of the sequences.
         as_json: Print the results' names as JSON.
     """
