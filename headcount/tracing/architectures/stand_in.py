@@ -163,7 +163,7 @@ def at_widths_of(hf: Any, narrow: Any, anatomy: Anatomy) -> Anatomy:
             sizes, latent = _widths(hf, anatomy, key_width)
             variant, scale = replace(anatomy.variant, latent_widths=latent), _embed_scale(hf, anatomy, sizes.d_model)
             blocks = tuple(
-                replace(block, embed_scale=scale, query_widths=_query_widths(hf, anatomy, layer))
+                replace(block, embed_scale=scale, query_widths=_query_widths(hf, anatomy, layer, sizes.d_head))
                 for layer, block in enumerate(anatomy.blocks)
             )
             return replace(anatomy, sizes=sizes, variant=variant, family=blocks[0], blocks=blocks)
@@ -194,12 +194,12 @@ def _rounded_root(width: int) -> float:
     return float(torch.tensor(width**0.5).bfloat16())
 
 
-def _query_widths(hf: Any, anatomy: Anatomy, layer: int) -> tuple[int, ...]:
+def _query_widths(hf: Any, anatomy: Anatomy, layer: int, d_head: int) -> tuple[int, ...]:
     """Return the widths of a head's query and of the gate behind it, if one projection gives both."""
     family, sizes = anatomy.block(layer), anatomy.sizes
     if not family.query_widths:
         return ()
-    width = _shape(hf, anatomy, layer, family.key)[1] // sizes.n_kv_heads
+    width = _shape(hf, anatomy, layer, family.key)[1] // sizes.n_kv_heads if family.key else d_head
     return width, _shape(hf, anatomy, layer, family.query)[1] // sizes.n_heads - width
 
 
