@@ -51,8 +51,10 @@ def same_anatomy(far: Anatomy, local: Anatomy) -> None:
     assert factors[0] == pytest.approx(factors[1], rel=1e-5)
     for block, expected in zip(far.blocks, local.blocks, strict=True):
         for name, value in vars(expected).items():
-            measured = isinstance(value, float)
-            assert vars(block)[name] == (pytest.approx(value, rel=1e-4) if measured else value)
+            numbers = isinstance(value, float) or (
+                isinstance(value, tuple) and any(isinstance(x, float) for x in value)
+            )
+            assert vars(block)[name] == (pytest.approx(value, rel=1e-4) if numbers else value)
     assert replace(far.variant, residual_factor=1.0) == replace(local.variant, residual_factor=1.0)
     assert far.sizes == local.sizes
 
