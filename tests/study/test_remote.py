@@ -61,7 +61,7 @@ def test_the_doctor_says_what_a_server_runs_and_not_the_key(standing, capsys, mo
     monkeypatch.setenv("NDIF_HOST", standing.host)
     monkeypatch.setenv("NDIF_API_KEY", KEY)
     _, out, _ = run(capsys, "doctor")
-    assert f"ok   server {standing.host}: runs facebook/opt-66b; a key is set" in out
+    assert f"ok     server {standing.host}: runs facebook/opt-66b; a key is set" in out
     monkeypatch.setenv("NDIF_HOST", "http://127.0.0.1:9")
     _, out, err = run(capsys, "doctor")
     assert "does not say what it runs" in out

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from headcount.results import InputError
-from headcount.tracing.architectures.anatomy import check_rotary, family_of, is_known
+from headcount.tracing.architectures.anatomy import check_rotary, family_of, is_known, unsupported
 from headcount.tracing.architectures.sizes import Sizes
 from headcount.tracing.sources.progress_bars import bars_at_a_terminal
 
@@ -69,7 +69,10 @@ def read_configuration(location: str | Path, revision: str | None = None, *, mul
 
     config = read_part(str(location), "configuration", lambda: _from_hub_or_folder(location, read))
     config.return_dict = True  # outputs of modules are read by name
-    _check_decoder(location, text_config(config) if multimodal else config)
+    text = text_config(config)
+    if text is not config and not multimodal:
+        raise unsupported(config, "with its weights in memory, a multimodal one, by its text decoder")
+    _check_decoder(location, text)
     return config
 
 
