@@ -1,8 +1,8 @@
-"""Time of copying and prefix matching beside two busy loops and alone, with headcount's choice of threads and others.
+"""Time of copying and prefix matching beside two busy loops and alone, with threads that wait as headcount has them.
 
-OPT-125m's shape, random weights, 101 and 401 tokens. Each setting is a process of its own, since the threads' waiting
-policy is read once, when torch is imported; rounds alternate between the settings. Where nothing is set, headcount has
-threads wait passively, and a model that is opened beside other work computes with fewer of them.
+OPT-125m's shape, random weights, 101 and 401 tokens. Each setting is a process of its own, since the threads' way of
+waiting is read once, when torch is imported; rounds alternate between the settings. `import headcount` chooses a short
+spin where nothing is set and torch is not imported yet.
 """
 
 import argparse
@@ -13,11 +13,11 @@ import subprocess
 import sys
 
 BUSY = "while True: pass"
-ALL_CORES = {"OMP_NUM_THREADS": str(os.cpu_count())}
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 SETTINGS = {
-    "headcount's choice": {},
-    "a thread for each core, passive": ALL_CORES | {"OMP_WAIT_POLICY": "passive"},
-    "a thread for each core, torch's own": ALL_CORES | {"KMP_BLOCKTIME": "200"},  # only says that a policy is set
+    "a short spin": {},
+    "passive": {"OMP_WAIT_POLICY": "passive"},
+    "torch's own": {"KMP_BLOCKTIME": "200"},  # only says that something is set
 }
 WORK = """
 import headcount  # before torch, which reads the waiting policy as it is imported
@@ -39,7 +39,7 @@ def timed(setting: dict[str, str], busy: int) -> dict[str, float]:
     """Return the seconds of each measurement, beside so many busy loops."""
     loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(busy)]
     try:
-        environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | setting
+        environment = {name: value for name, value in os.environ.items() if name not in WAITING} | setting
         folder = os.path.dirname(os.path.abspath(__file__))
         done = subprocess.run(
             [sys.executable, "-c", WORK], env=environment, cwd=folder, capture_output=True, check=True
@@ -68,8 +68,9 @@ def main() -> None:
             ratio = beside[name] / alone[name]
             seconds = f"{beside[name]:.3f} s / {alone[name]:.3f} s"
             print(f"{work}, {name}: beside two busy loops / alone {ratio:.1f} ({seconds})")
-        choice, usual = (alone[name] for name in list(SETTINGS)[::2])
-        print(f"{work}: alone, headcount's choice / torch's own {choice / usual:.2f}")
+        usual = alone["torch's own"]
+        for name in list(SETTINGS)[:-1]:
+            print(f"{work}: alone, {name} / torch's own {alone[name] / usual:.2f}")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import headcount.threads  # noqa: F401 - notes how busy the cores are, for the number of threads of a model
-
 if TYPE_CHECKING:  # the names that `__getattr__` finds, for editors and type checkers
     from headcount import importance as importance
     from headcount import induction as induction
@@ -24,10 +22,11 @@ if TYPE_CHECKING:  # the names that `__getattr__` finds, for editors and type ch
     from headcount.stats import *  # noqa: F403
     from headcount.tracing import *  # noqa: F403
 
-# Beside other work, threads that wait for each other by spinning keep one another from the cores: a product of small
-# matrices then takes milliseconds in place of microseconds. torch's threads read this once, as it is imported.
+# Threads that wait for each other by spinning keep other work, and one another, from the cores; threads that sleep at
+# once are slower on idle cores. A short spin is as quick as torch's own way on idle cores, and takes half of its time
+# beside other work (benchmarks/contention.py). GNU's and Intel's threads read it once, as torch is imported.
 if "torch" not in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
-    os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ.update(GOMP_SPINCOUNT="20000", KMP_BLOCKTIME="1")
 
 _NAMED_HERE = ("results", "stats", "tracing", "induction", "importance")
 """The rooms whose public names are here too, the quickest to import first; figures stay under `hc.viz`."""

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from headcount.results import InputError
-from headcount.threads import fit_threads
 from headcount.tracing.loading.checked_model import OpenedModel, checked_model
 from headcount.tracing.loading.in_memory import from_disk
 from headcount.tracing.loading.model_objects import from_object
@@ -64,7 +63,6 @@ def load_model(
         tokenizer = read_tokenizer(folder if os.path.isdir(folder) else resolve(tokenizer).tokenizer)
     if remote:
         return model_on_server(source, revision, dtype, device_map, remote, tokenizer)
-    fit_threads()
     if stream:
         return streamed_model(source, revision, dtype, device_map, as_bytes(memory), tokenizer)
     return checked_model(_open(source, revision, dtype, device_map, tokenizer))
