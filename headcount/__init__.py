@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # the names that `__getattr__` finds, for editors and type ch
     from headcount.tracing import *  # noqa: F403
 
 # Threads that wait for each other by spinning keep other work, and one another, from the cores; threads that sleep at
-# once are slower on idle cores. A short spin is as quick as torch's own way on idle cores, and takes half of its time
-# beside other work (benchmarks/contention.py). GNU's and Intel's threads read it once, as torch is imported.
+# once are slower on idle cores. A short spin is as quick as torch's own way there, and quicker beside other work
+# (benchmarks/contention.py). GNU's and Intel's threads read it once, as torch is imported.
 if "torch" not in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
     os.environ.update(GOMP_SPINCOUNT="20000", KMP_BLOCKTIME="1")
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
@@ -168,3 +169,11 @@ def test_no_version_with_a_known_vulnerability_is_allowed():
     bounds = {re.split("[<>=]", line)[0]: re.split("[,<]", line.partition(">=")[2])[0] for line in required}
     assert len(stated) >= 5
     assert {name: bounds[name] for name in stated} == stated
+
+
+@pytest.mark.parametrize(("setting", "spin"), [({}, "20000"), ({"OMP_WAIT_POLICY": "active"}, "None")])
+def test_threads_spin_for_a_short_time_unless_a_person_chose(setting, spin):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP", "GOMP", "KMP"))}
+    code = "import headcount, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment | setting, capture_output=True, text=True)
+    assert done.stdout.strip() == spin, done.stderr

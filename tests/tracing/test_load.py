@@ -570,3 +570,9 @@ class TestRandomised:
         assert (wide.d_mlp, wide.vocab, wide.context) == (48, VOCAB, 256)
         assert load_model(build(GPT2Config(**SIZES), 0)).sizes.d_mlp == 128
         assert load_model(build(OPTConfig(**SIZES, ffn_dim=40, word_embed_proj_dim=32), 0)).sizes.d_mlp == 40
+
+
+def test_an_edit_that_does_not_reach_the_logits_is_refused(monkeypatch):
+    monkeypatch.setattr("headcount.tracing.loading.hook_check._twice_plus_one", lambda value, hook: value)
+    with pytest.raises(InputError, match=r"an edit of blocks\.\d+\.hook_mlp_out does not reach the logits"):
+        load_model("tiny-opt")

@@ -16,10 +16,6 @@ from headcount.study.units.tasks import head_unit
 from headcount.tracing import Model
 from headcount.tracing.internal import AblationKind
 
-PERCENTS = (2.0, 5.0, 10.0, 20.0)
-"""The shares of heads that count as the highest of a kind."""
-
-RANDOM_SETS = 10
 SEQUENCES = 100
 """Sequences of random tokens for the induction scores."""
 
@@ -107,9 +103,9 @@ def causes_units(
     run: Run,
     setups: Sequence[TaskSetup],
     ablations: Sequence[AblationKind],
-    kinds: Sequence[str] = HEAD_KINDS,
-    percents: Sequence[float] = PERCENTS,
-    seeds: Sequence[int] = tuple(range(RANDOM_SETS)),
+    kinds: Sequence[str],
+    percents: Sequence[float],
+    seeds: Sequence[int],
 ) -> list[Unit]:
     """Return the units of the `causes` command: scores of the kinds where the run has none, then effects and verdicts.
 
