@@ -82,8 +82,8 @@ def matched_heads(heads: Heads, exists: Heads, seed: int) -> Heads:
         exists: True for heads that the model has.
         seed: Seed of the draw.
     """
-    order = torch.rand(heads.shape, generator=torch.Generator().manual_seed(seed))
-    order = order.masked_fill(heads, 1.0) + heads + 2.0 * ~exists  # others first, then the set, then what is not there
+    draw = torch.rand(heads.shape, generator=torch.Generator().manual_seed(seed))
+    order = draw + 1.0 * heads + 2.0 * ~exists  # others first, then the set, then what is not there
     place = order.argsort(-1).argsort(-1)
     matched: Heads = place < heads.sum(-1, keepdim=True)
     return matched

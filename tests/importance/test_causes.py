@@ -60,6 +60,9 @@ class TestSets:
         drawn = matched_heads(heads, exists, 0)
         assert drawn.sum() == 3
         assert drawn[0, 3]
+        assert (
+            len({tuple(pairs(matched_heads(heads, exists, seed))) for seed in range(40)}) == 3
+        )  # two of the set's three
         exists[0, 3] = False
         assert torch.equal(matched_heads(heads, exists, 0), heads)
 
