@@ -6,6 +6,7 @@ from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
     from headcount.results.kinds.patterns import levels
+    from headcount.results.kinds.set_effects import SET_MEASURES
     from headcount.results.names import ABLATIONS, MEANS, SCORES, ZERO, ablated_part, scored_part, shots_title
     from headcount.results.presentation.number_text import MISSING, decimal, error_text, shown_error, with_error
     from headcount.results.presentation.order import highest_first
@@ -22,6 +23,7 @@ __all__ = [
     "MEANS",
     "MISSING",
     "SCORES",
+    "SET_MEASURES",
     "ZERO",
     "Content",
     "ablated_part",

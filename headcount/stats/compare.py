@@ -8,6 +8,7 @@
 * `capacity_retained`, `capacity`: the part of a score that is left as heads are removed in the order of another;
 * `aggregate`: one score of several tasks;
 * `area`, `faithfulness`: a curve of removal in one number;
+* `mean_effects`, `kind_difference`: what is left without sets of heads, in the mean over tasks;
 * `head_verdicts`: heads that a task needs, and heads that only go along;
 * `by_layer`: one score of a layer's heads;
 * `at_depths`: scores by relative depth, to compare models of different sizes.
@@ -25,6 +26,7 @@ from headcount.stats.overlap import overlap
 from headcount.stats.rank_correlation import across_shots, matrix, spearman
 from headcount.stats.reliability import reliability
 from headcount.stats.removal.areas import area, faithfulness
+from headcount.stats.removal.mean_effects import kind_difference, mean_effects, set_index
 from headcount.stats.removal.verdicts import head_verdicts
 
 __all__ = [
@@ -39,8 +41,11 @@ __all__ = [
     "clusters",
     "faithfulness",
     "head_verdicts",
+    "kind_difference",
     "matrix",
+    "mean_effects",
     "overlap",
     "reliability",
+    "set_index",
     "spearman",
 ]

@@ -12,7 +12,7 @@ from headcount.results.kinds.accuracy import mean_and_stderr
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
 
-MEASURES = {"accuracy": "correct", "exact_match": "greedy", "log_p": "gold_log_p"}
+SET_MEASURES = {"accuracy": "correct", "exact_match": "greedy", "log_p": "gold_log_p"}
 """The measures of an effect, and the fields that hold them by document."""
 
 
@@ -80,26 +80,38 @@ class SetEffects(Stored):
         """The number of documents."""
         return len(self.whole_gold_log_p)
 
-    def value(self, measure: str) -> Contrast:
-        """Return a measure without each set, and its standard error over documents.
+    def answers(self, measure: str) -> Float[Tensor, "set draw document"]:
+        """Return a measure of every document without each set (draw 0) and the random sets matched to it.
 
         Args:
-            measure: One of `MEASURES`: `accuracy`, `exact_match`, or `log_p` in nats.
+            measure: One of `SET_MEASURES`: `accuracy`, `exact_match`, or `log_p` in nats.
         """
-        return Contrast(*mean_and_stderr(self._of(measure)[:, 0]))
+        checks.check_one_of("measure", measure, tuple(SET_MEASURES))
+        values: Float[Tensor, "set draw document"] = getattr(self, SET_MEASURES[measure])
+        return values
+
+    def whole_answers(self, measure: str) -> Float[Tensor, " document"]:
+        """Return a measure of every document with the whole model; arguments as of `answers`."""
+        checks.check_one_of("measure", measure, tuple(SET_MEASURES))
+        values: Float[Tensor, " document"] = getattr(self, f"whole_{SET_MEASURES[measure]}")
+        return values
+
+    def value(self, measure: str) -> Contrast:
+        """Return a measure without each set, and its standard error over documents; arguments as of `answers`."""
+        return Contrast(*mean_and_stderr(self.answers(measure)[:, 0]))
 
     def drop(self, measure: str) -> Contrast:
         """Return the fall of a measure from the whole model, paired by document."""
-        return Contrast(*mean_and_stderr(self._whole(measure) - self._of(measure)[:, 0]))
+        return Contrast(*mean_and_stderr(self.whole_answers(measure) - self.answers(measure)[:, 0]))
 
     def random_value(self, measure: str) -> Contrast:
         """Return the mean over the random sets, and its standard deviation from one random set to another."""
-        by_draw = self._of(measure)[:, 1:].mean(-1)
+        by_draw = self.answers(measure)[:, 1:].mean(-1)
         return Contrast(by_draw.mean(-1), by_draw.std(-1))
 
     def beyond_random(self, measure: str) -> Contrast:
         """Return the fall of a measure beyond the mean fall without the random sets, paired by document."""
-        values = self._of(measure)
+        values = self.answers(measure)
         return Contrast(*mean_and_stderr(values[:, 1:].mean(1) - values[:, 0]))
 
     def to_frame(self) -> pd.DataFrame:
@@ -110,8 +122,8 @@ class SetEffects(Stored):
             `drop`, `drop_stderr`, `random`, `random_spread`, `beyond_random` and `beyond_random_stderr`.
         """
         tables = []
-        for measure in MEASURES:
-            columns = {"whole": self._whole(measure).mean().expand(len(self.kinds))}
+        for measure in SET_MEASURES:
+            columns = {"whole": self.whole_answers(measure).mean().expand(len(self.kinds))}
             columns |= zip(("value", "stderr"), self.value(measure), strict=True)
             columns |= zip(("drop", "drop_stderr"), self.drop(measure), strict=True)
             columns |= zip(("random", "random_spread"), self.random_value(measure), strict=True)
@@ -120,16 +132,6 @@ class SetEffects(Stored):
             sets = sets.assign(heads=self.heads.sum((1, 2)).int().numpy(), measure=measure)
             tables.append(sets.assign(**{name: values.numpy() for name, values in columns.items()}))
         return pd.concat(tables, ignore_index=True)
-
-    def _of(self, measure: str) -> Float[Tensor, "set draw document"]:
-        checks.check_one_of("measure", measure, tuple(MEASURES))
-        values: Float[Tensor, "set draw document"] = getattr(self, MEASURES[measure])
-        return values
-
-    def _whole(self, measure: str) -> Float[Tensor, " document"]:
-        checks.check_one_of("measure", measure, tuple(MEASURES))
-        values: Float[Tensor, " document"] = getattr(self, f"whole_{MEASURES[measure]}")
-        return values
 
     def __repr__(self) -> str:
         task = self.provenance.get("task", "")
