@@ -12,7 +12,7 @@ TEXTS = [
     ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md")
 ]
 TEXTS += [
-    ROOT / "findings/smollm2/README.md",
+    *sorted((ROOT / "findings").glob("*/README.md")),
     ROOT / "headcount/tracing/tiny_opt/README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ("headcount", "induction", "importance", "viz")
-FILES = sorted(path for room in (*PACKAGE, "benchmarks") for path in (ROOT / room).rglob("*.py"))
+FILES = sorted(path for room in (*PACKAGE, "benchmarks", "findings") for path in (ROOT / room).rglob("*.py"))
 MODULE_LINES, FUNCTION_LINES, FOLDER_FILES = 400, 40, 13
 QUESTIONS = re.compile(r"(What|Whether|Which|Where|Who|Whose|How|When|Why)\b")
 ENTRY = re.compile(rf"\s+\*{{0,2}}\w+( \([^)]*\))?: {QUESTIONS.pattern}")  # of Args, Attributes or Returns
@@ -70,7 +70,7 @@ def test_no_modules_import_one_another():
 
 def test_every_module_is_seen():
     assert len(FILES) > 150
-    assert {path.relative_to(ROOT).parts[0] for path in FILES} == {*PACKAGE, "benchmarks"}
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == {*PACKAGE, "benchmarks", "findings"}
     assert len({path.resolve() for path in FILES}) == len(FILES)
 
 

@@ -25,7 +25,7 @@ def add_study(run: Run, n_layers: int, n_heads: int, tasks: Sequence[str], shots
             for score in ("prefix_matching", "copying"):
                 run.save(f"analyses/capacity/{score}.{task}.{count}shot", _capacity(n_layers * n_heads))
     run.save(f"causes/mean/{tasks[0]}.{shots[-1]}shot", set_effects(n_layers, n_heads))
-    run.save(f"verdicts/mean/{tasks[0]}.{shots[-1]}shot", Table.of(_verdicts(n_heads), n_documents=40))
+    run.save(f"verdicts/mean/{tasks[0]}.{shots[-1]}shot", Table.of(verdict_rows(n_heads), n_documents=40))
     for count in shots:
         for name, rows in _at_shots(tasks).items():
             run.save(f"analyses/{name}.{count}shot", Table.of(rows))
@@ -71,7 +71,8 @@ def set_effects(n_layers: int, n_heads: int, documents: int = 40) -> SetEffects:
     )  # fmt: skip
 
 
-def _verdicts(n_heads: int) -> list[dict[str, Any]]:
+def verdict_rows(n_heads: int) -> list[dict[str, Any]]:
+    """Return the rows of a table of verdicts, one of each."""
     names = ("primary", "secondary", "correlate", "interferer", "undecided")
     effects = {"alone": 0.4, "alone_low": 0.3, "alone_high": 0.5, "alone_p": 1e-4}
     effects |= {"beyond": 0.38, "beyond_low": 0.27, "beyond_high": 0.49, "beyond_p": 1e-3}

@@ -1,0 +1,1 @@
+"""The page on causes, made from run directories: sections in Markdown, and a figure."""
