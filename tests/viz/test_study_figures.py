@@ -34,6 +34,7 @@ from headcount.viz import (
     shots,
 )
 from headcount.viz.html_report.page import study_sections
+from headcount.viz.html_report.sections.causes import head_verdicts
 from headcount.viz.style.theme import NEUTRAL, SERIES, THEMES
 
 N = 50
@@ -338,18 +339,30 @@ class TestCauses:
             assert band["y"][-1 - place] == pytest.approx(middle - reach)
         assert [line["name"] for line in lines] == [
             "heads of highest importance",
-            "heads of highest importance, without those of other kinds",
+            "heads of highest importance, not of other kinds",
             "induction heads",
-            "induction heads, without those of other kinds",
+            "induction heads, not of other kinds",
         ]
         assert [line["line"]["dash"] for line in lines] == ["solid", "dot"] * 2
+        assert [line["visible"] for line in lines] == [True, "legendonly"] * 2
         for line in lines:
             assert line["x"][0] == 0
             assert line["y"][0] == pytest.approx(float(effects.whole_gold_log_p.mean()))
         assert "beyond random heads: " in lines[0]["hovertext"][1]
 
+    def test_several_tasks_are_shown_in_their_mean_first(self):
+        effects = synthetic_effects(6, 5)
+        worse = replace(effects, whole_greedy=torch.zeros(effects.n))
+        results = {"causes/mean/antonym.5shot": effects, "causes/mean/plural.5shot": worse}
+        (section,) = study_sections(results)
+        mean, *tasks = section.views
+        assert mean.title == "mean over 2 tasks, 5 shots: mean ablation"
+        assert [view.title for view in tasks] == ["antonym, 5 shots: mean ablation", "plural, 5 shots: mean ablation"]
+        assert mean.figure.data[1]["y"][0] == pytest.approx(float(effects.whole_greedy.mean()) / 2)
+        assert "80, 2 tasks" in mean.figure.data[1]["hovertext"][1]
+
     def test_bad_input_is_refused(self):
-        with pytest.raises(InputError, match="expected SetEffects, got dict"):
+        with pytest.raises(InputError, match="expected SetEffects, or several by task, got dict"):
             set_effects({})
         with pytest.raises(InputError, match="expected one of exact_match, accuracy, log_p, got 'drop'"):
             set_effects(synthetic_effects(6, 5), measure="drop")
@@ -376,5 +389,6 @@ class TestCauses:
         value, beyond = effects.value("accuracy"), effects.beyond_random("accuracy")
         assert view.rows[0][5].startswith(f"{float(value.mean[0]):.2f}")
         assert view.rows[0][6].startswith(f"{float(beyond.mean[0]):.2f}"[:4])
+        assert head_verdicts(results) == {"L5H1": "Verdict: correlate in antonym.5shot (mean ablation)."}
         (row,) = heads_.views[0].rows
         assert row == ["induction heads", "L5H1", "0.900", "correlate", *["0.250 (0.250 to 0.250)"] * 3]

@@ -1,10 +1,12 @@
 """A task without the highest heads of each kind, beside random heads of the same layers."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from headcount.results import InputError, SetEffects
+from headcount.stats import compare
 from headcount.viz import number_format
 from headcount.viz.style import theme as themes
 from headcount.viz.style.figure import Figure
@@ -21,49 +23,64 @@ MEASURES = {
 
 
 def set_effects(
-    effects: SetEffects, *, measure: str = "exact_match", title: str | None = None, theme: str = "light"
+    effects: SetEffects | Mapping[str, SetEffects],
+    *,
+    measure: str = "exact_match",
+    title: str | None = None,
+    theme: str = "light",
 ) -> Figure:
     """Draw a measure over the share of heads removed, one line a kind, with the random sets as a band behind.
 
     Args:
-        effects: Answers without sets of heads.
+        effects: Answers without sets of heads; those to several tasks, by name, are shown in the mean over tasks.
         measure: `"exact_match"`, `"accuracy"` or `"log_p"`.
         title: Title above the figure; "" leaves it out.
         theme: `"light"` or `"dark"`.
 
     Returns:
         For each kind a solid line with bars of one standard error over documents, from the whole model at 0 %, and a
-        dotted one for its heads that are not among the highest of another kind. The grey band is the mean over all
-        random sets, which have as many heads in each layer, plus and minus one standard deviation.
+        dotted one for its heads that are not among the highest of another kind, which the legend hides and shows. The
+        grey band is the mean over all random sets, which have as many heads in each layer, plus and minus one standard
+        deviation from one draw to another.
 
     Raises:
-        InputError: These are no effects of sets, or the measure or the theme is unknown.
+        InputError: These are no effects of sets, tasks have different numbers of random sets, no task has the measure,
+            or the measure or the theme is unknown.
     """
-    if not isinstance(effects, SetEffects):
-        raise InputError(f"effects: expected SetEffects, got {type(effects).__name__}")
+    tasks = effects if isinstance(effects, Mapping) else {"": effects}
+    if not tasks or not all(isinstance(of_task, SetEffects) for of_task in tasks.values()):
+        raise InputError(f"effects: expected SetEffects, or several by task, got {type(effects).__name__}")
     if measure not in MEASURES:
         raise InputError(f"measure: expected one of {', '.join(MEASURES)}, got {measure!r}")
-    heading = f"{effects.provenance.get('task', '')}: {MEASURES[measure]} without heads of a kind"
-    text, top = themes.title_layout(heading if title is None else title, WIDTH)
-    table = effects.to_frame()
-    table = table[table["measure"] == measure]
+    text, top = themes.title_layout(_heading(tasks, measure) if title is None else title, WIDTH)
+    table = compare.mean_effects(tasks)
+    table = table[table["measure"] == measure] if len(table) else table
+    if not len(table):
+        raise InputError(f"the tasks have no {MEASURES[measure]}: choose another measure")
     traces = [_band(table)]
-    for index, kind in enumerate(dict.fromkeys(effects.kinds)):
+    n = sum(of_task.n for of_task in tasks.values())
+    for index, kind in enumerate(table["kind"].unique()):
         for without_others in (False, True):
             rows = table[(table["kind"] == kind) & (table["without_others"] == without_others)]
             if len(rows):
-                traces.append(_line(kind, rows, index, effects.n, dotted=without_others))
+                traces.append(_line(kind, rows, index, n, dotted=without_others))
     layout = {
         "template": themes.template(themes.theme_of(theme)),
         "title": text,
         "width": WIDTH,
         "height": HEIGHT + top,
-        "margin": {"l": 64, "r": 24, "t": top, "b": 160},
+        "margin": {"l": 64, "r": 24, "t": top, "b": 150},
         "legend": {"orientation": "h", "y": -0.2, "yanchor": "top"},
         "xaxis": {"title": {"text": "heads removed, %"}, "showgrid": False},
-        "yaxis": {"title": {"text": MEASURES[measure]}, "zeroline": False},
+        "yaxis": {"title": {"text": MEASURES[measure]}, "zeroline": False, "rangemode": "tozero"},
     }
     return Figure(traces, layout)
+
+
+def _heading(tasks: Mapping[str, SetEffects], measure: str) -> str:
+    first = next(iter(tasks.values()))
+    subject = first.provenance.get("task", "") if len(tasks) == 1 else f"mean over {len(tasks)} tasks"
+    return f"{subject}: {MEASURES[measure]} without heads of a kind"
 
 
 def _band(table: Any) -> dict[str, Any]:
@@ -82,7 +99,7 @@ def _band(table: Any) -> dict[str, Any]:
 
 def _line(kind: str, rows: Any, index: int, n: int, *, dotted: bool) -> dict[str, Any]:
     colour = themes.SERIES[index % len(themes.SERIES)]
-    name = f"{kind_title(kind)}{', without those of other kinds' if dotted else ''}"
+    name = f"{kind_title(kind)}{', not of other kinds' if dotted else ''}"
     start = {"percent": [0.0], "value": [float(rows["whole"].iloc[0])], "stderr": [0.0]}
     x, y, error = ([*start[column], *rows[column]] for column in ("percent", "value", "stderr"))
     return {
@@ -91,7 +108,7 @@ def _line(kind: str, rows: Any, index: int, n: int, *, dotted: bool) -> dict[str
         "line": {"color": colour, "width": 1.5 if dotted else 2.5, "dash": "dot" if dotted else "solid"},
         "marker": {"symbol": themes.SYMBOLS[index % len(themes.SYMBOLS)], "size": 6 if dotted else 8},
         "hovertext": ["the whole model", *(_hover_text(name, row, n) for row in rows.to_dict("records"))],
-        "hoverinfo": "text",
+        "hoverinfo": "text", "visible": "legendonly" if dotted else True,
     }  # fmt: skip
 
 
@@ -100,7 +117,8 @@ def _hover_text(name: str, row: dict[str, Any], n: int) -> str:
         number_format.with_error(row[column], number_format.shown_error(row[f"{error}stderr"], n))
         for column, error in (("value", ""), ("beyond_random", "beyond_random_"))
     )
+    tasks = f", {row['tasks']} tasks" if row["tasks"] > 1 else ""
     return (
-        f"{literal(name)}<br>the highest {row['percent']:g} %: {row['heads']} heads<br>{value} (n = {n})"
+        f"{literal(name)}<br>the highest {row['percent']:g} %: {row['heads']:.3g} heads<br>{value} (n = {n}{tasks})"
         f"<br>beyond random heads: {beyond}"
     )

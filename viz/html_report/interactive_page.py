@@ -1,5 +1,6 @@
 """Pages with figures and with what heads attend to: the report, and the explorer in notebooks."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from headcount.viz.attention_views.stored_patterns import prompts_of
 from headcount.viz.contents import Contents
 from headcount.viz.html_report.attention import insert_attention
 from headcount.viz.html_report.page_figures import Figure, NumberStore, figure_data, map_titles, without_numbers
+from headcount.viz.html_report.sections.causes import head_verdicts
 from headcount.viz.rendering import circuitsvis_bundle, packed, render
 from headcount.viz.style.theme import THEMES, css_colours
 
@@ -50,6 +52,7 @@ def interactive_page(
         figures=figures,
         metrics=titles,
         prompts=prompts_of(contents.attention),
+        verdicts=json.dumps(head_verdicts(contents.results)),
         wording=wording,
         number_format=number_format,
         colours={name: css_colours(theme) for name, theme in THEMES.items()},

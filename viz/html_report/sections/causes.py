@@ -1,10 +1,12 @@
 """The sections on causes: sets of heads removed beside random ones, and verdicts on single heads."""
 
 from collections.abc import Mapping
+from math import nan
 from typing import Any
 
 from headcount.results import PruningCurve, Result, ResultName, SetEffects, Setting, Table
-from headcount.results.internal import checked
+from headcount.results.internal import checked, shots_title
+from headcount.stats import compare
 from headcount.viz import number_format
 from headcount.viz.figures.pruning import pruning_curve
 from headcount.viz.figures.set_effects import set_effects
@@ -14,6 +16,9 @@ from headcount.viz.wording import kind_title
 
 EFFECTS = ("alone", "beyond", "within")
 MEASURES = ("exact_match", "accuracy", "log_p")
+UNKNOWN = dict.fromkeys(("value", "stderr", "beyond_random", "beyond_random_stderr"), nan)
+LISTED = 4
+"""Settings of one verdict that are named."""
 VERDICT_COLUMNS = ("kind", "layer", "head", "score", "verdict", *EFFECTS)
 
 
@@ -25,12 +30,49 @@ def needed_kinds(results: Mapping[str, Result]) -> Section:
         intro="The highest heads of each kind are removed together, and the task is measured again: with greedy exact "
         "match, which falls before the choice among four answers does.",
         reading="A kind whose line falls below the grey band costs more than random heads of the same layers: the task "
-        "needs heads of it. A dotted line leaves out the heads that another kind also ranks among its highest: where "
-        "it stays in the band, the kind only goes along with the other.",
+        "needs heads of it. The legend adds a dotted line without the heads that another kind also ranks among its "
+        "highest: where it stays in the band, the kind only goes along with the other.",
         caveat="Removed together, heads may stand in for each other, or break what later layers expect. The result "
         "holds for this task, these prompts, and this kind of ablation.",
-        views=[_effects_view(name, effects) for name, effects in _of_folder(results, "causes", SetEffects)],
+        views=[_effects_view(title, tasks) for title, tasks in _groups_of_effects(results)],
     )
+
+
+def head_verdicts(results: Mapping[str, Result]) -> dict[str, str]:
+    """Return a sentence on every head with a verdict, by its label: `primary` in which tasks, and so on."""
+    settings: dict[str, dict[str, list[str]]] = {}
+    for name, table in _of_folder(results, "verdicts", Table):
+        for row in checked(str(name), table.records(), ("layer", "head", "verdict"), {"kind", "verdict"}):
+            of_head = settings.setdefault(f"L{row['layer']}H{row['head']}", {})
+            of_verdict = of_head.setdefault(row["verdict"], [])
+            if (setting := f"{name.setting} ({name.ablation} ablation)") not in of_verdict:
+                of_verdict.append(setting)  # once, though a head can be among the highest of several kinds
+    return {
+        label: f"Verdict: {'; '.join(f'{verdict} in {_listed(names)}' for verdict, names in of_head.items())}."
+        for label, of_head in settings.items()
+    }
+
+
+def _listed(names: list[str]) -> str:
+    """Return the first settings of a verdict."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{', '.join(names[:LISTED])}{more}"
+
+
+def _groups_of_effects(results: Mapping[str, Result]) -> list[tuple[str, dict[str, SetEffects]]]:
+    """Return the effects in the mean over the tasks at each number of shots, then task by task; by title."""
+    tasks: dict[str, dict[str, SetEffects]] = {}
+    means: dict[tuple[str, int], dict[str, SetEffects]] = {}
+    for name, effects in _of_folder(results, "causes", SetEffects):
+        setting = name.setting or Setting("", 0)
+        tasks[_title(name)] = {str(setting): effects}
+        means.setdefault((name.ablation, setting.shots), {})[str(setting)] = effects
+    groups = [
+        (f"mean over {len(group)} tasks, {shots_title(shots)}: {ablation} ablation", group)
+        for (ablation, shots), group in means.items()
+        if len(group) > 1 and len({effects.gold_log_p.shape[1] for effects in group.values()}) == 1
+    ]
+    return [*groups, *tasks.items()]
 
 
 def verdicts(results: Mapping[str, Result]) -> Section:
@@ -75,27 +117,26 @@ def _title(name: ResultName) -> str:
     return f"{setting.title}: {name.folder.partition('/')[2]} ablation"
 
 
-def _effects_view(name: ResultName, effects: SetEffects) -> View:
-    frame = effects.to_frame()
+def _effects_view(title: str, tasks: Mapping[str, SetEffects]) -> View:
+    table = compare.mean_effects(tasks)
+    n = sum(effects.n for effects in tasks.values())
     rows = []
-    for number, (kind, percent) in enumerate(zip(effects.kinds, effects.percents, strict=True)):
-        of_set = frame.iloc[number :: len(effects.kinds)]
+    for (kind, percent, alone), of_set in table.groupby(["kind", "percent", "without_others"], sort=False):
         by_measure: dict[str, Any] = {row["measure"]: row for row in of_set.to_dict("records")}
-        first = by_measure["accuracy"]
-        cells = [kind_title(kind) + (", not of others" if effects.without_others[number] else "")]
-        cells += [f"{percent:g}", str(first["heads"])]
-        for measure in ("exact_match", "accuracy", "log_p"):
-            row = by_measure[measure]
-            cells += [_with_error(row, "value", "stderr", effects.n)]
-            cells += [_with_error(row, "beyond_random", "beyond_random_stderr", effects.n)]
+        cells = [kind_title(str(kind)) + (", not of others" if alone else "")]
+        cells += [f"{percent:g}", f"{of_set['heads'].iloc[0]:.3g}"]
+        for measure in MEASURES:
+            row = by_measure.get(measure, UNKNOWN)
+            cells += [_with_error(row, "value", "stderr", n)]
+            cells += [_with_error(row, "beyond_random", "beyond_random_stderr", n)]
         rows.append(cells)
-    whole = frame.groupby("measure")["whole"].first()
+    whole = {measure: number_format.decimal(values["whole"].iloc[0]) for measure, values in table.groupby("measure")}
+    measure = next(measure for measure in MEASURES if measure in whole)
     return View(
-        _title(name),
-        set_effects(effects, title=""),
-        f"Without sets of heads, ± standard error, n = {effects.n}; the whole model: exact match "
-        f"{number_format.decimal(whole['exact_match'])}, accuracy {number_format.decimal(whole['accuracy'])}, log p "
-        f"{number_format.decimal(whole['log_p'])}",
+        title,
+        set_effects(tasks, measure=measure, title=""),
+        f"Without sets of heads, ± standard error, n = {n}; the whole model: exact match "
+        f"{whole.get('exact_match', number_format.MISSING)}, accuracy {whole['accuracy']}, log p {whole['log_p']}",
         ("kind", "highest %", "heads", "exact match", "lost beyond random", "accuracy", "lost beyond random",
          "log p, nats", "lost beyond random"),
         rows,

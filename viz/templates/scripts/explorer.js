@@ -43,7 +43,9 @@ async function startExplorer({ metrics, plots, ...plotting }) {
     location.hash = addressOf({ ...state, ...change });
   };
 
-  // The scores of a head with their ranks: the chosen one and the first few others.
+  const verdicts = JSON.parse(byId("explorer").dataset.verdicts);
+
+  // The scores of a head with their ranks, the chosen one and the first few others; and the verdict on it.
   function headText(head) {
     const place = placeOf(head, { heads });
     const parts = Object.entries(metrics).map(([key, title]) => {
@@ -52,7 +54,7 @@ async function startExplorer({ metrics, plots, ...plotting }) {
     });
     const chosen = Object.keys(metrics).indexOf(state.metric);
     const shown = [parts[chosen], ...parts.filter((_, index) => index !== chosen).slice(0, 3)];
-    return `${labelOf(head)}: ${shown.join("; ")}.`;
+    return `${labelOf(head)}: ${shown.join("; ")}. ${verdicts[labelOf(head)] ?? ""}`.trimEnd();
   }
 
   const picker = byId("picker");
