@@ -24,6 +24,8 @@ TITLES = {
     "importance/heads": "head importance",
     "importance/ffns": "FFN importance",
     "pruning/grid": "removal, both together",
+    "importance/function-vectors": "function vectors",
+    "importance/gates-facilitating": "gates",
 }
 """The row of a plan for units whose first result is in a folder."""
 RANKING_TITLES = {
@@ -35,6 +37,9 @@ RANKING_TITLES = {
     "recomputed": "removal, ranked again",
 }
 """The row of a plan for units whose first result is a pruning curve along a ranking."""
+CAUSE_TITLES = {"causes": "sets of heads", "verdicts": "verdicts on heads", "rank": "curves of rankings"}
+"""The row of a plan for units of causes, by the first word of the folder."""
+RANKINGS, RANKING = "rankings", "importance/ranking-"
 COMPARISONS = "comparisons"
 """The row of units that run no model: means over tasks, analyses, claims."""
 
@@ -139,6 +144,10 @@ def _title(name: ResultName | None) -> str:
         return COMPARISONS
     if name == ResultName.induction("repeat_loss"):
         return "loss by repeat"
+    if title := CAUSE_TITLES.get(name.folder.partition("/")[0]):
+        return f"{title}, by {name.ablation}"
+    if name.folder.startswith(RANKING):
+        return RANKINGS
     folder = name.folder.removesuffix(f"-{name.ablation}")
     title = RANKING_TITLES[name.ranking] if name.ranking else TITLES.get(folder, COMPARISONS)
     return title if folder == name.folder else f"{title}, by {name.ablation}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
-    from headcount.study.config import PRESETS, StudyConfig, TaskGroup, parse_config, read_config
+    from headcount.study.config import HEAD_KINDS, PRESETS, RANKINGS, StudyConfig, TaskGroup, parse_config, read_config
     from headcount.study.model_and_run import create_target_run, load_target, manifest_entry, open_target, study_target
     from headcount.study.run_comparison import compare_runs
     from headcount.study.schedule import Schedule, measure_units
@@ -14,12 +14,12 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.study.unit import FailedError, Unit, check_settings, measure_unit, set_aside_outdated
     from headcount.study.unit_order import StudyTask, check_distinct, load_tasks, study_units
     from headcount.study.units.analyses import analysis_units, derived_units
-    from headcount.study.units.causes import HEAD_KINDS, causes_units
+    from headcount.study.units.causes import causes_units
     from headcount.study.units.heads import function_vector_unit, gates_unit, paths_unit
     from headcount.study.units.induction import induction_units
     from headcount.study.units.means import mean_units
     from headcount.study.units.pruning import pruning_units
-    from headcount.study.units.rankings import RANKINGS, rank_units
+    from headcount.study.units.rankings import rank_units
     from headcount.study.units.tasks import accuracy_unit, expert_unit, ffn_unit, head_unit, load_setups
 
 __all__ = [

@@ -4,20 +4,33 @@ import re
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from headcount.importance.internal import RankSplit
 from headcount.results import InputError
 from headcount.study.toml_files import parse_toml, read_toml_text
+from headcount.tracing.internal import AblationKind
 
 PRESETS = ("quick", "paper", "smollm2")
 GRID_HEAD_PERCENTS = (10, 20, 30, 40, 50, 60, 70)
 GRID_FFN_PERCENTS = (10, 20, 30, 40, 50)
+FEWEST_SHOTS = 2
+
+HeadKind = Literal["induction", "function_vector", "importance", "gates"]
+"""The kinds of heads that are removed as sets."""
+Ranking = Literal[
+    "token", "example", "drop", "example-mean", "integrated-mean", "oracle", "oracle-mean", "oracle-size",
+    "oracle-mean-size", "activation-norm", "prefix-matching", "function-vectors", "gates", "gates-other", "random",
+]  # fmt: skip
+"""The rankings of heads that are compared."""
+HEAD_KINDS: tuple[str, ...] = get_args(HeadKind)
+RANKINGS: tuple[str, ...] = get_args(Ranking)
 
 # Strict: true is no number, and neither 1.0 nor "1" is a count.
 Percent = Annotated[float, Field(gt=0, le=100, strict=True)]
+SetPercent = Annotated[float, Field(gt=0, le=50, strict=True)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Natural = Annotated[int, Field(ge=0, lt=2**63, strict=True)]  # the seeds that random generators accept
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
@@ -46,6 +59,9 @@ class TaskGroup(_Strict):
         random: True also prunes in random orders, the control.
         recomputed: True also prunes with importance measured again before each step; costly.
         grid: True also prunes heads and feed-forward networks together.
+        causes: True also removes sets of heads of each kind and makes verdicts on heads, as `headcount causes` does.
+            Needs two shots or more: function vectors are measured with shuffled answers.
+        rank: True also compares rankings of heads, as `headcount rank` does; likewise.
         data: A folder with these tasks' rows, or "hub"; the study's if left out.
     """
 
@@ -57,7 +73,15 @@ class TaskGroup(_Strict):
     random: bool = False
     recomputed: bool = False
     grid: bool = False
+    causes: bool = False
+    rank: bool = False
     data: Text | None = None
+
+    @model_validator(mode="after")
+    def _check_shots(self) -> "TaskGroup":
+        if (self.causes or self.rank) and min(self.shots) < FEWEST_SHOTS:
+            raise ValueError(f"causes and rank need {FEWEST_SHOTS} shots or more, whose answers can be shuffled")
+        return self
 
 
 class StudyConfig(_Strict):
@@ -94,6 +118,11 @@ class StudyConfig(_Strict):
         random_seeds: Seeds of the random orders, one order each.
         grid_head_percents: Percentages of heads in the combined grid.
         grid_ffn_percents: Percentages of feed-forward networks in it.
+        cause_kinds: Kinds of heads that are removed as sets, in tasks with `causes`.
+        cause_percents: The shares of all heads that count as the highest of a kind.
+        cause_seeds: Seeds of the random sets beside each set, two or more.
+        cause_ablations: The values in the place of removed heads, in tasks with `causes` or `rank`.
+        compared_rankings: The rankings that are compared in tasks with `rank`; `token` is always among them.
         top: The share of highest heads whose overlap between tasks is measured.
         tasks: The tasks, in groups.
     """
@@ -126,6 +155,11 @@ class StudyConfig(_Strict):
     random_seeds: Annotated[list[Natural], Field(min_length=1), AfterValidator(_distinct)] = [0, 1]
     grid_head_percents: list[Percent] = [*GRID_HEAD_PERCENTS]
     grid_ffn_percents: list[Percent] = [*GRID_FFN_PERCENTS]
+    cause_kinds: Annotated[list[HeadKind], Field(min_length=1), AfterValidator(_distinct)] = [*get_args(HeadKind)]
+    cause_percents: Annotated[list[SetPercent], Field(min_length=1), AfterValidator(_distinct)] = [2, 5, 10, 20]
+    cause_seeds: Annotated[list[Natural], Field(min_length=2), AfterValidator(_distinct)] = [*range(10)]
+    cause_ablations: Annotated[list[AblationKind], Field(min_length=1), AfterValidator(_distinct)] = ["zero", "mean"]
+    compared_rankings: Annotated[list[Ranking], Field(min_length=1), AfterValidator(_distinct)] = [*get_args(Ranking)]
     top: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.3
     tasks: Annotated[list[TaskGroup], Field(min_length=1)]
 

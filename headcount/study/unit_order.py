@@ -10,12 +10,14 @@ from headcount.results import InputError, ResultName, Run
 from headcount.results.internal import SCORES, ablated_part
 from headcount.stats import compare
 from headcount.study.claims.claims import claims_unit
-from headcount.study.config import StudyConfig, TaskGroup
+from headcount.study.config import RANKINGS, StudyConfig, TaskGroup
 from headcount.study.unit import Unit
 from headcount.study.units.analyses import AnalysisUnits
+from headcount.study.units.causes import causes_units
 from headcount.study.units.induction import induction_units
 from headcount.study.units.means import mean_unit
 from headcount.study.units.pruning import PruningUnits
+from headcount.study.units.rankings import PUBLISHED, rank_units
 from headcount.study.units.tasks import accuracy_unit, expert_unit, ffn_unit, head_unit, load_setups
 from headcount.tracing import Model
 from headcount.tracing.internal import AblationKind
@@ -75,7 +77,8 @@ def study_units(model: Model, run: Run, config: StudyConfig, tasks: Sequence[Stu
     """Return everything that a study measures, in order: the units of a first report come first.
 
     Raises:
-        InputError: It is to be about parts that the model does not have, such as experts.
+        InputError: It is to be about parts that the model does not have, such as experts, or wants gates on a streamed
+            model.
     """
     for component in _components(config):
         n_parts(model, component)
@@ -88,6 +91,7 @@ def study_units(model: Model, run: Run, config: StudyConfig, tasks: Sequence[Stu
         *_pruning_units(PruningUnits(model, run), config, tasks),
         *(unit for kind in config.ablations for unit in _pruning_units(PruningUnits(model, run, kind), config, tasks)),
     ]
+    units += _cause_units(model, run, config, tasks, units)
     unseen = [task.setup.task.name for task in tasks if task.group.unseen]
     names = [name for unit in units for name in unit.names if not name.startswith(("control/", "attention/"))]
     return [*units, claims_unit(run, _by_shots(tasks), unseen, names)]
@@ -194,6 +198,23 @@ def _by_other_rankings(
             percents = _percents(config, part) if config.cross_percents is None else config.cross_percents
             units.append(pruning.ranked(task.setup, part, ranking, percents, candidates))
     return units
+
+
+def _cause_units(
+    model: Model, run: Run, config: StudyConfig, tasks: Sequence[StudyTask], before: Sequence[Unit]
+) -> list[Unit]:
+    """Sets of heads and verdicts, then rankings; on scores that the study has for other reasons where it has them."""
+    needs_gates = "gates" in config.cause_kinds or {"gates", "gates-other"} & set(config.compared_rankings)
+    if model.stream is not None and needs_gates and any(task.group.causes or task.group.rank for task in tasks):
+        raise InputError("gates need a model in memory: leave gates out of cause_kinds and compared_rankings")
+    known = {name for unit in before for name in unit.names}
+    causes = [task.setup for task in tasks if task.group.causes]
+    sets = (config.cause_kinds, config.cause_percents, config.cause_seeds)
+    units = causes_units(model, run, causes, config.cause_ablations, *sets, known)
+    known |= {name for unit in units for name in unit.names}
+    ranked = [task.setup for task in tasks if task.group.rank]
+    rankings = [name for name in RANKINGS if name in (PUBLISHED, *config.compared_rankings)]
+    return units + rank_units(model, run, ranked, config.cause_ablations, rankings, known)
 
 
 def _percents(config: StudyConfig, component: Component) -> list[float]:

@@ -7,9 +7,14 @@ import torch
 from support.headcount_runs import run
 
 from headcount.importance import accuracy, load_task
-from headcount.results import PruningCurve, SetEffects, Table, open_run
+from headcount.planning.costs import unit_costs
+from headcount.planning.hardware import choose_hardware
+from headcount.planning.shape import Shape
+from headcount.results import HeadScores, InputError, PruningCurve, SetEffects, Table, create_run, open_run
 from headcount.stats import compare
+from headcount.study import RANKINGS, load_tasks, manifest_entry, measure_units, parse_config, study_units
 from headcount.study.ranking_tables import areas
+from headcount.study.units.rankings import ATTRIBUTIONS, KINDS, OTHERS, SIZES
 from headcount.tracing import load_model, masked
 
 TASK = ("--task", "key_value", "--limit", "8", "--model", "tiny-opt")
@@ -88,6 +93,70 @@ def test_the_headline_holds_fails_or_is_undecided_by_its_interval():
     assert list(verdicts) == ["good", "fair", "token"]
 
 
+CONFIG = """
+model = "tiny-opt"
+sequences = 2
+examples = 6
+cause_kinds = ["induction", "importance"]
+cause_percents = [25]
+cause_seeds = [0, 1]
+cause_ablations = ["zero"]
+compared_rankings = ["activation-norm"]
+
+[[tasks]]
+names = ["key_value"]
+shots = [2]
+limit = 6
+causes = true
+rank = true
+"""
+
+
+def test_a_study_measures_causes_and_rankings_once_and_their_costs_are_known(tmp_path):
+    config, model = parse_config(CONFIG, "mine.toml"), load_model("tiny-opt")
+    results = create_run(tmp_path / "run", model={"name": "tiny-opt"})
+    units = study_units(model, results, config, load_tasks(config))
+    names = [name for unit in units for name in unit.names]
+    assert len(names) == len(set(names))  # importance is measured once, for both uses
+    folders = ("induction/", "importance/heads/", "importance/ranking", "causes/", "verdicts/", "rank/", "areas/")
+    units = [unit for unit in units if unit.names[0].startswith(folders)]
+    measured = measure_units(units, results)
+    assert {"causes/zero/key_value.2shot", "verdicts/zero/key_value.2shot", "areas/zero/key_value.2shot"} <= set(
+        measured
+    )
+    assert results["importance/heads/key_value.2shot"].provenance["reduction"] == config.reduction
+    assert measure_units(units, results) == []
+    shape = Shape.of(model)
+    costs = unit_costs(units, shape, choose_hardware("1xA100-80GB", shape, model.dtype))
+    flops = {cost.names[0]: cost.flops for cost in costs}
+    accuracies = flops["rank/zero/key_value.2shot.token"] / 11
+    assert flops["causes/zero/key_value.2shot"] == pytest.approx((1 + 2 * 2 * 3) * accuracies)
+    assert flops["importance/ranking-token/key_value.2shot"] > 0
+    assert flops["verdicts/zero/key_value.2shot"] > 0
+    changed = config.model_copy(update={"cause_percents": [50.0]})
+    with pytest.raises(InputError, match=r"causes/zero/key_value\.2shot with percents"):
+        measure_units(study_units(model, results, changed, load_tasks(changed)), results)
+
+
+def test_every_ranking_has_a_way_to_be_made():
+    assert set(RANKINGS) == {*ATTRIBUTIONS, *SIZES, "activation-norm", *KINDS, *OTHERS, "random"}
+
+
+def test_gates_of_other_tasks_are_the_mean_over_these(capsys, tmp_path):
+    results = create_run(tmp_path / "run", model=manifest_entry(load_model("tiny-opt")))
+    generator, tasks = torch.Generator().manual_seed(0), ("key_value", "plural", "antonym")
+    gates = {task: HeadScores(torch.rand(2, 4, generator=generator), measure="causal_gates") for task in tasks}
+    for task, scores in gates.items():
+        for role in ("facilitating", "irrelevant", "interfering"):
+            results.save(f"importance/gates-{role}-mean/{task}.0shot", scores)
+    command = ["rank", "--task", *tasks, "--limit", 3, "--model", "tiny-opt", "--out", tmp_path / "run"]
+    assert run(capsys, *command, "--ablations", "zero", "--rankings", "gates-other")[0] == 0
+    results = open_run(tmp_path / "run")
+    mean = (gates["plural"].values + gates["antonym"].values) / 2
+    order = results["rank/zero/key_value.0shot.gates-other"].order[0].tolist()
+    assert order == mean.flatten().argsort(stable=True).tolist()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -95,6 +164,7 @@ def test_the_headline_holds_fails_or_is_undecided_by_its_interval():
         (["causes", "--percents", "60"], "--percents of at most 50"),
         (["causes", "--random-seeds", "1"], "two --random-seeds or more"),
         (["rank", "--rankings", "magic"], "--rankings must be some of token, example"),
+        (["rank", "--rankings", "gates-other"], "name two or more with --task"),
     ],
 )
 def test_bad_options_end_in_one_line(capsys, tmp_path, options, message):

@@ -70,7 +70,7 @@ def set_effects(
         "width": WIDTH,
         "height": HEIGHT + top,
         "margin": {"l": 64, "r": 24, "t": top, "b": 150},
-        "legend": {"orientation": "h", "y": -0.2, "yanchor": "top"},
+        "legend": {"orientation": "h", "y": -0.25, "yanchor": "top"},
         "xaxis": {"title": {"text": "heads removed, %"}, "showgrid": False},
         "yaxis": {"title": {"text": MEASURES[measure]}, "zeroline": False, "rangemode": "tozero"},
     }
@@ -93,7 +93,7 @@ def _band(table: Any) -> dict[str, Any]:
     return {
         "type": "scatter", "x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "fill": "toself", "mode": "lines",
         "name": "random heads of the same layers", "line": {"width": 0}, "fillcolor": themes.NEUTRAL, "opacity": 0.25,
-        "hoverinfo": "skip",
+        "hoverinfo": "skip", "legendrank": 1,
     }  # fmt: skip
 
 
@@ -103,12 +103,12 @@ def _line(kind: str, rows: Any, index: int, n: int, *, dotted: bool) -> dict[str
     start = {"percent": [0.0], "value": [float(rows["whole"].iloc[0])], "stderr": [0.0]}
     x, y, error = ([*start[column], *rows[column]] for column in ("percent", "value", "stderr"))
     return {
-        "type": "scatter", "x": x, "y": y, "mode": "lines+markers", "name": literal(name), "legendgroup": kind,
+        "type": "scatter", "x": x, "y": y, "mode": "lines+markers", "name": literal(name),
         "error_y": {"type": "data", "array": np.nan_to_num(error), "thickness": 1, "width": 3},
         "line": {"color": colour, "width": 1.5 if dotted else 2.5, "dash": "dot" if dotted else "solid"},
         "marker": {"symbol": themes.SYMBOLS[index % len(themes.SYMBOLS)], "size": 6 if dotted else 8},
         "hovertext": ["the whole model", *(_hover_text(name, row, n) for row in rows.to_dict("records"))],
-        "hoverinfo": "text", "visible": "legendonly" if dotted else True,
+        "hoverinfo": "text", "visible": "legendonly" if dotted else True, "legendrank": 2 if dotted else 1,
     }  # fmt: skip
 
 

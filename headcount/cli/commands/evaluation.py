@@ -1,5 +1,6 @@
 """Commands that remove sets of heads: kinds of heads that a task needs, and rankings by what their last heads cost."""
 
+from collections import Counter
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -50,7 +51,7 @@ def causes(
     check_folder(target.out)
     setups = tasks.load()
     model, run = open_target(target)
-    units = causes_units(model, run, setups, ablations, kinds, percents, random_seeds)
+    units = causes_units(model, run, setups, ablations, kinds, percents, random_seeds, known=run)
     measure_and_print(units, run, as_json, replace=target.replace)
 
 
@@ -71,19 +72,23 @@ def rank(
     Args:
         tasks: The tasks.
         target: The model and the run.
-        rankings: The rankings to compare with token, the published one; all of them if left out.
+        rankings: The rankings to compare with token, the published one; all of them if left out. gates-other, the mean
+            of the other tasks' gates, needs two tasks or more with the same number of shots.
         ablations: The values in the place of removed heads: zeros, or means over train rows.
         as_json: Print the results' names as JSON.
     """
-    from headcount.results import check_folder
+    from headcount.results import InputError, check_folder
     from headcount.study import RANKINGS, open_target, rank_units
 
     _check_words("--rankings", rankings, RANKINGS)
     check_folder(target.out)
     setups = tasks.load()
+    if "gates-other" in rankings and max(Counter(setup.shots for setup in setups).values()) < 2:
+        raise InputError("--rankings gates-other takes the gates of other tasks: name two or more with --task")
     model, run = open_target(target)
     chosen = [name for name in RANKINGS if not rankings or name in ("token", *rankings)]
-    measure_and_print(rank_units(model, run, setups, ablations, chosen), run, as_json, replace=target.replace)
+    units = rank_units(model, run, setups, ablations, chosen, known=run)
+    measure_and_print(units, run, as_json, replace=target.replace)
 
 
 def _check_words(option: str, words: tuple[str, ...], known: tuple[str, ...]) -> None:

@@ -1,11 +1,12 @@
 """Units on causes: sets of heads removed beside random ones, and verdicts on single heads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import product
+from math import floor
 from typing import Any
 
 from headcount import importance
-from headcount.importance.internal import TaskSetup
+from headcount.importance.internal import TaskSetup, document_items, example_items, n_parts, with_ablation
 from headcount.progress import Progress
 from headcount.results import HeadScores, InputError, ResultName, Run, SetEffects, Setting, Table
 from headcount.study.unit import ImpossibleError, Unit
@@ -14,13 +15,10 @@ from headcount.study.units.induction import scores_unit
 from headcount.study.units.means import scores_of
 from headcount.study.units.tasks import head_unit
 from headcount.tracing import Model
-from headcount.tracing.internal import AblationKind
+from headcount.tracing.internal import AblationKind, Kind, ModelPass
 
 SEQUENCES = 100
 """Sequences of random tokens for the induction scores."""
-
-HEAD_KINDS = ("induction", "function_vector", "importance", "gates")
-"""The kinds of heads that can be removed as sets."""
 
 VERDICT_PERCENT = 5.0
 """The share of heads of each kind that verdicts are on."""
@@ -53,7 +51,7 @@ def set_effects_unit(
         run: The run that holds the scores of the kinds.
         setup: The task.
         ablation: The kind of ablation.
-        kinds: Some of `HEAD_KINDS`.
+        kinds: Some of `headcount.study.HEAD_KINDS`.
         percents: The shares of heads that count as the highest.
         seeds: Seeds of the random sets.
     """
@@ -64,13 +62,16 @@ def set_effects_unit(
         scores = _scores(run, names)
         return (importance.set_effects(model, setup.task, scores, percents, random_seeds=tuple(seeds), **options),)
 
+    # Every set also without the other kinds' heads: as many at most.
+    runs = 1 + 2 * len(kinds) * len(percents) * (1 + len(seeds))
     return Unit(
         f"without heads of each kind ({ablation}), {setup.name}",
         (str(ResultName.causes(ablation, setup.setting)),),
         setup.identity | {"percents": list(map(float, percents)), "random_seeds": list(seeds)},
-        setup.documents * (1 + 2 * len(kinds) * len(percents) * (1 + len(seeds))),
+        setup.documents * runs,
         measure,
         tuple(names.values()),
+        work=lambda: with_ablation([_scoring(model, setup)] * runs, model, setup, ablation),
         group=setup.name,
     )
 
@@ -94,6 +95,15 @@ def verdicts_unit(model: Model, run: Run, setup: TaskSetup, ablation: AblationKi
         setup.documents,
         measure,
         tuple(names.values()),
+        work=lambda: with_ablation(
+            [
+                ModelPass(Kind.HEAD_ORACLE, example_items(model, setup)),
+                *[_scoring(model, setup)] * (len(kinds) * (1 + floor(VERDICT_PERCENT * n_parts(model, "heads") / 100))),
+            ],
+            model,
+            setup,
+            ablation,
+        ),
         group=setup.name,
     )
 
@@ -106,8 +116,9 @@ def causes_units(
     kinds: Sequence[str],
     percents: Sequence[float],
     seeds: Sequence[int],
+    known: Container[str],
 ) -> list[Unit]:
-    """Return the units of the `causes` command: scores of the kinds where the run has none, then effects and verdicts.
+    """Return the units of causes: scores of the kinds, as far as they are not known, then effects and verdicts.
 
     Args:
         model: The whole model.
@@ -117,13 +128,19 @@ def causes_units(
         kinds: The kinds of heads.
         percents: The shares of heads that count as the highest.
         seeds: Seeds of the random sets.
+        known: Names of scores that are not measured again, whatever their settings: a run, or those of other units.
     """
-    units = [unit for setup in setups for kind in kinds for unit in units_of_kind(model, setup, kind)]
-    missing = {unit.names: unit for unit in units if any(name not in run for name in unit.names)}
+    units = kind_units(model, setups, kinds, known)
     for setup, ablation in product(setups, ablations):
-        missing[ablation, setup.name] = set_effects_unit(model, run, setup, ablation, kinds, percents, seeds)
-        missing["verdicts", ablation, setup.name] = verdicts_unit(model, run, setup, ablation, kinds)
-    return list(missing.values())
+        units.append(set_effects_unit(model, run, setup, ablation, kinds, percents, seeds))
+        units.append(verdicts_unit(model, run, setup, ablation, kinds))
+    return units
+
+
+def kind_units(model: Model, setups: Sequence[TaskSetup], kinds: Sequence[str], known: Container[str]) -> list[Unit]:
+    """Return the units of the scores of kinds of heads, each once; arguments as of `causes_units`."""
+    units = [unit for setup in setups for kind in kinds for unit in units_of_kind(model, setup, kind)]
+    return list({unit.names: unit for unit in units if any(name not in known for name in unit.names)}.values())
 
 
 def units_of_kind(model: Model, setup: TaskSetup, kind: str) -> list[Unit]:
@@ -135,6 +152,11 @@ def units_of_kind(model: Model, setup: TaskSetup, kind: str) -> list[Unit]:
     if kind == "gates":
         return [gates_unit(model, setup, "mean")]
     return [head_unit(model, setup, "gradient", "example")]
+
+
+def _scoring(model: Model, setup: TaskSetup) -> ModelPass:
+    """Return the pass that scores a task's documents once."""
+    return ModelPass(Kind.FORWARD, document_items(model, setup))
 
 
 def _options(setup: TaskSetup, ablation: AblationKind, progress: Progress) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Units of the ranking benchmark: rankings of heads, curves as the last of each go, and the areas under them."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,17 +10,22 @@ from headcount.importance.internal import (
     TaskSetup,
     activation_norms,
     answers_with,
+    document_items,
     encode_task,
+    example_items,
+    head_importance_work,
     pruning_curve,
+    with_ablation,
 )
 from headcount.progress import Progress
 from headcount.results import HeadScores, InputError, PruningCurve, ResultName, Run, Setting, Table
+from headcount.stats import compare
 from headcount.study import ranking_tables
 from headcount.study.unit import ImpossibleError, Unit
-from headcount.study.units.causes import name_of_kind, units_of_kind
+from headcount.study.units.causes import kind_units, name_of_kind
 from headcount.study.units.means import scores_of
 from headcount.tracing import Model
-from headcount.tracing.internal import AblationKind
+from headcount.tracing.internal import AblationKind, Kind, ModelPass
 
 PERCENTS = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
 RANDOM_ORDERS = (0, 1, 2, 3, 4)
@@ -43,31 +48,39 @@ SIZES = {"oracle-size": "oracle", "oracle-mean-size": "oracle-mean"}
 KINDS = {"prefix-matching": "induction", "function-vectors": "function_vector", "gates": "gates"}
 """Rankings by the scores of a kind of heads."""
 
-RANKINGS = (*ATTRIBUTIONS, *SIZES, "activation-norm", *KINDS, "random")
+OTHERS = {"gates-other": "gates"}
+"""Rankings by a kind's scores in the mean over the other tasks: they were not tuned to the task they are judged on."""
 
 
 def rank_units(
-    model: Model, run: Run, setups: Sequence[TaskSetup], ablations: Sequence[AblationKind], rankings: Sequence[str]
+    model: Model,
+    run: Run,
+    setups: Sequence[TaskSetup],
+    ablations: Sequence[AblationKind],
+    rankings: Sequence[str],
+    known: Container[str],
 ) -> list[Unit]:
-    """Return the units of the `rank` command: the rankings that the run lacks, the curves, and the areas under them.
+    """Return the units that compare rankings: the rankings, the curves, and the areas under them.
 
     Args:
         model: The whole model.
         run: The run.
         setups: The tasks; rankings are made on train rows, and judged on the scored ones.
         ablations: The kinds of ablation.
-        rankings: Some of `RANKINGS`; `token`, with which the others are compared, is among them.
+        rankings: Some of `headcount.study.RANKINGS`; `token`, with which the others are compared, is among them. Those
+            of other tasks are left out where no other task has as many shots.
+        known: Names of the scores of kinds that are not measured again: a run, or those of other units.
     """
-    units = []
+    kinds = [(KINDS | OTHERS)[name] for name in rankings if name in KINDS | OTHERS]
+    units = kind_units(model, setups, kinds, known)
     for setup in setups:
-        kinds = [unit for name in rankings if name in KINDS for unit in units_of_kind(model, setup, KINDS[name])]
-        units += [unit for unit in kinds if any(name not in run for name in unit.names)]
         measured = dict.fromkeys(SIZES.get(name, name) for name in rankings)
         units += [ranking_unit(model, setup, name) for name in measured if name in (*ATTRIBUTIONS, "activation-norm")]
         for ablation in ablations:
             answers = _Answers(model, setup, ablation)
-            units += [curve_unit(run, answers, ranking) for ranking in rankings]
-            units.append(_areas_unit(run, setup, ablation, rankings))
+            curves = {name: needs for name in rankings if (needs := _scores_of(name, setup, setups)) is not None}
+            units += [curve_unit(run, answers, name, needs) for name, needs in curves.items()]
+            units.append(_areas_unit(run, setup, ablation, list(curves)))
     return units
 
 
@@ -93,6 +106,7 @@ def ranking_unit(model: Model, setup: TaskSetup, ranking: str) -> Unit:
         setup.identity,
         setup.examples,
         measure,
+        work=lambda: _ranking_work(model, setup, ranking),
         group=setup.name,
     )
 
@@ -114,16 +128,17 @@ class _Answers:
         return self._answers
 
 
-def curve_unit(run: Run, answers: _Answers, ranking: str) -> Unit:
-    """Return the unit of the curve as a ranking's last heads go."""
+def curve_unit(run: Run, answers: _Answers, ranking: str, needs: tuple[str, ...]) -> Unit:
+    """Return the unit of the curve as a ranking's last heads go; the ranking is the mean of the scores in `needs`."""
     setup, ablation = answers.setup, answers.ablation
     is_random = ranking == "random"
-    needs: tuple[str, ...] = () if is_random else (str(_ranking_name(ranking, setup.setting)),)
+    steps = (1 + len(PERCENTS)) * (len(RANDOM_ORDERS) if is_random else 1)
 
     def measure(progress: Progress) -> tuple[PruningCurve]:
         if is_random:
             return (pruning_curve(answers.get(progress), None, "heads", PERCENTS, "random", RANDOM_ORDERS),)
-        scores = scores_of(run, needs[0])
+        by_name = {name: scores_of(run, name) for name in needs}
+        scores = compare.aggregate(by_name) if len(needs) > 1 else by_name[needs[0]]
         if ranking in SIZES:
             scores = replace(scores, values=scores.extras["absolute_drop"], variance=None, folds=None, extras={})
         return (pruning_curve(answers.get(progress), scores, "heads", PERCENTS),)
@@ -132,9 +147,12 @@ def curve_unit(run: Run, answers: _Answers, ranking: str) -> Unit:
         f"heads removed by {ranking} ({ablation}), {setup.name}",
         (str(ResultName.rank(ablation, setup.setting, ranking)),),
         setup.identity | {"percents": [0.0, *PERCENTS]},
-        (1 + len(PERCENTS)) * (len(RANDOM_ORDERS) if is_random else 1) * setup.documents,
+        steps * setup.documents,
         measure,
         needs,
+        work=lambda: with_ablation(
+            [ModelPass(Kind.FORWARD, document_items(answers.model, setup))] * steps, answers.model, setup, ablation
+        ),
         group=setup.name,
     )
 
@@ -161,6 +179,24 @@ def _areas_unit(run: Run, setup: TaskSetup, ablation: AblationKind, rankings: Se
         tuple(names.values()),
         partial=True,
     )
+
+
+def _ranking_work(model: Model, setup: TaskSetup, ranking: str) -> tuple[ModelPass, ...]:
+    if ranking == "activation-norm":
+        return (ModelPass(Kind.FORWARD, example_items(model, setup)),)
+    arguments = ATTRIBUTIONS[ranking]
+    passes = head_importance_work(model, setup, arguments.get("method", "gradient"), arguments.get("steps", 1))
+    return with_ablation(passes, model, setup, arguments.get("baseline", "zero"))
+
+
+def _scores_of(ranking: str, setup: TaskSetup, setups: Sequence[TaskSetup]) -> tuple[str, ...] | None:
+    """Return the names of the scores that make a ranking; None for one of other tasks where there is no other."""
+    if ranking == "random":
+        return ()
+    if ranking not in OTHERS:
+        return (str(_ranking_name(ranking, setup.setting)),)
+    others = [other.setting for other in setups if other.shots == setup.shots and other.name != setup.name]
+    return tuple(str(name_of_kind(OTHERS[ranking], other)) for other in others) or None
 
 
 def _ranking_name(ranking: str, setting: Setting) -> ResultName:
