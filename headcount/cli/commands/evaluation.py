@@ -1,6 +1,7 @@
 """Commands that remove sets of heads: kinds of heads that a task needs, and rankings by what their last heads cost."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -21,6 +22,7 @@ def causes(
     ablations: Ablations = ("zero", "mean"),
     percents: Percents = (2, 5, 10, 20),
     random_seeds: WholeNumbers = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9),
+    reference: Words = (),
     as_json: Json = False,
 ) -> None:
     """Measure which kind of heads a task needs, and which heads only go along.
@@ -38,6 +40,8 @@ def causes(
         ablations: The values in the place of removed heads: zeros, or means over train rows.
         percents: The shares of all heads that count as the highest of a kind.
         random_seeds: Seeds of the random sets, one set each for every set of a kind.
+        reference: Tasks whose train rows give the means of heads, and over which function-vector effects are averaged;
+            the measured ones if left out. Name several: a mean over one task's prompts still says which task it is.
         as_json: Print the results' names as JSON.
     """
     from headcount.results import InputError, check_folder
@@ -50,8 +54,9 @@ def causes(
         raise InputError("expected two --random-seeds or more, and --percents of at most 50")
     check_folder(target.out)
     setups = tasks.load()
+    others = replace(tasks, task=reference).load() if reference else ()
     model, run = open_target(target)
-    units = causes_units(model, run, setups, ablations, kinds, percents, random_seeds, known=run)
+    units = causes_units(model, run, setups, ablations, kinds, percents, random_seeds, known=run, reference=others)
     measure_and_print(units, run, as_json, replace=target.replace)
 
 

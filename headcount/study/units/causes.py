@@ -1,6 +1,7 @@
 """Units on causes: sets of heads removed beside random ones, and verdicts on single heads."""
 
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from math import floor
 from typing import Any
@@ -12,7 +13,7 @@ from headcount.results import HeadScores, InputError, ResultName, Run, SetEffect
 from headcount.study.unit import ImpossibleError, Unit
 from headcount.study.units.heads import function_vector_unit, gates_unit
 from headcount.study.units.induction import scores_unit
-from headcount.study.units.means import scores_of
+from headcount.study.units.means import mean_unit, scores_of
 from headcount.study.units.tasks import head_unit
 from headcount.tracing import Model
 from headcount.tracing.internal import AblationKind, Kind, ModelPass
@@ -24,11 +25,18 @@ VERDICT_PERCENT = 5.0
 """The share of heads of each kind that verdicts are on."""
 
 
-def name_of_kind(kind: str, setting: Setting) -> ResultName:
-    """Return the name of the scores that say which heads are of a kind."""
+def name_of_kind(kind: str, setting: Setting, n_tasks: int = 1) -> ResultName:
+    """Return the name of the scores that say which heads are of a kind.
+
+    Args:
+        kind: One of `headcount.study.HEAD_KINDS`.
+        setting: The task that is measured, and its shots.
+        n_tasks: The number of tasks whose means are taken; the function-vector effect is the mean over several.
+    """
+    over_tasks = Setting("mean", setting.shots) if n_tasks > 1 else setting
     names = {
         "induction": ResultName.induction("prefix_matching"),
-        "function_vector": ResultName.importance("function-vectors", setting),
+        "function_vector": ResultName.importance("function-vectors", over_tasks),
         "importance": ResultName.importance("heads", setting),
         "gates": ResultName.importance("gates-facilitating", setting, "mean"),
     }
@@ -39,6 +47,7 @@ def set_effects_unit(
     model: Model,
     run: Run,
     setup: TaskSetup,
+    together: Sequence[TaskSetup],
     ablation: AblationKind,
     kinds: Sequence[str],
     percents: Sequence[float],
@@ -50,24 +59,27 @@ def set_effects_unit(
         model: The whole model.
         run: The run that holds the scores of the kinds.
         setup: The task.
+        together: The tasks whose prompts give means: a mean over a single task's prompts still says which task it is.
         ablation: The kind of ablation.
         kinds: Some of `headcount.study.HEAD_KINDS`.
         percents: The shares of heads that count as the highest.
         seeds: Seeds of the random sets.
     """
-    names = {kind: str(name_of_kind(kind, setup.setting)) for kind in kinds}
+    names = {kind: str(name_of_kind(kind, setup.setting, len(together))) for kind in kinds}
+    over = _means_over(together)
 
     def measure(progress: Progress) -> tuple[SetEffects]:
-        options = _options(setup, ablation, progress)
+        options = _options(setup, together, ablation, progress)
         scores = _scores(run, names)
-        return (importance.set_effects(model, setup.task, scores, percents, random_seeds=tuple(seeds), **options),)
+        effects = importance.set_effects(model, setup.task, scores, percents, random_seeds=tuple(seeds), **options)
+        return (replace(effects, provenance=effects.provenance | over),)
 
     # Every set also without the other kinds' heads: as many at most.
     runs = 1 + 2 * len(kinds) * len(percents) * (1 + len(seeds))
     return Unit(
         f"without heads of each kind ({ablation}), {setup.name}",
         (str(ResultName.causes(ablation, setup.setting)),),
-        setup.identity | {"percents": list(map(float, percents)), "random_seeds": list(seeds)},
+        setup.identity | over | {"percents": list(map(float, percents)), "random_seeds": list(seeds)},
         setup.documents * runs,
         measure,
         tuple(names.values()),
@@ -76,22 +88,30 @@ def set_effects_unit(
     )
 
 
-def verdicts_unit(model: Model, run: Run, setup: TaskSetup, ablation: AblationKind, kinds: Sequence[str]) -> Unit:
+def verdicts_unit(
+    model: Model,
+    run: Run,
+    setup: TaskSetup,
+    together: Sequence[TaskSetup],
+    ablation: AblationKind,
+    kinds: Sequence[str],
+) -> Unit:
     """Return the unit of the verdicts on the highest heads of each kind; arguments as of `set_effects_unit`."""
-    names = {kind: str(name_of_kind(kind, setup.setting)) for kind in kinds}
+    names = {kind: str(name_of_kind(kind, setup.setting, len(together))) for kind in kinds}
+    over = _means_over(together)
 
     def measure(progress: Progress) -> tuple[Table]:
-        options = _options(setup, ablation, progress)
+        options = _options(setup, together, ablation, progress)
         try:
-            scores = _scores(run, names)
-            return (importance.head_verdicts(model, setup.task, scores, VERDICT_PERCENT, **options),)
+            verdicts = importance.head_verdicts(model, setup.task, _scores(run, names), VERDICT_PERCENT, **options)
         except InputError as error:  # a single document tells nothing
             raise ImpossibleError(str(error)) from error
+        return (replace(verdicts, provenance=verdicts.provenance | over),)
 
     return Unit(
         f"verdicts on heads ({ablation}), {setup.name}",
         (str(ResultName.verdicts(ablation, setup.setting)),),
-        setup.identity | {"percent": VERDICT_PERCENT},
+        setup.identity | over | {"percent": VERDICT_PERCENT},
         setup.documents,
         measure,
         tuple(names.values()),
@@ -117,6 +137,7 @@ def causes_units(
     percents: Sequence[float],
     seeds: Sequence[int],
     known: Container[str],
+    reference: Sequence[TaskSetup] = (),
 ) -> list[Unit]:
     """Return the units of causes: scores of the kinds, as far as they are not known, then effects and verdicts.
 
@@ -129,11 +150,25 @@ def causes_units(
         percents: The shares of heads that count as the highest.
         seeds: Seeds of the random sets.
         known: Names of scores that are not measured again, whatever their settings: a run, or those of other units.
+        reference: The tasks whose prompts give the means of heads, and the function-vector effect; `setups` if left
+            out. Of these, the ones with a task's number of shots count for it.
     """
     units = kind_units(model, setups, kinds, known)
+    groups: dict[int, list[TaskSetup]] = {}
+    for setup in reference or setups:
+        groups.setdefault(setup.shots, []).append(setup)
+    if "function_vector" in kinds:
+        there = {unit.names for unit in units}
+        units += [unit for unit in kind_units(model, reference, ["function_vector"], known) if unit.names not in there]
+        units += [
+            mean_unit(run, "function-vectors", shots, [setup.task.name for setup in group])
+            for shots, group in groups.items()
+            if len(group) > 1
+        ]
     for setup, ablation in product(setups, ablations):
-        units.append(set_effects_unit(model, run, setup, ablation, kinds, percents, seeds))
-        units.append(verdicts_unit(model, run, setup, ablation, kinds))
+        together = groups.get(setup.shots) or [setup]
+        units.append(set_effects_unit(model, run, setup, together, ablation, kinds, percents, seeds))
+        units.append(verdicts_unit(model, run, setup, together, ablation, kinds))
     return units
 
 
@@ -159,9 +194,20 @@ def _scoring(model: Model, setup: TaskSetup) -> ModelPass:
     return ModelPass(Kind.FORWARD, document_items(model, setup))
 
 
-def _options(setup: TaskSetup, ablation: AblationKind, progress: Progress) -> dict[str, Any]:
-    options = {"kind": ablation, "shots": setup.shots, "limit": setup.limit, "seed": setup.seed}
+def _options(
+    setup: TaskSetup, together: Sequence[TaskSetup], ablation: AblationKind, progress: Progress
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"kind": ablation, "shots": setup.shots, "limit": setup.limit, "seed": setup.seed}
+    if ablation == "mean" and len(together) > 1:
+        options["reference"] = [
+            example for other in together for example in other.task.reference(setup.shots, seed=setup.seed)
+        ]
     return options | {"progress": progress.advance}
+
+
+def _means_over(together: Sequence[TaskSetup]) -> dict[str, list[str]]:
+    """Return the entry of provenance that names the tasks whose means are taken; none for a task's own."""
+    return {"means_over": sorted(setup.task.name for setup in together)} if len(together) > 1 else {}
 
 
 def _scores(run: Run, names: Mapping[str, str]) -> dict[str, HeadScores]:
