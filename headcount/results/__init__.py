@@ -5,6 +5,7 @@ Every measurement returns one of these frozen dataclasses of plain tensors and n
 * `HeadScores`, `LayerScores`, `ExpertScores`: one number per head, layer or expert, with variance, count and folds.
   `InductionScores` are the three maps of induction heads, `CausalGates` those of gates on heads, `RepeatLoss` is the
   in-context learning score.
+* `HeadAtlas`: many scores of every head, on random tokens and on text, with `TextExamples` of each.
 * `HeadProfile`: one head at a glance; `Patterns`: the attention of every head on a prompt.
 * `Accuracy`: the accuracy on a task; `PruningCurve`, `PruningGrid`: the same as parts of the model are removed;
   `SetEffects`: the same without whole sets of heads, beside random sets.
@@ -22,6 +23,8 @@ from headcount.lazy import lazy_names
 if TYPE_CHECKING:  # imported at their first use
     from headcount.results.errors import InputError
     from headcount.results.kinds.accuracy import Accuracy
+    from headcount.results.kinds.atlas.head_atlas import HeadAtlas
+    from headcount.results.kinds.atlas.text_examples import TextExample, TextExamples
     from headcount.results.kinds.comparisons import (
         Capacity,
         Clusters,
@@ -52,6 +55,7 @@ __all__ = [
     "Correlation",
     "CorrelationMatrix",
     "ExpertScores",
+    "HeadAtlas",
     "HeadProfile",
     "HeadScores",
     "InductionScores",
@@ -72,6 +76,8 @@ __all__ = [
     "ShotPair",
     "Standing",
     "Table",
+    "TextExample",
+    "TextExamples",
     "check_folder",
     "create_run",
     "open_run",

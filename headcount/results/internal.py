@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
+    from headcount.results.kinds.atlas.head_atlas import CONTROL, TEXT, check_score_name
+    from headcount.results.kinds.atlas.text_examples import LEVELS
     from headcount.results.kinds.patterns import levels
     from headcount.results.kinds.set_effects import SET_MEASURES
     from headcount.results.names import ABLATIONS, MEANS, SCORES, ZERO, ablated_part, scored_part, shots_title
@@ -19,14 +21,18 @@ if TYPE_CHECKING:  # imported at their first use
 
 __all__ = [
     "ABLATIONS",
+    "CONTROL",
     "CORRELATION_COLUMNS",
+    "LEVELS",
     "MEANS",
     "MISSING",
     "SCORES",
     "SET_MEASURES",
+    "TEXT",
     "ZERO",
     "Content",
     "ablated_part",
+    "check_score_name",
     "checked",
     "checks",
     "decimal",

@@ -92,6 +92,22 @@ class EqualsLocal:
             self.close(on_far.values, on_local.values)
             self.close(on_far.extras["self_attention"], on_local.extras["self_attention"])
 
+    def test_head_atlas(self, local, far):
+        tokens = induction.repeated_tokens(local, 6, 2)
+        options = {"sequences": tokens, "text": [tokens[0, :9], tokens[1]], "control": False}
+
+        @induction.register_detector
+        def three_back(query, key):
+            return query - key == 3
+
+        try:
+            on_local, on_far = (induction.head_atlas(model, **options) for model in (local, far))
+        finally:
+            induction.forget_detector("three_back")
+        for name, scores in on_local.scores.items():
+            self.close(on_far.scores[name].values, scores.values)
+        self.close(on_far.examples.attention, on_local.examples.attention)
+
     def test_loss_by_repeat(self, local, far):
         on_local, on_far = (induction.repeat_loss(model, 3, period=6) for model in (local, far))
         self.close(on_far.loss, on_local.loss)

@@ -109,6 +109,11 @@ class TestAgainstTheSoftmaxWrittenOut:
         for way in (call.attend(), call._in_chunks(), call._in_chunks(rows=5), call._in_chunks(rows=POS)):
             close(way.output, output)
             close(way.log_sum_exp, normaliser)
+        for rows in (5, POS):
+            for queries, part, of_queries in call.by_rows(rows):
+                close(part, pattern[:, :, queries, : part.shape[-1]])
+                assert not pattern[:, :, queries, part.shape[-1] :].any()
+                close(of_queries, output[:, :, queries])
         assert not call.pattern()[pattern == 0].any()
 
     def test_a_bias_on_the_scores(self) -> None:

@@ -232,6 +232,19 @@ class AttentionCall:
             outputs.append(scores.softmax(-1).to(value.dtype) @ value)
         return AttentionOutput(torch.cat(outputs, 2), torch.cat(normalisers, 2))
 
+    def by_rows(self, rows: int = 64) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield the pattern some queries at a time, memory linear in sequence length: (queries, pattern, output).
+
+        The pattern, [batch, head, row, key] in float32, ends after the last key that the queries may attend to.
+        """
+        key, value = self._per_query_head(self.key).to(self._exact), self._per_query_head(self.value)
+        for start in range(0, self.query.shape[2], rows):
+            chunk = slice(start, min(start + rows, self.query.shape[2]))
+            last = chunk.stop if self.mask is None else key.shape[2]
+            scores = self._cap(self.query[:, :, chunk].to(self._exact) * self.scale @ key[:, :, :last].mT)
+            pattern = self.softmax(self._mask(scores, chunk))
+            yield chunk, pattern, pattern.to(value.dtype) @ value[:, :, :last]
+
     @property
     def _exact(self) -> torch.dtype:
         """The number format of scores: float32, or float64 for a model in float64."""
@@ -241,7 +254,7 @@ class AttentionCall:
         return scores if self.soft_cap is None else self.soft_cap * (scores / self.soft_cap).tanh()
 
     def _mask(self, scores: Tensor, rows: slice) -> Tensor:
-        mask = self.causal(rows) if self.mask is None else self.mask[:, :, rows]
+        mask = self.causal(rows)[:, : scores.shape[-1]] if self.mask is None else self.mask[:, :, rows]
         return scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
 
     def _per_query_head(self, grouped: Tensor) -> Tensor:
