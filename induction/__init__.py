@@ -5,12 +5,14 @@ if __name__ != "headcount.induction":  # imported from the checkout's folder, it
 
 from headcount.induction.atlas.detectors import forget_detector, register_detector
 from headcount.induction.atlas.measure import head_atlas
+from headcount.induction.composition import composition
 from headcount.induction.measure import copying, prefix_matching, record_patterns, repeat_loss, score_heads
 from headcount.induction.paths import feeding_heads
 from headcount.induction.profile import head_profile
 from headcount.induction.tokens.sampling import distinct_tokens, repeated_tokens
 
 __all__ = [
+    "composition",
     "copying",
     "distinct_tokens",
     "feeding_heads",

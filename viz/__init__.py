@@ -2,7 +2,8 @@
 
 `heads` draws a map of scores, `head` a card of one head, `ffn_importance` scores of layers, `loss_by_repeat` the
 in-context learning curve, `score_by_length` scores of short and long sequences, `pruning_curve` and `pruning_grid` the
-accuracy as parts are removed, `set_effects` what is left without the heads of a kind. `compare`, `rank_correlation`,
+accuracy as parts are removed, `set_effects` what is left without the heads of a kind, `composition` all
+pairs of heads. `compare`, `rank_correlation`,
 `shots`, `by_layer`, `at_depths` and `capacity_retained` draw comparisons of scores. `attention` shows what heads attend
 to and `tokens` a value of each token, both with circuitsvis. `explorer` shows all heads of a
 run to choose from, and `report` writes a whole run into one HTML file that opens without a network.
@@ -16,6 +17,7 @@ if __name__ != "headcount.viz":  # imported from the checkout's folder, it would
 
 from headcount.viz.attention_views.circuitsvis_views import attention, tokens
 from headcount.viz.figures.capacity import capacity_retained
+from headcount.viz.figures.circuits.composition import composition
 from headcount.viz.figures.comparison import compare
 from headcount.viz.figures.correlations import rank_correlation, shots
 from headcount.viz.figures.depth import at_depths, by_layer
@@ -35,6 +37,7 @@ __all__ = [
     "by_layer",
     "capacity_retained",
     "compare",
+    "composition",
     "explorer",
     "ffn_importance",
     "head",

@@ -24,7 +24,7 @@ app = App(
 )
 for command in (
     *(measure.induction, measure.importance, measure.ffn, measure.prune),
-    *(causes.function_vectors, causes.gates, causes.paths),
+    *(causes.function_vectors, causes.gates, causes.paths, causes.composition),
     *(evaluation.causes, evaluation.rank),
     *(study.study, study.plan),
     *(results.show, results.compare, results.report),

@@ -1,5 +1,6 @@
 """The values of results for tables and programs, read without torch, whose import takes seconds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,12 @@ ADDED = {"ties": 0, "merged": 0, "first_merged": -1}
 """Fields that files of earlier versions lack, and what they stand for."""
 
 
-LETTERS = {"HeadScores": ("head", "LH"), "LayerScores": ("layer", "L"), "ExpertScores": ("expert", "LE")}
+LETTERS: dict[str, tuple[str, Sequence[str]]] = {
+    "HeadScores": ("head", "LH"),
+    "LayerScores": ("layer", "L"),
+    "ExpertScores": ("expert", "LE"),
+    "PairScores": ("pair", ("L", "H", " → L", "H")),
+}
 """For each kind of scores, the word for a part and the letters of its label."""
 
 
@@ -54,8 +60,16 @@ def _counts(fields: dict[str, Any]) -> Values:
 
 def _scores(kind: str, fields: dict[str, Any], arrays: Arrays, top: int) -> Values:
     values = arrays["values"]
-    known = {"definition": fields["definition"], "n": fields["n"], "missing": int(np.isnan(values).sum())}
+    # Of pairs, those whose second head is not in a later layer are no heads that were not measured.
+    missing = 0 if kind == "PairScores" else int(np.isnan(values).sum())
+    known = {"definition": _definition(fields), "n": fields["n"], "missing": missing}
     return known | _lengths(fields["provenance"]) | {"top": _top(kind, fields["n"], arrays, top)}
+
+
+def _definition(fields: dict[str, Any]) -> str:
+    """The definition of scores; of those of pairs with the score of unrelated heads."""
+    baseline = fields.get("baseline")
+    return str(fields["definition"]) + ("" if baseline is None else f" ({baseline:.3f} for unrelated heads)")
 
 
 def _lengths(provenance: dict[str, Any]) -> Values:

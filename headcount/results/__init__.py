@@ -6,6 +6,7 @@ Every measurement returns one of these frozen dataclasses of plain tensors and n
   `InductionScores` are the three maps of induction heads, `CausalGates` those of gates on heads, `RepeatLoss` is the
   in-context learning score.
 * `HeadAtlas`: many scores of every head, on random tokens and on text, with `TextExamples` of each.
+* `PairScores`: one number per pair of an earlier head and a later one.
 * `HeadProfile`: one head at a glance; `Patterns`: the attention of every head on a prompt.
 * `Accuracy`: the accuracy on a task; `PruningCurve`, `PruningGrid`: the same as parts of the model are removed;
   `SetEffects`: the same without whole sets of heads, beside random sets.
@@ -41,7 +42,7 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.results.kinds.patterns import Patterns
     from headcount.results.kinds.pruning import PruningCurve, PruningGrid
     from headcount.results.kinds.repeat_loss import RepeatLoss
-    from headcount.results.kinds.scores import ExpertScores, HeadScores, LayerScores
+    from headcount.results.kinds.scores import ExpertScores, HeadScores, LayerScores, PairScores
     from headcount.results.kinds.set_effects import SetEffects
     from headcount.results.kinds.table import Table
     from headcount.results.names import ResultName, Setting
@@ -63,6 +64,7 @@ __all__ = [
     "LayerScores",
     "Merge",
     "Overlap",
+    "PairScores",
     "Patterns",
     "PruningCurve",
     "PruningGrid",

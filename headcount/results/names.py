@@ -4,7 +4,7 @@
     accuracy/SETTING   importance/PART[-MEASURE][-ABLATION]/SETTING
     pruning/PART[-ABLATION]/SETTING.RANKING   pruning/grid[-ABLATION]/SETTING
     causes/ABLATION/SETTING   verdicts/ABLATION/SETTING   rank/ABLATION/SETTING.RANKING   areas/ABLATION/SETTING
-    paths/HEAD-INPUT-PATH
+    paths/HEAD-INPUT-PATH   composition/KIND
     analyses/TOPIC   analyses/TOPIC.Kshot   analyses/capacity/SCORE.SETTING
 
 A MEASURE names settings of importance that change its number and are not the usual ones: `drop`, `verified`, `5steps`.
@@ -41,6 +41,7 @@ _GRAMMAR = tuple(
         rf"(?P<folder>(?:causes|verdicts|areas)/[a-z]+)/{_SETTING}",
         rf"(?P<folder>rank/[a-z]+)/{_SETTING}\.(?P<ranking>[\w-]+)",
         r"(?P<folder>paths)/(?P<topic>L\d+H\d+-(?:key|query|value)-(?:direct|total))",
+        r"(?P<folder>composition)/(?P<topic>[KQV])",
         rf"(?P<folder>analyses/capacity)/(?P<topic>\w+)\.{_SETTING}",
         r"(?P<folder>analyses)/(?P<topic>[\w/-]+)(?:\.(?P<shots>\d+)shot)?",
     )
@@ -189,6 +190,11 @@ class ResultName:
     def paths(cls, layer: int, head: int, on: str, path: str) -> "ResultName":
         """Return the name of the scores of the heads that feed an input of a head."""
         return cls("paths", f"L{layer}H{head}-{on}-{path}")
+
+    @classmethod
+    def composition(cls, kind: str) -> "ResultName":
+        """Return the name of the composition of all pairs of heads, by its kind: `K`, `Q` or `V`."""
+        return cls("composition", kind)
 
     @classmethod
     def analysis(cls, topic: str, shots: int | None = None) -> "ResultName":

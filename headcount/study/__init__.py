@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.study.units.analyses import analysis_units, derived_units
     from headcount.study.units.causes import causes_units
     from headcount.study.units.heads import function_vector_unit, gates_unit, paths_unit
+    from headcount.study.units.causes import HEAD_KINDS, causes_units
+    from headcount.study.units.heads import composition_unit, function_vector_unit, gates_unit, paths_unit
     from headcount.study.units.induction import induction_units
     from headcount.study.units.means import mean_units
     from headcount.study.units.pruning import pruning_units
@@ -38,6 +40,7 @@ __all__ = [
     "check_distinct",
     "check_settings",
     "compare_runs",
+    "composition_unit",
     "create_target_run",
     "derived_units",
     "expert_unit",

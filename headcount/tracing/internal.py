@@ -34,13 +34,21 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.tracing.sources import default_model
     from headcount.tracing.sources.downloads import Wheel, cache_folder
     from headcount.tracing.text.token_pool import TokenPool, token_pool
-    from headcount.tracing.weights import output_heads, unembed_embed, unembedding, value_heads
+    from headcount.tracing.weights import (
+        HeadMatrices,
+        head_matrices,
+        output_heads,
+        unembed_embed,
+        unembedding,
+        value_heads,
+    )
     from headcount.tracing.work import Item, Items, Kind, ModelPass, Work, no_work
 
 __all__ = [
     "TOKENS",
     "AblationKind",
     "ForwardPass",
+    "HeadMatrices",
     "Item",
     "Items",
     "Kind",
@@ -62,6 +70,7 @@ __all__ = [
     "check_without_weights",
     "default_model",
     "has_server_key",
+    "head_matrices",
     "map_batches",
     "no_work",
     "output_heads",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from headcount.remote_code import runs_remotely
 from headcount.results import InputError
 from headcount.tracing.architectures.views import fused_views
-from headcount.tracing.hooks.modules import matrix, output_bias
+from headcount.tracing.hooks.modules import affine, matrix, output_bias, subtracts_mean
 
 if TYPE_CHECKING:
     from headcount.tracing.hooks.protocol import TracedModel
@@ -29,24 +30,130 @@ def output_heads(
 
 @runs_remotely
 def value_heads(model: TracedModel, layer: int) -> Float[Tensor, "head d_model d_head"]:
-    """Return W_V of each query head, in float32; query heads of one group have the same."""
+    """Return W_V of each query head, in float32; query heads of one group have the same.
+
+    Raises:
+        InputError: No matrix gives the values that attention averages.
+    """
+    values = projected_heads(model, layer, "v")
+    return values.repeat_interleave(model.sizes.n_heads // len(values), dim=0)
+
+
+@runs_remotely
+def projected_heads(model: TracedModel, layer: int, part: str) -> Float[Tensor, "head d_model d_head"]:
+    """Return W_Q of each head (`q`), or W_K or W_V of each KV group (`k`, `v`), in float32.
+
+    Raises:
+        InputError: No matrix gives the queries, keys or values that attention takes.
+    """
     block, sizes, family = _whole_block(model, layer), model.sizes, model.paths(layer)
+    matrix_name, meaning = {"q": ("W_Q", "queries"), "k": ("W_K", "keys"), "v": ("W_V", "values")}[part]
+    path = {"q": family.query, "k": family.key, "v": family.value}[part]
     if family.latent:
         raise InputError(
-            f"{model.name} has latent attention (MLA): a norm lies between the residual stream and the values, and no "
-            "matrix W_V is; choose another definition than 'eigenvalue'"
+            f"{model.name} has latent attention (MLA): a norm lies between the residual stream and the {meaning}, and "
+            f"no matrix {matrix_name} is"
         )
-    if not (family.fused or family.value):
+    if not (family.fused or path) or (part == "q" and family.query_widths):
         raise InputError(
-            f"what the projections of {model.name} return is not split into the values that attention averages (by a "
-            "norm or a clip, say), and no matrix W_V is; choose another definition than 'eigenvalue'"
+            f"what the projections of {model.name} return is not split into the {meaning} that attention takes (by a "
+            f"norm or a clip, say), and no matrix {matrix_name} is"
         )
     if family.fused:
-        _, _, values = fused_views(family, sizes.n_heads, sizes.n_kv_heads, sizes.d_head)
-        weight = values.read(matrix(block.get_submodule(family.fused)), 1)
+        views = fused_views(family, sizes.n_heads, sizes.n_kv_heads, sizes.d_head)
+        weight = views["qkv".index(part)].read(matrix(block.get_submodule(family.fused)), 1)
     else:
-        weight = matrix(block.get_submodule(family.value)).unflatten(-1, (sizes.n_kv_heads, -1))
-    return weight.float().transpose(0, 1).repeat_interleave(sizes.n_heads // sizes.n_kv_heads, dim=0)
+        weight = matrix(block.get_submodule(path)).unflatten(-1, (-1, sizes.d_head))
+    return weight.float().transpose(0, 1)
+
+
+class HeadMatrices(NamedTuple):
+    """The matrices of a layer's heads, between the residual stream as it is and what is added to it, in float32.
+
+    Gains of norms are part of them, and so are the means that layer norms subtract. The other half of a norm, the
+    division by a number that depends on the text, is not.
+
+    Attributes:
+        query: W_Q of each head.
+        key: W_K of each KV group.
+        value: W_V of each KV group.
+        output: W_O of each head.
+        centred: True if the mean over d_model was subtracted from all, as the layer norms do.
+    """
+
+    query: Float[Tensor, "head d_model d_head"]
+    key: Float[Tensor, "group d_model d_head"]
+    value: Float[Tensor, "group d_model d_head"]
+    output: Float[Tensor, "head d_head d_model"]
+    centred: bool
+
+
+def head_matrices(model: TracedModel, layer: int) -> HeadMatrices:
+    """Return the matrices of a layer's heads with the norms folded into them.
+
+    Raises:
+        InputError: No matrices give what the heads read and write.
+    """
+    block, family = _whole_block(model, layer), model.paths(layer)
+    if family.gated:
+        raise InputError(f"a gate that depends on the text multiplies what the heads of {model.name} give")
+    read = {part: projected_heads(model, layer, part) for part in "qkv"}
+    inner = _norms_of_projections(model, layer)
+    read = {part: weight if part not in inner else _normed_heads(inner[part], weight) for part, weight in read.items()}
+    output, _ = output_heads(model, layer)
+    centred = False
+    if family.norm_1:
+        norm = block.get_submodule(family.norm_1)
+        centred = subtracts_mean(norm)
+        read = {part: _gain(norm, weight)[:, None] * weight for part, weight in read.items()}
+    if family.attention_added not in ("", family.output):
+        output = output * _gain(block.get_submodule(family.attention_added), output)
+    if centred:
+        read = {part: weight - weight.mean(1, keepdim=True) for part, weight in read.items()}
+        output = output - output.mean(-1, keepdim=True)
+    return HeadMatrices(read["q"], read["k"], read["v"], output, centred)
+
+
+def _norms_of_projections(model: TracedModel, layer: int) -> dict[str, nn.Module]:
+    """Return the norms between the projections and the products of attention: `q`, `k` and `v`.
+
+    Raises:
+        InputError: There is a norm of which it is not known what it reads.
+    """
+    block, family = model.block(layer), model.paths(layer)
+    outside = {family.norm_1, family.norm_2, family.attention_added}
+    norms: dict[str, nn.Module] = {}
+    for name, module in block.get_submodule(family.attention).named_modules(prefix=family.attention):
+        if "Norm" not in type(module).__name__ or name in outside:
+            continue
+        part = name.rpartition(".")[2][0]
+        if part not in "qkv" or part in norms:
+            raise InputError(f"{model.name} has a norm {name} inside attention, which no matrix of a head stands for")
+        norms[part] = module
+    return norms
+
+
+def _normed_heads(
+    norm: nn.Module, weight: Float[Tensor, "head d_model d_head"]
+) -> Float[Tensor, "head d_model d_head"]:
+    """Return a projection with the mean that the norm behind it subtracts, and its gain: of each head, or of all."""
+    gain = _gain(norm, weight)
+    if len(gain) == weight.shape[-1]:
+        centred = weight - weight.mean(-1, keepdim=True) if subtracts_mean(norm) else weight
+        return centred * gain
+    flat = weight.transpose(0, 1).flatten(1)
+    flat = (flat - flat.mean(-1, keepdim=True) if subtracts_mean(norm) else flat) * gain
+    return flat.unflatten(1, (len(weight), -1)).transpose(0, 1)
+
+
+def _gain(norm: nn.Module, like: Tensor) -> Float[Tensor, " d"]:
+    """Return a norm's gain in float32, on another tensor's device."""
+    weight = getattr(norm, "weight", None)
+    if weight is None:
+        return torch.ones(1, device=like.device)
+    ones = torch.ones_like(weight, dtype=torch.float32)
+    with torch.no_grad():
+        return (affine(norm, ones) - affine(norm, torch.zeros_like(ones))).float().to(like.device)
 
 
 @runs_remotely

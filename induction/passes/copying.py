@@ -81,8 +81,11 @@ def check_eigenvalues(model: Model) -> None:
         raise InputError(f"{model.name} does not read its embedding as it is (a norm follows it, say): {other}")
     if any(model.paths(layer).gated for layer in model.layers_with_heads):
         raise InputError(f"a gate multiplies what the heads of {model.name} give, which no weights tell: {other}")
-    for layer in model.layers_with_heads:
-        value_heads(model, layer)
+    try:
+        for layer in model.layers_with_heads:
+            value_heads(model, layer)
+    except InputError as error:
+        raise InputError(f"{error}: {other}") from error
 
 
 @runs_remotely

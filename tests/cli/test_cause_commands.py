@@ -6,7 +6,7 @@ import torch
 from support.headcount_runs import run
 
 from headcount.importance import causal_gates, function_vector_heads, load_task
-from headcount.induction import feeding_heads
+from headcount.induction import composition, feeding_heads
 from headcount.results import open_run
 from headcount.tracing import load_model
 
@@ -42,3 +42,17 @@ def test_the_same_command_measures_nothing_again_and_other_settings_are_refused(
     status, _, err = run(capsys, *command[:-1], 2, *MODEL, "--out", tmp_path / "run")
     assert status == 2
     assert "n_sequences = 1, and 2 is requested" in err
+
+
+def test_composition_is_saved_and_shown(capsys, tmp_path):
+    out = tmp_path / "run"
+    assert measured(capsys, out, "composition", "--kind", "V", "K") == ["composition/V", "composition/K"]
+    scores = open_run(out)["composition/K"]
+    assert torch.equal(scores.values.nan_to_num(), composition(load_model("tiny-opt"), "K").values.nan_to_num())
+    status, shown, _ = run(capsys, "show", out, "composition/K", "--top", 2)
+    assert status == 0
+    assert "0.089 for unrelated heads" in shown
+    assert [line.split() for line in shown.splitlines() if "→" in line] == [
+        ["L0H0", "→", "L1H2", "0.2472"],
+        ["L0H0", "→", "L1H3", "0.2467"],
+    ]

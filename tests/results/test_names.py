@@ -32,6 +32,7 @@ NAMES = st.one_of(
         st.sampled_from(["key", "query", "value"]),
         st.sampled_from(["direct", "total"]),
     ),
+    st.builds(ResultName.composition, st.sampled_from("KQV")),
     st.builds(ResultName.analysis, st.sampled_from(["heads/correlations", "layers", "agreement"]), st.none()),
     st.builds(ResultName.analysis, st.sampled_from(["heads/correlations", "agreement"]), st.integers(0, 99)),
     st.builds(ResultName.capacity, st.sampled_from(SCORES), SETTINGS),

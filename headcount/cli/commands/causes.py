@@ -1,7 +1,9 @@
-"""Commands that measure causes in single heads: function-vector heads, gates, and paths between heads."""
+"""Commands that measure causes in single heads: function-vector heads, gates, paths between heads, composition."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from headcount.cli.checks import check_at_least, check_seed, check_seeds
 from headcount.cli.options import Json, Names, TargetOptions, TaskOptions, Whole, WholeNumbers
@@ -116,6 +118,34 @@ def paths(
     heads = [_head(text) for text in dict.fromkeys(head)]
     model, run = open_target(target)
     units = [paths_unit(model, pair, on, path, sequences, seed) for pair in heads]
+    measure_and_print(units, run, as_json, replace=target.replace)
+
+
+def composition(
+    *,
+    target: TargetOptions,
+    kind: Annotated[tuple[Literal["K", "Q", "V"], ...], Parameter(consume_multiple=True, negative="")] = (
+        "K",
+        "Q",
+        "V",
+    ),
+    as_json: Json = False,
+) -> None:
+    """Score every pair of heads by how much of what the earlier one writes the later one reads, from the weights.
+
+    See docs/causes.md.
+
+    Args:
+        target: The model and the run.
+        kind: The input of the later head: its keys, queries or values.
+        as_json: Print the results' names as JSON.
+    """
+    from headcount.results import check_folder
+    from headcount.study import composition_unit, open_target
+
+    check_folder(target.out)
+    model, run = open_target(target)
+    units = [composition_unit(model, name) for name in dict.fromkeys(kind)]
     measure_and_print(units, run, as_json, replace=target.replace)
 
 

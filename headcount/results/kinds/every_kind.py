@@ -9,12 +9,12 @@ from headcount.results.kinds.head_profile import HeadProfile
 from headcount.results.kinds.patterns import Patterns
 from headcount.results.kinds.pruning import PruningCurve, PruningGrid
 from headcount.results.kinds.repeat_loss import RepeatLoss
-from headcount.results.kinds.scores import ExpertScores, HeadScores, LayerScores
+from headcount.results.kinds.scores import ExpertScores, HeadScores, LayerScores, PairScores
 from headcount.results.kinds.set_effects import SetEffects
 from headcount.results.kinds.table import Table
 
 Scored = HeadScores | LayerScores | ExpertScores
 Measured = RepeatLoss | Accuracy | PruningCurve | PruningGrid | SetEffects | Table | Patterns
-Result = Scored | HeadAtlas | HeadProfile | Measured
+Result = Scored | PairScores | HeadAtlas | HeadProfile | Measured
 
 KINDS: Mapping[str, type[Result]] = {kind.__name__: kind for kind in get_args(Result)}

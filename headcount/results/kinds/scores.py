@@ -22,7 +22,7 @@ SHOWN = 5  # rows of the table in a notebook
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scores(Stored):
-    """The base of `HeadScores`, `LayerScores` and `ExpertScores`, which differ in `axes` alone."""
+    """The base of `HeadScores`, `LayerScores`, `ExpertScores` and `PairScores`, which differ in `axes`."""
 
     axes: ClassVar[tuple[str, ...]]
 
@@ -237,3 +237,50 @@ class ExpertScores(Scores):
     definition: str = ""
     extras: dict[str, Float[Tensor, "layer expert"]] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PairScores(Scores):
+    """One number per pair of an earlier head and a later one, such as their composition; else as `HeadScores`.
+
+    NaN stands for pairs of which the second is not in a later layer.
+
+    Attributes:
+        baseline: The score of a pair without any relation; `definition` and `provenance` say how it is meant.
+
+    Raises:
+        InputError: As of `HeadScores`, or the four axes are not those of one model.
+    """
+
+    axes: ClassVar[tuple[str, ...]] = ("layer", "head", "later_layer", "later_head")
+
+    values: Float[Tensor, "layer head later_layer later_head"]
+    variance: Float[Tensor, "layer head later_layer later_head"] | None = None
+    n: int = 1
+    folds: Float[Tensor, "fold layer head later_layer later_head"] | None = None
+    measure: str = ""
+    definition: str = ""
+    extras: dict[str, Float[Tensor, "layer head later_layer later_head"]] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    baseline: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shape[:2] != self.shape[2:]:
+            raise InputError(f"values: expected [layer, head, later_layer, later_head] of one model, got {self.shape}")
+
+    def earlier_heads(self, layer: int, head: int, k: int = 3) -> list[tuple[int, int, float]]:
+        """Return the earlier heads that a head goes with best: (layer, head, value), the highest first."""
+        return self._best(self.values[:, :, layer, head], k)
+
+    def later_heads(self, layer: int, head: int, k: int = 3) -> list[tuple[int, int, float]]:
+        """Return the later heads that go with a head best: (layer, head, value), the highest first."""
+        return self._best(self.values[layer, head], k)
+
+    def label(self, *position: int) -> str:
+        """Return the usual short name of a pair: `L16H0 → L18H6`."""
+        layer, head, later_layer, later_head = position
+        return f"L{layer}H{head} → L{later_layer}H{later_head}"
+
+    def _best(self, values: Float[Tensor, "layer head"], k: int) -> list[tuple[int, int, float]]:
+        return HeadScores(values).top(k)

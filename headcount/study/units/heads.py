@@ -1,4 +1,4 @@
-"""Units of causes of single heads: function-vector heads, gates on heads, and the heads that feed one head."""
+"""Units of causes of single heads: function-vector heads, gates on heads, the heads that feed one head, composition."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ from headcount import importance, induction
 from headcount.importance.internal import TaskSetup, function_vector_work, gates_work
 from headcount.induction.internal import feeding_heads_work
 from headcount.progress import Progress
-from headcount.results import HeadScores, ResultName
+from headcount.results import HeadScores, PairScores, ResultName
 from headcount.study.unit import Unit
 from headcount.tracing import Model
 
@@ -101,4 +101,19 @@ def paths_unit(
         n_sequences,
         measure,
         work=lambda: feeding_heads_work(model, layer, n_sequences, path),
+    )
+
+
+def composition_unit(model: Model, kind: Literal["K", "Q", "V"]) -> Unit:
+    """Return the unit of the composition of all pairs of heads, which reads the weights and runs nothing."""
+
+    def measure(progress: Progress) -> tuple[PairScores]:
+        return (induction.composition(model, kind, progress=progress.advance),)
+
+    return Unit(
+        f"{kind}-composition of all pairs of heads",
+        (str(ResultName.composition(kind)),),
+        {"kind": kind},
+        len(model.layers_with_heads),
+        measure,
     )

@@ -51,9 +51,15 @@ def normalised(norm: nn.Module, x: Tensor) -> Tensor:
     if isinstance(norm, nn.LayerNorm):
         return nn.functional.layer_norm(x, norm.normalized_shape, eps=norm.eps)
     wide = x.float()
-    if type(norm).__name__.endswith("LayerNorm"):  # such as Cohere's; a norm that differs is refused at load
+    if subtracts_mean(norm):
         wide = wide - wide.mean(-1, keepdim=True)
     return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + _epsilon(norm))).to(x.dtype)
+
+
+@runs_remotely
+def subtracts_mean(norm: nn.Module) -> bool:
+    """Return True for a layer norm, such as torch's or Cohere's; a norm that differs is refused at load."""
+    return type(norm).__name__.endswith("LayerNorm")
 
 
 @runs_remotely

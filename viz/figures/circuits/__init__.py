@@ -1,0 +1,1 @@
+"""Figures of what heads read from one another."""
