@@ -28,7 +28,7 @@ for command in (
     *(evaluation.causes, evaluation.rank),
     *(study.study, study.plan),
     *(results.show, results.compare, results.report),
-    *(installation.tasks, installation.fetch, installation.doctor),
+    *(installation.tasks, installation.fetch, installation.doctor, installation.verify),
 ):
     app.command(command)
 app.register_install_completion_command(help="Install completion of commands and options in this shell.")

@@ -23,18 +23,22 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.study.units.pruning import pruning_units
     from headcount.study.units.rankings import rank_units
     from headcount.study.units.tasks import accuracy_unit, expert_unit, ffn_unit, head_unit, load_setups
+    from headcount.study.verification.anchors import KnownModel, known_model, known_models
+    from headcount.study.verification.verify import all_passed, known_numbers, verify_model
 
 __all__ = [
     "HEAD_KINDS",
     "PRESETS",
     "RANKINGS",
     "FailedError",
+    "KnownModel",
     "Schedule",
     "StudyConfig",
     "StudyTask",
     "TaskGroup",
     "Unit",
     "accuracy_unit",
+    "all_passed",
     "analysis_units",
     "causes_units",
     "check_distinct",
@@ -50,6 +54,9 @@ __all__ = [
     "head_unit",
     "induction_units",
     "is_summarised",
+    "known_model",
+    "known_models",
+    "known_numbers",
     "load_setups",
     "load_target",
     "load_tasks",
@@ -69,6 +76,7 @@ __all__ = [
     "study_target",
     "study_units",
     "summarise",
+    "verify_model",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

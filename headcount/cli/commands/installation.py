@@ -1,8 +1,11 @@
-"""Commands about this machine: tasks and their rows, downloads, the installation."""
+"""Commands about this machine: tasks and their rows, downloads, the installation, known numbers."""
 
 import sys
+from typing import Annotated, Any
 
-from headcount.cli.options import Json
+from cyclopts import Parameter
+
+from headcount.cli.options import Flag, Json
 from headcount.cli.output import print_json
 from headcount.progress import say
 
@@ -68,3 +71,50 @@ def doctor(*, model: str | None = None, as_json: Json = False) -> None:
             print(f"{mark:6} {finding.what}: {finding.result}")
     if not all(finding.ok for finding in listed):
         sys.exit(1)
+
+
+def verify(
+    model: str | None = None,
+    /,
+    *,
+    numbers_of: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    list_only: Annotated[Flag, Parameter(name="--list")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure numbers that are known again, and compare: the first thing to run on a new machine or library version.
+
+    Exit status 0: all came out within their tolerances. 1: some did not. See docs/numbers.md.
+
+    Args:
+        model: A model of which numbers are known, by its name, or its folder or file of that name; left out, tiny-opt
+            and smollm2-135m.
+        numbers_of: The name under which the numbers of this model are known, if its own says nothing.
+        dtype: Number format of the weights; tolerances are for float32.
+        device: Device of the model, such as cuda or auto; the CPU if left out.
+        list_only: Print all known numbers with their sources, and measure nothing.
+        as_json: Print them as JSON.
+    """
+    from headcount.cli.tables import print_rows, print_text
+    from headcount.cli.verification import verified
+    from headcount.study import known_model, known_models, known_numbers
+
+    if list_only:
+        listed = known_models() if model is None else (known_model(numbers_of or model),)
+        rows = [row for known in listed for row in known_numbers(known)]
+    else:
+        rows = verified(model, numbers_of, dtype, device)
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows([{key: _word(value) for key, value in row.items()} for row in rows])
+    failed = [row for row in rows if row.get("passed") is False]
+    if not list_only and not as_json:
+        print_text(f"{len(rows) - len(failed)} of {len(rows)} numbers came out")
+    if failed:
+        sys.exit(1)
+
+
+def _word(value: Any) -> Any:
+    return ("pass" if value else "FAIL") if isinstance(value, bool) else value
