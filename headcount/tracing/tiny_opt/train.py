@@ -9,6 +9,8 @@ import dataclasses
 import json
 import pathlib
 import time
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import torch
@@ -138,13 +140,19 @@ def learning_rate(step: int, steps: int) -> float:
     return LEARNING_RATE * rise * fall
 
 
-def train(model: OPTForCausalLM, stages: tuple[Stage, ...], seed: int) -> list[float]:
+def train(
+    model: OPTForCausalLM,
+    stages: tuple[Stage, ...],
+    seed: int,
+    after_step: Callable[[int], None] = lambda step: None,
+) -> list[float]:
     """Train the model in place.
 
     Args:
         model: A model from `build_model`.
         stages: The stages, in order.
         seed: The seed of the sequences.
+        after_step: Called with the number of steps done, after each.
 
     Returns:
         The loss, without the penalty, at every step.
@@ -166,6 +174,7 @@ def train(model: OPTForCausalLM, stages: tuple[Stage, ...], seed: int) -> list[f
         optimizer.param_groups[0]["lr"] = learning_rate(step, len(plan))
         optimizer.step()
         losses.append(loss.item())
+        after_step(step + 1)
         if step + 1 == HELD:
             _check_induction(sum(losses[-50:]) / 50)
     return losses
@@ -183,6 +192,13 @@ def _hold_first_head(model: OPTForCausalLM, hold: bool) -> None:
     attention = decoder.layers[0].self_attn
     for module in (decoder.embed_positions, attention.q_proj, attention.k_proj):
         module.requires_grad_(not hold)
+
+
+def save_checkpoint(model: OPTForCausalLM, folder: pathlib.Path, steps: Collection[int], step: int) -> None:
+    """Save model and tokenizer to `stepN` in a folder, if N is among some steps."""
+    if step in steps:
+        model.save_pretrained(folder / f"step{step}")
+        build_tokenizer(VOCABULARY, CONTEXT).save_pretrained(folder / f"step{step}")
 
 
 def measurements(model: OPTForCausalLM, seed: int) -> dict[str, Any]:
@@ -229,12 +245,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder to write")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoints", type=int, nargs="*", default=[], help="steps after which to save a stepN too")
     parser.add_argument("--threads", type=int, default=1, help="another number may round differently")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model = build_model(options.seed)
     start = time.perf_counter()
-    losses = train(model, STAGES, options.seed)
+    losses = train(model, STAGES, options.seed, partial(save_checkpoint, model, options.out, options.checkpoints))
     seconds = time.perf_counter() - start
     interval = len(losses) // 20
     record = {
