@@ -12,7 +12,7 @@ from headcount.induction.formulas.composition import composition_scores
 from headcount.results import InputError, PairScores
 from headcount.results.internal import checks
 from headcount.tracing import Model, provenance
-from headcount.tracing.internal import HeadMatrices, head_matrices
+from headcount.tracing.internal import HeadMatrices, check_stream_of_sums, head_matrices
 
 Kind = Literal["K", "Q", "V"]
 
@@ -111,10 +111,4 @@ def _check_stream(model: Model) -> None:
     """
     if model.server is not None:
         raise InputError(f"composition reads the weights, which {model.name} has on a server: open the model here")
-    families = [model.paths(layer) for layer in range(model.sizes.n_layers)]
-    if model.variant.post_norm or any(family.norms_in_stream or any(family.stream_gains) for family in families):
-        raise InputError(
-            f"{model.name} has norms or factors in the residual stream itself, so that what a head adds does not reach "
-            "later heads unchanged, and no product of weights stands between them: feeding_heads with path='total' "
-            "measures what it does"
-        )
+    check_stream_of_sums(model)

@@ -3,7 +3,7 @@
 `heads` draws a map of scores, `head` a card of one head, `ffn_importance` scores of layers, `loss_by_repeat` the
 in-context learning curve, `score_by_length` scores of short and long sequences, `pruning_curve` and `pruning_grid` the
 accuracy as parts are removed, `set_effects` what is left without the heads of a kind, `composition` all
-pairs of heads. `compare`, `rank_correlation`,
+pairs of heads, `over_training` a score over checkpoints. `compare`, `rank_correlation`,
 `shots`, `by_layer`, `at_depths` and `capacity_retained` draw comparisons of scores. `attention` shows what heads attend
 to and `tokens` a value of each token, both with circuitsvis. `explorer` shows all heads of a
 run to choose from, and `report` writes a whole run into one HTML file that opens without a network.
@@ -18,6 +18,7 @@ if __name__ != "headcount.viz":  # imported from the checkout's folder, it would
 from headcount.viz.attention_views.circuitsvis_views import attention, tokens
 from headcount.viz.figures.capacity import capacity_retained
 from headcount.viz.figures.circuits.composition import composition
+from headcount.viz.figures.circuits.over_training import over_training
 from headcount.viz.figures.comparison import compare
 from headcount.viz.figures.correlations import rank_correlation, shots
 from headcount.viz.figures.depth import at_depths, by_layer
@@ -43,6 +44,7 @@ __all__ = [
     "head",
     "heads",
     "loss_by_repeat",
+    "over_training",
     "pruning_curve",
     "pruning_grid",
     "rank_correlation",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # imported at their first use
         Zero,
         pass_through,
     )
+    from headcount.tracing.hooks.modules import norm_scale
     from headcount.tracing.hooks.passes import ForwardPass
     from headcount.tracing.hooks.run import to_device
     from headcount.tracing.loading.checked_model import check_without_weights
@@ -36,6 +37,12 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.tracing.text.token_pool import TokenPool, token_pool
     from headcount.tracing.weights import (
         HeadMatrices,
+        added_heads,
+        centred_unembedding,
+        check_added_to_stream,
+        check_stream_of_sums,
+        final_logits,
+        final_scale,
         head_matrices,
         output_heads,
         unembed_embed,
@@ -65,14 +72,21 @@ __all__ = [
     "Wheel",
     "Work",
     "Zero",
+    "added_heads",
     "cache_folder",
+    "centred_unembedding",
+    "check_added_to_stream",
     "check_cut",
+    "check_stream_of_sums",
     "check_without_weights",
     "default_model",
+    "final_logits",
+    "final_scale",
     "has_server_key",
     "head_matrices",
     "map_batches",
     "no_work",
+    "norm_scale",
     "output_heads",
     "over_all_layers",
     "pad",

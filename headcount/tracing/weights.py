@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from headcount.remote_code import runs_remotely
 from headcount.results import InputError
 from headcount.tracing.architectures.views import fused_views
-from headcount.tracing.hooks.modules import affine, matrix, output_bias, subtracts_mean
+from headcount.tracing.hooks.modules import affine, matrix, norm_scale, normalised, output_bias, subtracts_mean
 
 if TYPE_CHECKING:
     from headcount.tracing.hooks.protocol import TracedModel
@@ -65,6 +65,35 @@ def projected_heads(model: TracedModel, layer: int, part: str) -> Float[Tensor, 
     else:
         weight = matrix(block.get_submodule(path)).unflatten(-1, (-1, sizes.d_head))
     return weight.float().transpose(0, 1)
+
+
+def check_stream_of_sums(model: TracedModel) -> None:
+    """Refuse a model in which what a head adds does not stay in the residual stream as it is.
+
+    Raises:
+        InputError: Norms, or factors channel by channel, are in the residual stream itself.
+    """
+    families = [model.paths(layer) for layer in range(model.sizes.n_layers)]
+    in_stream = any(family.norms_in_stream or any(family.stream_gains) for family in families)
+    if model.anatomy.variant.post_norm or in_stream:
+        raise InputError(
+            f"{model.name} has norms or factors in the residual stream itself, so that what a head adds does not reach "
+            "later layers unchanged, and no matrix stands for the way to them"
+        )
+
+
+def check_added_to_stream(model: TracedModel) -> None:
+    """Refuse a model in which what the heads add to the logits directly is not a product of matrices.
+
+    Raises:
+        InputError: As `check_stream_of_sums`; or a gate multiplies the heads' outputs, or the stream has factors.
+    """
+    check_stream_of_sums(model)
+    families = [model.paths(layer) for layer in range(model.sizes.n_layers)]
+    if any(family.gated for family in families):
+        raise InputError(f"a gate that depends on the text multiplies what the heads of {model.name} give")
+    if any(family.stream_factors != (1.0, 1.0) for family in families):
+        raise InputError(f"{model.name} multiplies the residual stream by factors between layers")
 
 
 class HeadMatrices(NamedTuple):
@@ -146,6 +175,7 @@ def _normed_heads(
     return flat.unflatten(1, (len(weight), -1)).transpose(0, 1)
 
 
+@runs_remotely
 def _gain(norm: nn.Module, like: Tensor) -> Float[Tensor, " d"]:
     """Return a norm's gain in float32, on another tensor's device."""
     weight = getattr(norm, "weight", None)
@@ -167,6 +197,60 @@ def unembedding(
         rows = rows @ _linear(model, model.family.project_out).float()
     bias = getattr(head, "bias", None)
     return rows, rows.new_zeros(rows.shape[:2]) if bias is None else bias[tokens.to(bias.device)].float()
+
+
+@runs_remotely
+def final_logits(model: TracedModel, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+    """Return the logits that the final norm and the unembedding make of the residual stream, in float32, uncapped."""
+    if model.family.final_norm:
+        norm = model.hf.get_submodule(model.family.final_norm)
+        resid = affine(norm, normalised(norm, resid))
+    head = model.hf.get_output_embeddings()
+    if model.family.project_out:
+        resid = resid @ _linear(model, model.family.project_out).T
+    logits: Tensor = nn.functional.linear(resid.to(head.weight.device), head.weight, getattr(head, "bias", None))
+    return logits.float()
+
+
+@runs_remotely
+def final_scale(model: TracedModel, resid: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:
+    """Return the number by which the final norm divides; ones where there is none."""
+    if not model.family.final_norm:
+        return torch.ones(resid.shape[:-1], device=resid.device)
+    return norm_scale(model.hf.get_submodule(model.family.final_norm), resid)
+
+
+@runs_remotely
+def centred_unembedding(model: TracedModel, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+    """Return the directions of tokens' logits above the mean logit, the final norm's gain and mean folded in.
+
+    x · row / `final_scale` is the part of the logit that x in the residual stream adds, less its mean over all tokens.
+    """
+    head = model.hf.get_output_embeddings()
+    rows = head.weight[tokens.to(head.weight.device)].float() - head.weight.float().mean(0)
+    if model.family.project_out:
+        rows = rows @ _linear(model, model.family.project_out).float()
+    if not model.family.final_norm:
+        return rows
+    norm = model.hf.get_submodule(model.family.final_norm)
+    rows = rows * _gain(norm, rows)
+    return rows - rows.mean(-1, keepdim=True) if subtracts_mean(norm) else rows
+
+
+@runs_remotely
+def added_heads(model: TracedModel, layer: int) -> tuple[Float[Tensor, "head d_head d_model"], nn.Module | None]:
+    """Return W_O of each head as it is added to the residual stream, and a norm that divides it before.
+
+    The gain of such a norm, the mean that it subtracts, and the factor of what attention adds are in the matrices.
+    """
+    block, family = _whole_block(model, layer), model.paths(layer)
+    w_o, _ = output_heads(model, layer)
+    factor = model.anatomy.variant.residual_factor * family.attention_factor
+    if family.attention_added in ("", family.output):
+        return w_o * factor, None
+    norm = block.get_submodule(family.attention_added)
+    centred = w_o - w_o.mean(-1, keepdim=True) if subtracts_mean(norm) else w_o
+    return centred * _gain(norm, w_o) * factor, norm
 
 
 @runs_remotely

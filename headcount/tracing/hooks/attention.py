@@ -141,10 +141,10 @@ class AttentionCall:
         query = torch.arange(self.query.shape[2], device=self.query.device)[rows]
         return query[:, None] >= torch.arange(self.key.shape[2], device=self.query.device)
 
-    def scores(self) -> Float[Tensor, "batch head query key"]:
-        """Return the attention scores, scaled, capped and masked, before the softmax; -inf where masked."""
+    def scores(self, rows: slice = slice(None)) -> Float[Tensor, "batch head query key"]:
+        """Return the attention scores of all queries, or of some rows; scaled, capped, and -inf where masked."""
         key = self._per_query_head(self.key)
-        return self._mask(self._cap(self.query @ key.mT * self.scale), slice(None))
+        return self._mask(self._cap(self.query[:, :, rows] @ key.mT * self.scale), rows)
 
     def pattern(self, scores: Tensor | None = None) -> Float[Tensor, "batch head query key"]:
         """Return the attention pattern; computed in float32, returned in the model's dtype.

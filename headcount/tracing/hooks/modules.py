@@ -63,6 +63,15 @@ def subtracts_mean(norm: nn.Module) -> bool:
 
 
 @runs_remotely
+def norm_scale(norm: nn.Module, x: Tensor) -> Tensor:
+    """Return the number by which a norm divides, in float32: the root of the mean square, or standard deviation."""
+    wide = x.float()
+    if subtracts_mean(norm):
+        wide = wide - wide.mean(-1, keepdim=True)
+    return (wide.pow(2).mean(-1) + _epsilon(norm)).sqrt()
+
+
+@runs_remotely
 def affine(norm: nn.Module, x: Tensor) -> Tensor:
     """Apply a norm's gain and bias to an already normalised value."""
     gain = getattr(norm, "weight", None)

@@ -1,1 +1,1 @@
-"""Figures of what heads read from one another."""
+"""Figures of how heads work together, and of how they form in training."""
