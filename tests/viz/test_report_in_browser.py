@@ -111,13 +111,12 @@ def test_names_appear_literally(opened: Callable[[Path], Page], hostile_run: Run
 
 
 @pytest.mark.parametrize("title", ["one line", "several lines " * 4, "many lines " * 12])
-def test_titles_are_not_cut(context: BrowserContext, small_run: Run, tmp_path: Path, title: str) -> None:
+def test_titles_are_not_cut(shared_page: Page, small_run: Run, tmp_path: Path, title: str) -> None:
     figure = viz.heads(small_run["induction/copying"], title=title)
     figure.write_html(tmp_path / "figure.html")
-    page = context.new_page()
-    page.goto((tmp_path / "figure.html").as_uri())
-    page.locator(".gtitle").wait_for()
-    top, bottom = page.evaluate(
+    shared_page.goto((tmp_path / "figure.html").as_uri())
+    shared_page.locator(".gtitle").wait_for()
+    top, bottom = shared_page.evaluate(
         """() => {
             const box = (name) => document.querySelector(name).getBoundingClientRect();
             return [box(".gtitle").top - box(".main-svg").top, box(".gtitle").bottom - box(".main-svg").top];
