@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.forked import finish, run_here, start
 from support.headcount_runs import SMALL_STUDY, contents_of, run
 
 from headcount.results import open_run
@@ -24,14 +25,10 @@ def folder(tmp_path_factory):
     return path
 
 
-def study(out, *options):
-    return [sys.executable, "-m", "headcount", "study", "study.toml", "--out", out, *options]
-
-
 @pytest.fixture(scope="module")
 def alone(folder):
     """The results of one process, on one thread, as each of several has."""
-    subprocess.run(study("alone"), cwd=folder, check=True, capture_output=True)
+    run_here(folder, "study", "study.toml", "--out", "alone")
     return contents_of(folder / "alone")
 
 
@@ -56,7 +53,7 @@ def wait_for(condition, seconds=120):
 
 
 def test_on_a_cluster_a_killed_driver_and_a_killed_worker_change_no_result(folder, alone):
-    command = study("ray", "--ray", "local", "--json")
+    command = [sys.executable, "-m", "headcount", "study", "study.toml", "--out", "ray", "--ray", "local", "--json"]
     driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for((folder / "ray" / "importance" / "heads").exists)
     wait_for(lambda: next(measuring(folder), None))
@@ -84,13 +81,8 @@ def written(run):
 
 def test_shares_at_the_same_time_and_one_after_the_other_end_in_the_same_results(folder, alone, capsys, monkeypatch):
     monkeypatch.chdir(folder)
-    shares = [
-        subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
-        for command in (study("together", "--shard", f"{number}/2") for number in (1, 2))
-    ]
-    for share in shares:
-        _, err = share.communicate(timeout=240)
-        assert share.returncode == 0, err
+    together = ("study", "study.toml", "--out", "together", "--shard")
+    finish(folder, *[start(folder, *together, f"{number}/2") for number in (1, 2)])
     measured = []
     for number in (1, 2, 1):  # the first one's curves by mean importance need the second one's tasks
         status, out, err = run(capsys, "study", "study.toml", "--out", "in_turn", "--shard", f"{number}/2", "--json")

@@ -1,13 +1,10 @@
 """The commands on a model that is read block by block: the same results, and a killed study goes on where it was."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
+from support.forked import start
 from support.headcount_runs import run
 
 from headcount.results import open_run
@@ -38,22 +35,21 @@ def folder(tmp_path_factory):
 
 def test_a_streamed_study_that_is_killed_goes_on_and_ends_in_the_same_numbers(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
-    command = [sys.executable, "-m", "headcount", "study", "streamed.toml", "--out", "streamed"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    status, _, err = run(capsys, "study", "study.toml", "--out", "plain")
+    assert status == 0, err
+
+    process = start(folder, "study", "streamed.toml", "--out", "streamed")
     deadline = time.monotonic() + 120
     waited_for = folder / "streamed" / "importance" / "heads" / "plural.0shot.safetensors"
     while time.monotonic() < deadline and not waited_for.exists():
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     finished = {path: path.stat().st_mtime_ns for path in (folder / "streamed").rglob("*.safetensors")}
     assert waited_for in finished
     status, _, err = run(capsys, "study", "streamed.toml", "--out", "streamed")
     assert status == 0, err
     assert all(path.stat().st_mtime_ns == when for path, when in finished.items())
-
-    status, _, err = run(capsys, "study", "study.toml", "--out", "plain")
-    assert status == 0, err
     assert set(open_run("plain")) == set(open_run("streamed"))
     for path in sorted((folder / "plain").rglob("*.safetensors")):
         ours, theirs = (

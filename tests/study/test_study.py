@@ -1,13 +1,10 @@
 """A whole study of the model that comes with the package; one killed and resumed ends in the same bytes."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
+from support.forked import finish, run_here, start
 from support.headcount_runs import content_of, run
 from support.synthetic_tasks import write_tasks
 
@@ -40,6 +37,7 @@ limit = 16
 unseen = true
 recomputed = true
 """
+STUDY = ("study", "study.toml", "--data", ".", "--out")
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +48,9 @@ def folder(tmp_path_factory):
     return made
 
 
-def command(folder, out):
-    return [sys.executable, "-m", "headcount", "study", "study.toml", "--data", ".", "--out", str(out)], folder
-
-
-def study(folder, out):
-    arguments, place = command(folder, out)
-    subprocess.run(arguments, cwd=place, check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def undisturbed(folder):
-    study(folder, "one")
+    run_here(folder, *STUDY, "one")
     return open_run(folder / "one")
 
 
@@ -112,19 +101,18 @@ def test_claims_are_evaluated(undisturbed):
 
 
 def test_killed_in_the_middle_and_resumed_it_ends_in_the_same_bytes(folder, undisturbed):
-    arguments, place = command(folder, "two")
-    process = subprocess.Popen(arguments, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start(folder, *STUDY, "two")
     deadline = time.monotonic() + 120
     while (
         time.monotonic() < deadline
         and not (folder / "two" / "importance" / "heads" / "recall.0shot.safetensors").exists()
     ):
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     before = set(open_run(folder / "two"))
     assert 0 < len(before) < len(undisturbed)
-    study(folder, "two")
+    finish(folder, start(folder, *STUDY, "two"))
     resumed = open_run(folder / "two")
     assert set(resumed) == set(undisturbed)
     for path in sorted((folder / "one").rglob("*.*")):

@@ -8,37 +8,24 @@ Each process is forked from one that has run the study before, so that kills fal
 
 import argparse
 import json
-import multiprocessing
 import random
 import time
-from contextlib import chdir, redirect_stderr, redirect_stdout
 from importlib.resources import files
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
+from support.forked import finish, run_here, start
 from support.headcount_runs import SMALL_STUDY, contents_of
 
-from headcount.cli.app import main
 from headcount.results import open_run
 from headcount.results.storage.atomic import TEMPORARY
 from headcount.study import PRESETS
 
-forked = multiprocessing.get_context("fork")
 
-
-def started(folder: Path, out: str, processes: int) -> list[multiprocessing.Process]:
+def started(folder: Path, out: str, processes: int) -> list[BaseProcess]:
     """Start some processes, each with the same study in the same folder."""
-    started_processes = [forked.Process(target=_study, args=(folder, out)) for _ in range(processes)]
-    for process in started_processes:
-        process.start()
-    return started_processes
-
-
-def _study(folder: Path, out: str) -> None:
-    torch.set_num_threads(1)  # more of them change the last digits
-    with chdir(folder), (folder / "output").open("a") as output, redirect_stdout(output), redirect_stderr(output):
-        main(["study", "study.toml", "--out", out])
+    return [start(folder, "study", "study.toml", "--out", out) for _ in range(processes)]
 
 
 def killed_and_resumed(
@@ -61,9 +48,9 @@ def killed_and_resumed(
         AssertionError: A study ended in other results, failed, or lost a file that it had finished.
     """
     (folder / "study.toml").write_text(study)
-    _study(folder, "alone")
+    run_here(folder, "study", "study.toml", "--out", "alone")
     began = time.monotonic()
-    _ended(folder, started(folder, "warm", 1))
+    finish(folder, *started(folder, "warm", 1))
     seconds = time.monotonic() - began
     alone, moments, done = contents_of(folder / "alone"), random.Random(seed), 0
     ended = torn = 0
@@ -86,7 +73,7 @@ def killed_and_resumed(
             finished = {path: at for path, at in now.items() if processes == 1}
             if (folder / out / "manifest.json").exists():
                 assert len(list(open_run(folder / out).values())) <= len(alone)  # all of them can be read
-        _ended(folder, running)
+        finish(folder, *running)
         assert contents_of(folder / out) == alone, f"{out} differs from the undisturbed study"
         ended += 1
     return {"kills": done, "studies": ended, "torn": torn, "seconds": round(seconds, 1)}
@@ -95,12 +82,6 @@ def killed_and_resumed(
 def written(run: Path) -> dict[Path, int]:
     """Return the finished files of a run, with the times of writing."""
     return {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.suffix in (".json", ".safetensors")}
-
-
-def _ended(folder: Path, processes: list[multiprocessing.Process]) -> None:
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0, (folder / "output").read_text()[-2000:]
 
 
 if __name__ == "__main__":
