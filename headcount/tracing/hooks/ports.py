@@ -116,13 +116,21 @@ def _version(value: Any) -> int | None:
 @runs_remotely
 def _with_keyword(function: HookFunction) -> HookFunction:
     """Return the function so that `hook` is passed by keyword if it has such a parameter, as in TransformerLens."""
+    return (lambda value, hook: function(value, hook=hook)) if _takes_keyword(function) else function
+
+
+@runs_remotely
+def _takes_keyword(function: HookFunction) -> bool:
+    """Return True if a function takes `hook` by keyword."""
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    if code is not None and "hook" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        return True  # a signature, made at every call of every hook, would take a tenth of a small model's pass
     try:
         parameters = inspect.signature(function).parameters
-        kinds = [parameter.kind for parameter in parameters.values()]
-        by_keyword = "hook" in parameters or kinds[1:] == [inspect.Parameter.VAR_KEYWORD]
     except (TypeError, ValueError):  # a builtin has no signature
-        by_keyword = False
-    return (lambda value, hook: function(value, hook=hook)) if by_keyword else function
+        return False
+    kinds = [parameter.kind for parameter in parameters.values()]
+    return "hook" in parameters or kinds[1:] == [inspect.Parameter.VAR_KEYWORD]
 
 
 @runs_remotely
