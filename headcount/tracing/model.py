@@ -96,8 +96,7 @@ class Model(TextModel):
         self.hooks = build_hook_map(anatomy, unembed)
         if self.pruned is not None:
             self.hooks = self.hooks.without(lost_hooks(self.hooks, anatomy, self.pruned))
-        # nnsight sets the padding side and token of its tokenizer; the caller's must not change.
-        self.nnsight = wrap_for_nnsight(hf, copy.deepcopy(tokenizer)) if nnsight_model is None else nnsight_model
+        self.nnsight = wrap_for_nnsight(hf, tokenizer) if nnsight_model is None else nnsight_model
         self.hooks.in_block = self._in_block
         self.hf, self.tokenizer, self.name, self.revision = hf, tokenizer, name, revision
         self.family, self.variant, self.sizes = anatomy.family, anatomy.variant, anatomy.sizes

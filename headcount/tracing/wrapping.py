@@ -1,12 +1,13 @@
 """nnsight models of transformers models, the check that all weights can be read, and what other checks found."""
 
+import copy
 from typing import Any
 
 from headcount.results import InputError
 
 
 def wrap_for_nnsight(hf: Any, tokenizer: Any) -> Any:
-    """Return an nnsight model of a transformers model; nnsight changes the tokenizer."""
+    """Return an nnsight model of a transformers model, with a copy of the tokenizer."""
     import nnsight
     from nnsight.modeling.transformers import TransformersModel
 
@@ -15,6 +16,9 @@ def wrap_for_nnsight(hf: Any, tokenizer: Any) -> Any:
     # TransformersModel moves weights, and on meta there are none; and its pipeline knows no classes but transformers'.
     if tokenizer is None or next(hf.parameters()).is_meta or isinstance(hf, TextDecoder):
         return nnsight.NNsight(hf)
+    # nnsight sets the padding side and token of its tokenizer; the caller's must not change. Both share the vocabulary.
+    engine = getattr(tokenizer, "_tokenizer", None)
+    tokenizer = copy.deepcopy(tokenizer, {id(engine): engine})
     # Without a device it moves a model to the first GPU; one that accelerate has placed stays, and takes no device.
     device = {} if hasattr(hf, "hf_device_map") else {"device": hf.device}
     return TransformersModel(hf, tokenizer=tokenizer, **device)

@@ -1,7 +1,7 @@
 """Further checks of a model whose parts were found by running it, and of what such a model takes."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,9 +12,9 @@ from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.architectures.recording import tolerance
 from headcount.tracing.cache import Cache
 from headcount.tracing.hooks.attention import AttentionCall
-from headcount.tracing.hooks.hook import Hook, HookFunction, RecordValue
+from headcount.tracing.hooks.hook import Hook, HookFunction
 from headcount.tracing.hooks.modules import affine, normalised
-from headcount.tracing.loading.rules import TOLERANCE, close, give_ones, require, run_and_record, start_at
+from headcount.tracing.loading.rules import TOLERANCE, close, give_ones, require, run_blocks, start_at
 from headcount.tracing.model import Model
 from headcount.tracing.streaming.blocks import BlocksInMemory
 from headcount.tracing.streaming.runner import StreamingRunner
@@ -58,71 +58,70 @@ def check_derived(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) -> 
     Raises:
         InputError: A hook breaks a rule.
     """
-    _check_late_start(model, tokens, plain, cache)
-    for layer in range(model.sizes.n_layers):
-        if model.paths(layer).attention:
-            _check_values(model, tokens, cache, layer)
-        check_gate(model, tokens, cache, layer)
-    _check_unembedding(model, tokens, plain)
-    with _few_keys(model):
-        model.padding = _padding_without_effect(model, tokens)
+    _check_end(model, tokens, plain, cache)
+    calls = {layer: _AttendToOnes() for layer in model.layers_with_heads}
+    edits: dict[str, HookFunction] = {"attn.call": lambda call, hook: calls[hook.layer()](call, hook)}
+    names = ["attn.hook_z", "mlp.hook_pre_linear", "mlp.hook_post"]
+    layers = range(model.sizes.n_layers)
+    edited = run_blocks(model, tokens, cache, layers, edits | {"mlp.hook_pre": give_ones}, names)
+    for layer in layers:
+        if layer in calls:
+            _check_values(model, cache, edited, calls[layer].calls[0], layer)
+        check_gate(model, edited, layer)
+    model.padding = _padding_without_effect(model, tokens, plain)
     model.reads_embedding = _reads_embedding(model, cache)
 
 
-def check_gate(model: Model, tokens: Tensor, cache: Cache, layer: int) -> None:
-    """Check by an edit that the gate of a feed-forward network is not its other projection.
+def check_gate(model: Model, edited: Mapping[str, Tensor], layer: int) -> None:
+    """Check, in values of a run with gates of one, that a feed-forward network's gate is not its other projection.
 
     Raises:
         InputError: It is.
     """
     block = f"blocks.{layer}."
-    if not model.paths(layer).mlp_gate:
+    if not model.paths(layer).mlp_gate or block + "mlp.hook_pre_linear" not in edited:
         return
-    recorded = ["mlp.hook_pre_linear", "mlp.hook_post"]
-    edits: dict[str, HookFunction] = {"mlp.hook_pre": give_ones}
-    values = run_and_record(model, tokens, layer, edits, recorded, cache[block + "hook_resid_pre"])
-    linear, post = (value.flatten() for value in values)
+    linear, post = (edited[block + name].flatten() for name in ("mlp.hook_pre_linear", "mlp.hook_post"))
     if linear.any():
         factor = post[linear.abs().argmax()] / linear[linear.abs().argmax()]
         rule = "with equal gates, hook_post must be proportional to hook_pre_linear"
         require(model, block + "mlp.hook_pre", rule, post, factor * linear)
 
 
-def _check_values(model: Model, tokens: Tensor, cache: Cache, layer: int) -> None:
+def _check_values(model: Model, cache: Cache, edited: Mapping[str, Tensor], call: AttentionCall, layer: int) -> None:
     """Check that `hook_z` is what attention gives of each head, perhaps times a gate, and that of `hook_v`.
 
-    A norm between attention and W_O would mix the heads; one between `hook_v` and attention would hide values.
+    A norm between attention and W_O would mix the heads; one between `hook_v` and attention would hide values. The
+    gate is what is there if attention gives ones.
     """
-    block, start = f"blocks.{layer}.", start_at(layer, cache[f"blocks.{layer}.hook_resid_pre"])
-    calls = _RecordCall()
-    model.run_until_last(tokens, [*start, (block + "attn.call", calls)])
-    (call,) = calls.calls
+    block = f"blocks.{layer}."
     values = call.value.transpose(1, 2)
     if block + "attn.hook_v" in model.hooks:
         require(
             model, block + "attn.hook_v", "attention must average these values", cache[block + "attn.hook_v"], values
         )
-    recorder = RecordValue()
-    model.run_until_last(tokens, [*start, (block + "attn.call", _AttendToOnes()), (block + "attn.hook_z", recorder)])
-    gate, z = recorder.records[0], call.attend().output.transpose(1, 2)
+    gate, z = edited[block + "attn.hook_z"], call.attend().output.transpose(1, 2)
     rule = "must be what attention gives of each head, times a gate at most: a norm before W_O mixes the heads, say"
     require(model, block + "attn.hook_z", rule, cache[block + "attn.hook_z"], gate * z.to(gate))
 
 
-def _check_unembedding(model: Model, tokens: Tensor, plain: Tensor) -> None:
-    """Check that logits are W_U's, up to a factor or a cap: W_U is what copying takes them for."""
-    given: list[Tensor] = []
-    handle = model.hf.get_output_embeddings().register_forward_hook(
-        lambda module, args, output: given.append(output.clone())
-    )
-    try:
-        model.hf(input_ids=tokens, use_cache=False)
-    finally:
-        handle.remove()
-    rule = "logits must be what the unembedding gives, in proportion to it, or capped"
+def _check_end(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) -> None:
+    """Check that the last block and the unembedding need nothing but the residual stream.
+
+    The oracles start in the middle: blocks may hand on nothing else. Logits must be W_U's, up to a factor or a cap: W_U
+    is what copying takes them for.
+    """
+    last = model.sizes.n_layers - 1
+    read = _ReadUnembedded()
+    start = start_at(last, cache[f"blocks.{last}.hook_resid_pre"])
+    logits = model.run_with_hooks(tokens, [*start, ("unembed.select", read)])
+    rule = "a start at this block must give the same logits"
+    require(model, f"blocks.{last}.hook_resid_pre", rule, logits, plain)
+    unembedded = model.hf.get_output_embeddings()(read.streams[0])
     config = model.hf.config
     cap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
-    unembedded = given[0] if cap is None else cap * (given[0] / cap).tanh()
+    unembedded = unembedded if cap is None else cap * (unembedded / cap).tanh()
+    rule = "logits must be what the unembedding gives, in proportion to it, or capped"
     require(model, "unembed", rule, unembedded * _factor(plain, unembedded), plain)
 
 
@@ -139,37 +138,35 @@ def _factor(values: Tensor, of: Tensor) -> Tensor:
     return ((values.double() * of).sum() / of.double().square().sum()).clamp(min=1e-6).to(of.dtype)
 
 
-def _check_late_start(model: Model, tokens: Tensor, plain: Tensor, cache: Cache) -> None:
-    """Check that blocks hand on nothing but the residual stream: the oracles start in the middle."""
-    last = model.sizes.n_layers - 1
-    stream = cache[f"blocks.{last}.hook_resid_pre"]
-    hooks = [(f"blocks.{layer}.skip", lambda value, hook: stream) for layer in range(last)]
-    rule = "a start at this block must give the same logits"
-    require(model, f"blocks.{last}.hook_resid_pre", rule, model.run_with_hooks(tokens, hooks), plain)
-
-
 @contextmanager
-def _few_keys(model: Model) -> Iterator[None]:
-    """Let indices choose so few keys for each token that a few tokens show what the choice depends on."""
+def _few_keys(model: Model) -> Iterator[bool]:
+    """Let indices choose so few keys for each token that a few tokens show what the choice depends on.
+
+    Yields:
+        True if there are such indices.
+    """
     numbers = [(module, int(module.index_topk)) for module in model.hf.modules() if "index_topk" in vars(module)]
     try:
         for module, _ in numbers:
             module.index_topk = 2
-        yield
+        yield bool(numbers)
     finally:
         for module, number in numbers:
             module.index_topk = number
 
 
-def _padding_without_effect(model: Model, tokens: Tensor) -> set[str]:
+def _padding_without_effect(model: Model, tokens: Tensor, plain: Tensor) -> set[str]:
     """Return the sides on which padding changes no logit: elsewhere a layer reads it."""
-    harmless, padding, plain = set(), tokens[:, :2], model(tokens)
-    rows = {"left": torch.cat([padding, tokens], 1), "right": torch.cat([tokens, padding], 1)}
-    for side, row in rows.items():
-        real = slice(2, None) if side == "left" else slice(None, -2)
-        mask = torch.zeros_like(row)
-        mask[:, real] = 1
-        padded = model(row, attention_mask=mask)[:, real]
+    padding, real = tokens[:, :2], {"left": slice(2, None), "right": slice(None, -2)}
+    rows = torch.cat([torch.cat([padding, tokens], 1), torch.cat([tokens, padding], 1)])
+    mask = torch.zeros_like(rows)
+    mask[0, real["left"]] = mask[1, real["right"]] = 1
+    with _few_keys(model) as few:
+        plain = model(tokens) if few else plain
+        sides = dict(zip(real, model(rows, attention_mask=mask).split(1), strict=True))
+    harmless = set()
+    for side, logits in sides.items():
+        padded = logits[:, real[side]]
         # In half precision a recurrent layer that reads padding moves logits by less than rounding may.
         far = model.dtype not in TOLERANCE and (padded - plain).norm() > _SMALL * plain.norm()
         if close(model, padded, plain) and not (far and side == "left" and not _attends_throughout(model)):
@@ -211,13 +208,28 @@ def _attends_throughout(model: Model) -> bool:
     )
 
 
-def shares_rows(model: Model) -> bool:
+_CONTEXT, _BRANCHES = [3, 5, 4], ([6, 3], [4, 6])
+
+
+def continuations(model: Model, tokens: Tensor) -> Tensor:
+    """Return two continuations of one context as rows of their own, as long as `tokens`; none in a small model."""
+    if model.sizes.vocab <= 6 or model.sizes.context < 7:
+        return tokens[:0]
+    rows = [_CONTEXT + branch for branch in _BRANCHES]
+    return torch.tensor([(row + row[:1])[: tokens.shape[1]] for row in rows], device=tokens.device)
+
+
+def shares_rows(model: Model, alone: Sequence[Tensor]) -> bool:
     """Return True if two continuations of one context, in one row with a mask, have the logits that each has alone.
 
     They do not where a layer looks at the tokens before it other than by masked attention, or where positions enter
     attention by the place in the row. A few tokens do not reach beyond windows and chunks: of the known types only
     `sliding_window` has some, which `document_trees` looks at; of another, any setting of that kind is taken as one,
     and so is the number of keys that an index chooses.
+
+    Args:
+        model: The model.
+        alone: The logits of `continuations`; none where the model is too small to look.
     """
     if model.derived and any(
         any(word in name for word in ("window", "chunk", "index_topk"))
@@ -227,13 +239,12 @@ def shares_rows(model: Model) -> bool:
         for name, value in model.hf.config.to_dict().items()
     ):
         return False
-    context, branches = [3, 5, 4], ([6, 3], [4, 6])
     in_half = model.dtype not in TOLERANCE
     if in_half and not _attends_throughout(model):
         return False  # rounding would hide what leaks from branch to branch
-    if model.sizes.vocab <= 6 or model.sizes.context < 7 or (in_half and not model.derived):
-        return True  # such a model is too small to look; in half precision rounding would decide
-    ids = torch.tensor([context + branches[0] + branches[1]], device=model.device)
+    if not alone or (in_half and not model.derived):
+        return True  # in half precision rounding would decide
+    ids = torch.tensor([_CONTEXT + _BRANCHES[0] + _BRANCHES[1]], device=model.device)
     positions = torch.tensor([[0, 1, 2, 3, 4, 3, 4]], device=model.device)
     branch = torch.tensor([0, 0, 0, 1, 1, 2, 2], device=model.device)
     visible = ((branch[None] == 0) | (branch[None] == branch[:, None])).tril()[None]
@@ -243,24 +254,26 @@ def shares_rows(model: Model) -> bool:
         together = model.run_passes([model.pass_at(ids, row, place, positions=positions, visible=visible)])[0]
     except (RuntimeError, ValueError, TypeError, IndexError):  # it takes no mask of [batch, head, query, key]
         return False
-    apart = torch.tensor([context + rest for rest in branches], device=model.device)
-    rows, last = torch.tensor([0, 1], device=model.device), torch.tensor([4, 4], device=model.device)
-    alone = model.run_passes([model.pass_at(apart, rows, last)])[0]
-    return close(model, together.flatten(), alone.flatten())
+    return close(model, together.flatten(), torch.stack([logits[0, 4] for logits in alone]).flatten())
+
+
+class _ReadUnembedded:
+    """Records the residual stream that the unembedding reads."""
+
+    def __init__(self) -> None:
+        self.streams: list[Tensor] = []
+
+    def __call__(self, value: Tensor, hook: Hook) -> Tensor:
+        self.streams.append(value.clone())
+        return value
 
 
 class _AttendToOnes:
-    """Lets attention return ones."""
-
-    def __call__(self, call: AttentionCall, hook: Hook) -> Tensor:
-        return torch.ones_like(call.attend().output)
-
-
-class _RecordCall:
-    """Records attention calls."""
+    """Lets attention return ones, and records its call."""
 
     def __init__(self) -> None:
         self.calls: list[AttentionCall] = []
 
-    def __call__(self, call: AttentionCall, hook: Hook) -> None:
+    def __call__(self, call: AttentionCall, hook: Hook) -> Tensor:
         self.calls.append(call)
+        return torch.ones_like(call.attend().output)
