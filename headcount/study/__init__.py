@@ -15,8 +15,6 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.study.unit_order import StudyTask, check_distinct, load_tasks, study_units
     from headcount.study.units.analyses import analysis_units, derived_units
     from headcount.study.units.causes import causes_units
-    from headcount.study.units.heads import function_vector_unit, gates_unit, paths_unit
-    from headcount.study.units.causes import HEAD_KINDS, causes_units
     from headcount.study.units.heads import composition_unit, function_vector_unit, gates_unit, paths_unit
     from headcount.study.units.induction import induction_units
     from headcount.study.units.means import mean_units
