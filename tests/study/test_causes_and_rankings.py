@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.headcount_runs import run
 
-from headcount.importance import accuracy, load_task
+from headcount.importance import ablated, accuracy, load_task
 from headcount.planning.costs import unit_costs
 from headcount.planning.hardware import choose_hardware
 from headcount.planning.shape import Shape
@@ -50,6 +50,28 @@ def test_causes_leaves_effects_and_verdicts_and_goes_on(capsys, tmp_path):
     assert status == 0
     assert "beyond" in shown
     assert "beyond low" not in shown
+
+
+def test_tasks_that_are_measured_together_share_means_and_function_vectors(capsys, tmp_path):
+    names = ("antonym", "plural")
+    command = ["causes", "--task", "antonym", "--reference", *names, "--shots", "2", "--limit", "4"]
+    command += ["--model", "tiny-opt", "--kinds", "function_vector", "--percents", "25", "--random-seeds", "0", "1"]
+    command += ["--ablations", "mean", "--out", tmp_path / "run"]
+    assert run(capsys, *command)[0] == 0
+    results = open_run(tmp_path / "run")
+    effects = results["causes/mean/antonym.2shot"]
+    assert effects.provenance["means_over"] == results["verdicts/mean/antonym.2shot"].provenance["means_over"]
+    assert effects.provenance["means_over"] == list(names)
+    by_task = [results[f"importance/function-vectors/{name}.2shot"].values for name in names]
+    expected = torch.stack(by_task).mean(0).flatten().topk(2).indices
+    assert effects.heads[0].flatten().nonzero().flatten().tolist() == sorted(expected.tolist())
+    model = load_model("tiny-opt")
+    tasks = [load_task(name) for name in names]
+    reference = [example for task in tasks for example in task.reference(2)]
+    with ablated(model, heads=effects.heads[0].bool(), kind="mean", reference=reference):
+        without = accuracy(model, tasks[0], shots=2, limit=4)
+    torch.testing.assert_close(effects.gold_log_p[0, 0], without.gold_log_p, atol=1e-4, rtol=1e-5)
+    assert json.loads(run(capsys, *command, "--json")[1])["measured"] == []
 
 
 def test_rank_compares_rankings_on_the_same_documents(capsys, ranked):
