@@ -115,6 +115,7 @@ def test_files_of_the_working_directory_shadow_nothing(installed, tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("raise RuntimeError('a file of the working directory was imported')")
     code = "import headcount as hc; hc.load_model('tiny-opt'); hc.viz.heads; print(hc.__file__)"
+    code += "; import sys; assert 'pandas' not in sys.modules, 'imported before a table is made of it'"
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(installed)}, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

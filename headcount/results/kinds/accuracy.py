@@ -2,10 +2,9 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +12,9 @@ from torch import Tensor
 from headcount.results.presentation.number_text import shown_error, with_error
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def beats_guessing(value: float, stderr: float, *guesses: float) -> bool:
@@ -110,8 +112,10 @@ class Accuracy(Stored):
         """True if it exceeds chance and majority by more than two standard errors."""
         return beats_guessing(self.value, self.stderr, self.chance, self.majority)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a tidy table, one row a document: `document`, `choice`, `gold_log_p`, `margin`, `greedy` if known."""
+        import pandas as pd
+
         names = ("choice", "gold_log_p", "margin", *(() if self.greedy is None else ("greedy",)))
         columns = {name: getattr(self, name).numpy() for name in names}
         return pd.DataFrame({"document": np.arange(len(self.gold_log_p)), **columns}, copy=True)

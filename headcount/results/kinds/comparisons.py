@@ -1,12 +1,14 @@
 """Results of comparing scores: plain numbers, tuples and dicts, which `dataclasses.asdict` makes ready for JSON."""
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from headcount.results.storage import field_types
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Rows = tuple[tuple[float, ...], ...]
 
@@ -82,8 +84,10 @@ class CorrelationMatrix(Comparison):
     variant: str = "spearman"
     within: str | None = None
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a tidy table, one row an ordered pair: `first`, `second`, and a column for each of the tables."""
+        import pandas as pd
+
         rows, columns = np.indices((len(self.names), len(self.names))).reshape(2, -1)
         frame: dict[str, Any] = {"first": np.array(self.names)[rows], "second": np.array(self.names)[columns]}
         tables = (item.name for item in fields(self) if item.type == Rows)
@@ -228,7 +232,9 @@ class Capacity(Comparison):
     null_high: tuple[float, ...]
     within: str | None = None
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a tidy table, one row a number of heads removed: `removed` and a column for each of the curves."""
+        import pandas as pd
+
         curves = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "within"}
         return pd.DataFrame({"removed": np.arange(len(self.curve)), **curves})

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,6 +13,9 @@ from headcount.results.kinds.scores import HeadScores
 from headcount.results.presentation.notebook_table import html_table
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PER_QUERY = ("entropy", "relative_entropy")
 ROUNDING = 1e-3  # of the sum of a row of attention
@@ -131,13 +133,15 @@ class HeadProfile(Stored):
         """The field's short name of the head: `L18H6`."""
         return f"L{self.layer}H{self.head}"
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a tidy table, one row a query.
 
         Returns:
             Columns: `position`, `token`, `attention_to_first` (position 0), `attends_to` (the position that gets most
             attention), `attended_token` and `attention` (of that position), `entropy` (nats), `relative_entropy`.
         """
+        import pandas as pd
+
         attention, key = self.pattern.max(-1)
         columns = {
             "position": np.arange(len(self.tokens)),
@@ -149,13 +153,15 @@ class HeadProfile(Stored):
         }
         return pd.DataFrame(columns | {name: getattr(self, name).numpy() for name in PER_QUERY}, copy=True)
 
-    def written_frame(self) -> pd.DataFrame:
+    def written_frame(self) -> "pd.DataFrame":
         """Return a tidy table of what the head writes, one row for each token that it raises or lowers.
 
         Returns:
             Columns: `source` (the token attended to), `direction` (`raised` or `lowered`), `place` (1 for the
             strongest), `token`, `logit` (above the mean over the vocabulary).
         """
+        import pandas as pd
+
         rows = [
             {"source": source, "direction": direction, "place": place, "token": token, "logit": logit}
             for direction in ("raised", "lowered")

@@ -1,9 +1,8 @@
 """Accuracy on a task as parts of the model are removed: along one ranking, or along two at once."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +11,9 @@ from headcount.results.errors import InputError
 from headcount.results.kinds.accuracy import beats_guessing, mean_and_stderr
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COMPONENTS = ("heads", "ffns", "kv_groups", "experts")
 STRATEGIES = ("static", "recomputed", "random")
@@ -140,13 +142,15 @@ class PruningCurve(_Pruning):
     def _drops(self, values: Float[Tensor, "seed step unit"]) -> Float[Tensor, "step unit"]:
         return (values[:, :1] - values).mean(0)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a tidy table, one row a seed and step.
 
         Returns:
             Columns: `seed`, `percent`, `removed`, `parameters`, `value`, `stderr`, `drop`, `drop_stderr`, and the means
             over documents `gold_log_p`, `margin` and `exact_match` (NaN in results of earlier versions).
         """
+        import pandas as pd
+
         value, stderr = mean_and_stderr(self.correct)
         drop, drop_stderr = mean_and_stderr(self.correct[:, :1] - self.correct)
         columns = {"value": value, "stderr": stderr, "drop": drop, "drop_stderr": drop_stderr}
@@ -228,13 +232,15 @@ class PruningGrid(_Pruning):
         """Its standard error, from the paired differences of the units."""
         return mean_and_stderr(self.correct[:1, :1] - self.correct)[1]
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a tidy table, one row a point.
 
         Returns:
             Columns: `ffn_percent`, `head_percent`, `parameters`, `value`, `stderr`, `drop`, `drop_stderr`, and the
             means over documents `gold_log_p`, `margin` and `exact_match` (NaN in results of earlier versions).
         """
+        import pandas as pd
+
         points = [(ffn, head) for ffn in self.ffn_percents for head in self.head_percents]
         columns = {"value": self.value, "stderr": self.stderr, "drop": self.drop, "drop_stderr": self.drop_stderr}
         columns |= self._means()

@@ -1,15 +1,17 @@
 """The in-context learning score: the loss that a model saves on a sequence that it has seen before."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import JSON, Stored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +54,10 @@ class RepeatLoss(Stored):
         """Standard error of each loss, sqrt(variance / n); None without a variance."""
         return None if self.variance is None else (self.variance / self.n).sqrt()
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a tidy table, one row a repeat: `repeat` (from 1), `loss`, `stderr` (NaN where unknown) and `n`."""
+        import pandas as pd
+
         repeats = np.arange(1, len(self.loss) + 1)
         stderr = np.full(len(repeats), np.nan) if self.stderr is None else self.stderr.numpy()
         return pd.DataFrame({"repeat": repeats, "loss": self.loss.numpy(), "stderr": stderr, "n": self.n})

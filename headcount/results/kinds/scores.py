@@ -1,10 +1,9 @@
 """One number per attention head, or per layer, with all that is needed to interpret it later."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -15,6 +14,9 @@ from headcount.results.presentation.number_text import error_text
 from headcount.results.presentation.order import highest_first
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("value", "variance", "stderr", "n")
 SHOWN = 5  # rows of the table in a notebook
@@ -94,13 +96,15 @@ class Scores(Stored):
         """Return the usual short name of an entry: `L18H6` for layer 18, head 6."""
         return "".join(f"{axis[0].upper()}{index}" for axis, index in zip(self.axes, position, strict=True))
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a tidy table, one row an entry.
 
         Returns:
             Columns: the position along each axis, `value`, `variance`, `stderr` (NaN where there is no variance), `n`,
             and one for each of `extras`.
         """
+        import pandas as pd
+
         columns = dict(zip(self.axes, np.indices(self.shape).reshape(len(self.axes), -1), strict=True))
         tensors = {"value": self.values, "variance": self.variance, "stderr": self.stderr}
         for name, tensor in tensors.items():

@@ -1,9 +1,8 @@
 """Accuracy without whole sets of heads, each beside random sets with as many heads in each layer."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
@@ -11,6 +10,9 @@ from headcount.results.errors import InputError
 from headcount.results.kinds.accuracy import mean_and_stderr
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import Stored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SET_MEASURES = {"accuracy": "correct", "exact_match": "greedy", "log_p": "gold_log_p"}
 """The measures of an effect, and the fields that hold them by document."""
@@ -114,13 +116,15 @@ class SetEffects(Stored):
         values = self.answers(measure)
         return Contrast(*mean_and_stderr(values[:, 1:].mean(1) - values[:, 0]))
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a tidy table, one row a set and measure.
 
         Returns:
             Columns: `kind`, `percent`, `without_others`, `heads` (their number), `measure`, `whole`, `value`, `stderr`,
             `drop`, `drop_stderr`, `random`, `random_spread`, `beyond_random` and `beyond_random_stderr`.
         """
+        import pandas as pd
+
         tables = []
         for measure in SET_MEASURES:
             columns = {"whole": self.whole_answers(measure).mean().expand(len(self.kinds))}

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from headcount.results.errors import InputError
 from headcount.results.storage import checks, field_types
 from headcount.results.storage.stored import JSON, Stored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Value = str | int | float | bool | None
 Rows = tuple[tuple[Any, ...], ...]
@@ -62,8 +63,10 @@ class Table(Stored):
         """Return one dict a row."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return the table as a data frame."""
+        import pandas as pd
+
         return pd.DataFrame([list(row) for row in self.rows], columns=list(self.columns))
 
     def __repr__(self) -> str:

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from math import nan
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 from scipy import stats
 
 from headcount.results import InputError, SetEffects
 from headcount.results.internal import SET_MEASURES
 from headcount.stats.resampling import LEVEL
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class MeanEffect(NamedTuple):
@@ -30,7 +32,7 @@ class MeanEffect(NamedTuple):
     high: float
 
 
-def mean_effects(effects: Mapping[str, SetEffects]) -> pd.DataFrame:
+def mean_effects(effects: Mapping[str, SetEffects]) -> "pd.DataFrame":
     """Return what is left without the highest heads of each kind, in the mean over tasks.
 
     A set without the heads of other kinds stands for the whole set where they share no head. A task does not count in
@@ -48,6 +50,8 @@ def mean_effects(effects: Mapping[str, SetEffects]) -> pd.DataFrame:
     Raises:
         InputError: There is no task, or tasks have different numbers of random sets.
     """
+    import pandas as pd
+
     _check(effects)
     columns = dict.fromkeys(
         (kind, percent, alone)
