@@ -113,3 +113,18 @@ def needed_and_harmful_model() -> LlamaForCausalLM:
     set_head(model, 1, 0, 1, WORD, list(ANSWER), 4.0)
     set_head(model, 0, 2, None, WORD, [ANSWER[(number + 1) % WORDS] for number in range(WORDS)], 12.0)
     return model
+
+
+def repeating_model() -> LlamaForCausalLM:
+    """Return a model that continues repeats of all twelve words without an induction head.
+
+    L0H0 attends to every token, less to those further back, and lowers the words that it sees: the word that was seen
+    least recently stands out. Its scores are -8 sin(distance / 31.6), which fall up to distance 49.
+    """
+    model = empty_llama()
+    set_head(model, 0, 0, None, WORD, list(ANSWER), -3000.0)
+    model.model.embed_tokens.weight[:, list(ANSWER)] = 100  # words are likelier than other tokens
+    attention, half, slow = model.model.layers[0].self_attn, D_HEAD // 2, 3
+    attention.k_proj.weight[slow, ONE] = 1
+    attention.q_proj.weight[half + slow, ONE] = 8 * D_HEAD**0.5
+    return model

@@ -1,12 +1,18 @@
 """The commands `causes` and `rank` on the model that comes with the package: what they leave in a run."""
 
 import json
+import random
+from dataclasses import replace
 
 import pytest
 import torch
+from reference import hand_built
+from reference.models import word_tokenizer
 from support.headcount_runs import run
 
-from headcount.importance import ablated, accuracy, load_task
+from headcount.importance import ablated, accuracy, head_importance, load_task
+from headcount.importance.internal import TaskSetup
+from headcount.induction import score_heads
 from headcount.planning.costs import unit_costs
 from headcount.planning.hardware import choose_hardware
 from headcount.planning.shape import Shape
@@ -14,6 +20,7 @@ from headcount.results import HeadScores, InputError, PruningCurve, SetEffects, 
 from headcount.stats import compare
 from headcount.study import RANKINGS, load_tasks, manifest_entry, measure_units, parse_config, study_units
 from headcount.study.ranking_tables import areas
+from headcount.study.units.causes import verdicts_unit
 from headcount.study.units.rankings import ATTRIBUTIONS, KINDS, OTHERS, SIZES
 from headcount.tracing import load_model, masked
 
@@ -158,6 +165,39 @@ def test_a_study_measures_causes_and_rankings_once_and_their_costs_are_known(tmp
     changed = config.model_copy(update={"cause_percents": [50.0]})
     with pytest.raises(InputError, match=r"causes/zero/key_value\.2shot with percents"):
         measure_units(study_units(model, results, changed, load_tasks(changed)), results)
+
+
+def test_good_loss_on_repeats_gives_no_verdict_on_induction_without_an_induction_head(tmp_path):
+    model = load_model(hand_built.repeating_model(), tokenizer=word_tokenizer())
+    pick, rows = random.Random(0), []
+    for _ in range(24):
+        words = [f" w{number}" for number in pick.sample(range(hand_built.WORDS), hand_built.WORDS)]
+        length = pick.randrange(24, 36)
+        wrong = pick.sample([word for word in words if word != words[length % 12]], 3)
+        context = "".join(words[place % 12] for place in range(length)).strip()
+        rows.append({"context": context, "choices": [words[length % 12], *wrong], "gold": 0})
+    for name in ("repeats.jsonl", "repeats.train.jsonl"):
+        part = rows[:16] if name == "repeats.jsonl" else rows[16:]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in part))
+    setup = TaskSetup(load_task("repeats", data=tmp_path), 0, None, 0)
+    whole = accuracy(model, setup.task, 0)
+    assert whole.value == 1
+    assert -whole.gold_log_p.mean() < 0.05  # the repeats are continued as well as by an induction head
+    results = create_run(tmp_path / "run", model={"name": "by hand"})
+    scores = score_heads(model, 2).prefix_matching
+    assert scores.top(1)[0][2] < 0.1
+    results.save(
+        "induction/prefix_matching", replace(scores, values=scores.values + 0.01 * torch.eye(2, 4))
+    )  # L0H0 first
+    results.save("importance/heads/repeats.0shot", head_importance(model, setup.task.examples(0)))
+    measure_units([verdicts_unit(model, results, setup, [setup], "zero", ("induction", "importance"))], results)
+    (row,) = results["verdicts/zero/repeats.0shot"].records()
+    assert (row["kind"], row["layer"], row["head"], row["verdict"]) == ("importance", 0, 0, "primary")
+    results.save("induction/prefix_matching", replace(scores, values=scores.values + torch.eye(2, 4)))
+    measure_units(
+        [verdicts_unit(model, results, setup, [setup], "zero", ("induction", "importance"))], results, replace=True
+    )
+    assert [row["kind"] for row in results["verdicts/zero/repeats.0shot"].records()] == ["induction", "importance"]
 
 
 def test_every_ranking_has_a_way_to_be_made():

@@ -6,6 +6,8 @@ from itertools import product
 from math import floor
 from typing import Any
 
+import torch
+
 from headcount import importance
 from headcount.importance.internal import TaskSetup, document_items, example_items, n_parts, with_ablation
 from headcount.progress import Progress
@@ -23,6 +25,9 @@ SEQUENCES = 100
 
 VERDICT_PERCENT = 5.0
 """The share of heads of each kind that verdicts are on."""
+
+LOWEST_PREFIX_MATCHING = 0.1
+"""Prefix matching up to which a head is no induction head, however high it ranks; random weights stay near 0.01."""
 
 
 def name_of_kind(kind: str, setting: Setting, n_tasks: int = 1) -> ResultName:
@@ -96,15 +101,19 @@ def verdicts_unit(
     ablation: AblationKind,
     kinds: Sequence[str],
 ) -> Unit:
-    """Return the unit of the verdicts on the highest heads of each kind; arguments as of `set_effects_unit`."""
+    """Return the unit of the verdicts on the highest heads of each kind; arguments as of `set_effects_unit`.
+
+    Verdicts on induction heads need some: a model can do well on repeats without any.
+    """
     names = {kind: str(name_of_kind(kind, setup.setting, len(together))) for kind in kinds}
     over = _means_over(together)
 
     def measure(progress: Progress) -> tuple[Table]:
         options = _options(setup, together, ablation, progress)
         try:
-            verdicts = importance.head_verdicts(model, setup.task, _scores(run, names), VERDICT_PERCENT, **options)
-        except InputError as error:  # a single document tells nothing
+            scores = _with_a_head(_scores(run, names))
+            verdicts = importance.head_verdicts(model, setup.task, scores, VERDICT_PERCENT, **options)
+        except InputError as error:  # a single document tells nothing, and there may be no head of any kind
             raise ImpossibleError(str(error)) from error
         return (replace(verdicts, provenance=verdicts.provenance | over),)
 
@@ -187,6 +196,15 @@ def units_of_kind(model: Model, setup: TaskSetup, kind: str) -> list[Unit]:
     if kind == "gates":
         return [gates_unit(model, setup, "mean")]
     return [head_unit(model, setup, "gradient", "example")]
+
+
+def _with_a_head(scores: Mapping[str, HeadScores]) -> dict[str, HeadScores]:
+    """Return the scores of the kinds that a model has heads of, without the scores of heads that are none."""
+    kinds = dict(scores)
+    if (induction := kinds.get("induction")) is not None:
+        values = induction.values.masked_fill(induction.values <= LOWEST_PREFIX_MATCHING, torch.nan)
+        kinds["induction"] = replace(induction, values=values, variance=None, folds=None)
+    return {kind: each for kind, each in kinds.items() if not each.values.isnan().all()}
 
 
 def _scoring(model: Model, setup: TaskSetup) -> ModelPass:
