@@ -35,10 +35,11 @@ def _page(runs: list[ModelRun], with_sets: bool) -> str:
         "name or file in the place of MODEL and the folder of this page in that of DIR:",
         limits.made_by(runs),
         limits.models(runs),
-        "Four kinds of heads: *induction* (prefix matching on repeated random tokens), *function vector* (a head's "
+        "Kinds of heads: *induction* (prefix matching on repeated random tokens), *function vector* (a head's "
         "mean output makes the model do the task where the shots do not show it), *importance* (size of the effect on "
-        "the loss, from gradients), *gates* (heads that stay open though open ones cost). "
-        "`headcount report findings/causes/MODEL` shows all of it.",
+        "the loss, from gradients), *gates* (heads that stay open though open ones cost). Importance and gates are "
+        "measured by the loss on the task itself, on other rows, so that it is no surprise that their heads cost; the "
+        "first two say what a head does. `headcount report findings/causes/MODEL` shows all of it.",
         "## In short",
         _short("Which kind", runs, kinds.summary),
         "A star: in these tasks, while the interval over tasks reaches 0.",

@@ -89,7 +89,7 @@ def test_tasks_that_the_model_cannot_do_do_not_count_and_are_named(make_page, ru
     run.save("causes/mean/plural.1shot", replace(effects, whole_greedy=torch.zeros(effects.n)))
     text = make_page(tmp_path).read_text()
     assert "Left out, since the whole model's exact match is not above 0: plural.1shot." in text
-    assert "ablation, 1 tasks" in text
+    assert "ablation, 1 task." in text
 
 
 def test_the_figure_is_a_picture_with_a_line_a_kind(make_page, run, tmp_path):

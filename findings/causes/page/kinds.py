@@ -51,7 +51,7 @@ def _summary(run: ModelRun, ablation: str) -> str:
     first = table.xs((share, False), level=("percent", "without_others"))
     values = [f"{kind_title(kind)} {text.number(row['value'])}" for kind, row in _costliest(first)]
     return (
-        f"**{run.title}**, {ablation} ablation, {len(run.solved(ablation))} tasks. Exact match is "
+        f"**{run.title}**, {ablation} ablation, {text.count(len(run.solved(ablation)), 'task')}. Exact match is "
         f"{text.number(first['whole'].iloc[0])}; without the highest {share:g} % of a kind: {text.listed(values)}; "
         f"without random heads of the same layers {text.interval(first['random'].min(), first['random'].max())}. Cost "
         f"more than random heads: {_costly(table, False)}. Without the heads of other kinds: {_costly(table, True)}."
@@ -134,7 +134,7 @@ def _exact_match_cells(of_set: pd.DataFrame, kind: str, share: float, alone: boo
     lost = text.with_error(row["beyond_random"], row["beyond_random_stderr"])
     over_tasks = text.interval(row["beyond_random_low"], row["beyond_random_high"])
     plain = [] if alone else [text.with_error(row["value"], row["stderr"]), text.number(row["random"])]
-    few = f" ({int(row['tasks'])} tasks)" if alone else ""
+    few = f" ({text.count(int(row['tasks']), 'task')})" if alone else ""
     return [f"{row['heads']:.3g}{few}", *plain, lost, over_tasks, verdict(row)]
 
 

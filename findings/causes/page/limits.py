@@ -6,7 +6,7 @@ from typing import Any
 from headcount.results import ResultName
 from page import text
 from page.kinds import mean_table
-from page.runs import ModelRun
+from page.runs import TITLES, ModelRun
 
 KINDS_OF_ABLATION = ("zero", "mean", "resample", "patch")
 
@@ -98,6 +98,9 @@ def _of_run(run: ModelRun) -> Iterable[str]:
         yield f"{run.title}: sets of heads under {text.listed(missing)} ablation."
     for ablation in run.ablations:
         effects = run.effects(ablation)
+        kinds = {kind for of_task in effects.values() for kind in of_task.kinds}
+        if unmeasured := [title for kind, title in TITLES.items() if kind not in kinds]:
+            yield f"{run.title}, {ablation} ablation: sets of heads by {text.listed(unmeasured)}."
         documents = sorted({of_task.n for of_task in effects.values()})
         draws = sorted({of_task.gold_log_p.shape[1] - 1 for of_task in effects.values()})
         errors = mean_table(run, ablation)

@@ -25,6 +25,11 @@ def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def count(n: int, noun: str) -> str:
+    """Return a number of things: `1 task`, `6 tasks`."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
 def listed(words: Iterable[str], none: str = "none") -> str:
     """Return words as a list in a sentence: `a, b and c`."""
     *most, last = list(words) or [none]
