@@ -190,7 +190,8 @@ def test_good_loss_on_repeats_gives_no_verdict_on_induction_without_an_induction
         "induction/prefix_matching", replace(scores, values=scores.values + 0.01 * torch.eye(2, 4))
     )  # L0H0 first
     results.save("importance/heads/repeats.0shot", head_importance(model, setup.task.examples(0)))
-    measure_units([verdicts_unit(model, results, setup, [setup], "zero", ("induction", "importance"))], results)
+    unit = verdicts_unit(model, results, setup, [setup], "zero", ("induction", "importance"))
+    measure_units([unit], results)
     (row,) = results["verdicts/zero/repeats.0shot"].records()
     assert (row["kind"], row["layer"], row["head"], row["verdict"]) == ("importance", 0, 0, "primary")
     results.save("induction/prefix_matching", replace(scores, values=scores.values + torch.eye(2, 4)))
