@@ -86,10 +86,12 @@ def _overlap(vectors: HeadScores, prefix: HeadScores) -> str:
     for percent in CHANCE_OF:
         count = max(1, percent * n // 100)
         first, second = ({(layer, head) for layer, head, _ in scores.top(count)} for scores in (vectors, prefix))
-        shares.append(f"{len(first & second)} of the {count} highest ({percent} %; by chance {count * count / n:.1f})")
+        agrees = "agrees" if 2 * len(first & second) < count else "does not agree"
+        expected = f"by chance {count * count / n:.1f}"
+        shares.append(f"{len(first & second)} of the {count} highest ({percent} %; {expected}; {agrees})")
     return (
         f"the function-vector effect (mean over tasks) has Spearman's rho {text.number(rho.rho)} with prefix matching; "
-        f"both rank {text.listed(shares)}."
+        f"both rank {text.listed(shares)}, which agrees if fewer than half are shared."
     )
 
 
