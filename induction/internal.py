@@ -1,16 +1,26 @@
-"""The face of `induction` for the other rooms: recorded prompts, the work of measurements, a check. Not public."""
+"""The face of `induction` for the other rooms: prompts and texts, detectors, the work of measurements. Not public."""
 
+from headcount.induction.atlas.detectors import every_detector, load_detectors
+from headcount.induction.atlas.measure import CONTROL_SEQUENCES
 from headcount.induction.passes.copying import check_eigenvalues
 from headcount.induction.tokens import prompts
 from headcount.induction.tokens.sequences import N_PERIODS
-from headcount.induction.work import feeding_heads_work, patterns_work, repeat_loss_work, score_heads_work
+from headcount.induction.tokens.texts import Texts, read_texts, text_rows
+from headcount.induction.work import atlas_work, feeding_heads_work, patterns_work, repeat_loss_work, score_heads_work
 
 __all__ = [
+    "CONTROL_SEQUENCES",
     "N_PERIODS",
+    "Texts",
+    "atlas_work",
     "check_eigenvalues",
+    "every_detector",
     "feeding_heads_work",
+    "load_detectors",
     "patterns_work",
     "prompts",
+    "read_texts",
     "repeat_loss_work",
     "score_heads_work",
+    "text_rows",
 ]

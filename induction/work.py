@@ -3,10 +3,13 @@
 import warnings
 from collections.abc import Sequence
 
+from headcount.induction.atlas.detectors import every_detector
+from headcount.induction.atlas.measure import CONTROL_SEQUENCES, evenly
 from headcount.induction.formulas.prefix_matching import REPEATS, pattern_entries
 from headcount.induction.measure import LOSS_PERIOD
 from headcount.induction.paths import PERIOD
 from headcount.induction.tokens import prompts, sampling
+from headcount.induction.tokens.texts import Texts, text_rows
 from headcount.tracing import Model
 from headcount.tracing.internal import Item, Items, Kind, ModelPass
 
@@ -31,6 +34,20 @@ def score_heads_work(
     return (
         ModelPass(Kind.PREFIX, _sequences(lengths, pairs), copy=copy),
         ModelPass(Kind.COPYING, _sequences(lengths), copy=copy),
+    )
+
+
+def atlas_work(model: Model, n_sequences: int, texts: Texts, *, control: bool) -> tuple[ModelPass, ...]:
+    """Return about the work of `head_atlas`: passes of prefix matching that take an entry of each query a detector."""
+    with warnings.catch_warnings(action="ignore"):
+        chosen = sampling.spread_sequences(model, sampling.model_token_pool(model), n_sequences)
+    bos, detectors = model.bos is not None, len(every_detector())
+    kinds = [[REPEATS * period + bos for _, period in chosen], [len(row) for row in text_rows(model, texts)]]
+    passes = [(lengths, False) for lengths in kinds]
+    passes += [(evenly(lengths, CONTROL_SEQUENCES), True) for lengths in kinds if control]
+    return tuple(
+        ModelPass(Kind.PREFIX, _sequences(lengths, [detectors * length for length in lengths]), copy=copy)
+        for lengths, copy in passes
     )
 
 

@@ -1,11 +1,11 @@
 """Figures, views of attention, and the report.
 
-`heads` draws a map of scores, `head` a card of one head, `ffn_importance` scores of layers, `loss_by_repeat` the
-in-context learning curve, `score_by_length` scores of short and long sequences, `pruning_curve` and `pruning_grid` the
-accuracy as parts are removed, `set_effects` what is left without the heads of a kind, `composition` all
-pairs of heads, `over_training` a score over checkpoints. `compare`, `rank_correlation`,
-`shots`, `by_layer`, `at_depths` and `capacity_retained` draw comparisons of scores. `attention` shows what heads attend
-to and `tokens` a value of each token, both with circuitsvis. `explorer` shows all heads of a
+`heads` draws a map of scores, `atlas` any two scores of a head atlas, `head` a card of one head, `ffn_importance`
+scores of layers, `loss_by_repeat` the in-context learning curve, `score_by_length` scores of short and long
+sequences, `pruning_curve` and `pruning_grid` the accuracy as parts are removed, `set_effects` what is left without
+the heads of a kind, `composition` all pairs of heads, `over_training` a score over checkpoints. `compare`,
+`rank_correlation`, `shots`, `by_layer`, `at_depths` and `capacity_retained` draw comparisons of scores. `attention`
+shows what heads attend to and `tokens` a value of each token, both with circuitsvis. `explorer` shows all heads of a
 run to choose from, and `report` writes a whole run into one HTML file that opens without a network.
 
 A notebook saved as a page stores the attention views as they are, and plotly's figures if it was run with
@@ -16,6 +16,7 @@ if __name__ != "headcount.viz":  # imported from the checkout's folder, it would
     raise ImportError(f"the module {__name__} is part of headcount: import headcount.viz instead")
 
 from headcount.viz.attention_views.circuitsvis_views import attention, tokens
+from headcount.viz.figures.atlas.scores import atlas
 from headcount.viz.figures.capacity import capacity_retained
 from headcount.viz.figures.circuits.composition import composition
 from headcount.viz.figures.circuits.over_training import over_training
@@ -34,6 +35,7 @@ from headcount.viz.html_report.page import report
 
 __all__ = [
     "at_depths",
+    "atlas",
     "attention",
     "by_layer",
     "capacity_retained",

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from cyclopts import App, CycloptsError
 
-from headcount.cli.commands import causes, evaluation, installation, measure, results, study
+from headcount.cli.commands import atlas, causes, evaluation, installation, measure, results, study
 from headcount.progress import say, say_warnings
 
 app = App(
@@ -24,6 +24,7 @@ app = App(
 )
 for command in (
     *(measure.induction, measure.importance, measure.ffn, measure.prune),
+    *(atlas.atlas,),
     *(causes.function_vectors, causes.gates, causes.paths, causes.composition),
     *(evaluation.causes, evaluation.rank),
     *(study.study, study.plan),

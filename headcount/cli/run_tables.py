@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from math import isnan
 from typing import Any
 
+from headcount.cli.atlas_tables import atlas_rows, atlas_values
 from headcount.cli.plain_values import Values, plain_values
 from headcount.cli.tables import json_safe, print_rows, print_section, print_text
 from headcount.results import InputError, Run
@@ -100,15 +101,17 @@ def _read(run: Run, name: str, top: int) -> Values:
             values = plain_values(content.kind, content.fields, content.tensors, top)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"{name} in {run.folder} has not what a {content.kind} has: {error!r}") from error
-        return _values(run[name]) if values is None else values
+        return _values(run[name], top) if values is None else values
     except InputError as error:
         return {"damaged": str(error)}
 
 
-def _values(result: Any) -> Values:
+def _values(result: Any, top: int) -> Values:
     """The values of a result of one of the kinds that are best read as objects, under a key that depends on it."""
-    from headcount.results import HeadProfile, PruningCurve, SetEffects
+    from headcount.results import HeadAtlas, HeadProfile, PruningCurve, SetEffects
 
+    if isinstance(result, HeadAtlas):
+        return atlas_values(result, top)
     if isinstance(result, SetEffects):
         rows = result.to_frame().drop(columns=["drop", "drop_stderr", "random", "random_spread"]).to_dict("records")
         return {"definition": "sets of heads removed, beside random sets", "n": result.n, "rows": rows}
@@ -145,6 +148,8 @@ def _rows(values: Values) -> list[Values]:
     """The rows to print; claims without the columns that are for the report."""
     if "damaged" in values:
         return [{"damaged": values["damaged"]}]
+    if "atlas" in values:
+        return atlas_rows(values)
     if "tokens" in values:  # patterns, which are for the report
         return []
     kind = next(kind for kind in ("loss", "pruning", "rows", "top") if kind in values)

@@ -4,7 +4,7 @@
     accuracy/SETTING   importance/PART[-MEASURE][-ABLATION]/SETTING
     pruning/PART[-ABLATION]/SETTING.RANKING   pruning/grid[-ABLATION]/SETTING
     causes/ABLATION/SETTING   verdicts/ABLATION/SETTING   rank/ABLATION/SETTING.RANKING   areas/ABLATION/SETTING
-    paths/HEAD-INPUT-PATH   composition/KIND
+    paths/HEAD-INPUT-PATH   composition/KIND   atlas/heads
     analyses/TOPIC   analyses/TOPIC.Kshot   analyses/capacity/SCORE.SETTING
 
 A MEASURE names settings of importance that change its number and are not the usual ones: `drop`, `verified`, `5steps`.
@@ -36,6 +36,7 @@ _GRAMMAR = tuple(
     for pattern in (
         r"(?P<folder>induction|control)/(?P<topic>[\w-]+)",
         r"(?P<folder>attention)/(?P<topic>.+)",
+        r"(?P<folder>atlas)/(?P<topic>[\w-]+)",
         rf"(?P<folder>accuracy|importance/[\w-]+|pruning/grid{_ABLATION})/{_SETTING}",
         rf"(?P<folder>pruning/(?:heads|ffns|kv_groups|experts){_ABLATION})/{_SETTING}\.(?P<ranking>[\w-]+)",
         rf"(?P<folder>(?:causes|verdicts|areas)/[a-z]+)/{_SETTING}",
@@ -145,6 +146,11 @@ class ResultName:
     def attention(cls, prompt: str) -> "ResultName":
         """Return the name of the patterns of every head on a prompt."""
         return cls("attention", prompt)
+
+    @classmethod
+    def atlas(cls) -> "ResultName":
+        """Return the name of the head atlas."""
+        return cls("atlas", "heads")
 
     @classmethod
     def accuracy(cls, setting: Setting) -> "ResultName":

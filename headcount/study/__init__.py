@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.study.unit import FailedError, Unit, check_settings, measure_unit, set_aside_outdated
     from headcount.study.unit_order import StudyTask, check_distinct, load_tasks, study_units
     from headcount.study.units.analyses import analysis_units, derived_units
+    from headcount.study.units.atlas import atlas_unit, texts_of_tasks
     from headcount.study.units.causes import causes_units
     from headcount.study.units.heads import composition_unit, function_vector_unit, gates_unit, paths_unit
     from headcount.study.units.induction import induction_units
@@ -38,6 +39,7 @@ __all__ = [
     "accuracy_unit",
     "all_passed",
     "analysis_units",
+    "atlas_unit",
     "causes_units",
     "check_distinct",
     "check_settings",
@@ -74,6 +76,7 @@ __all__ = [
     "study_target",
     "study_units",
     "summarise",
+    "texts_of_tasks",
     "verify_model",
 ]
 

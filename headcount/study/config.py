@@ -98,6 +98,8 @@ class StudyConfig(_Strict):
         sequences: The number of sequences of random tokens for the induction scores.
         prefix_definition: The definition of prefix matching.
         control: True also scores random weights.
+        atlas: True also measures the head atlas: what every head does on random tokens and on text.
+        atlas_text: A file or folder of text for it; the text that ships with headcount if left out.
         profile: Prompts of today's evaluation harness, or of the one that the paper used.
         data: A folder of task rows, or "hub".
         keep_bos: True keeps BOS in front of contexts that are too long and cut.
@@ -137,6 +139,8 @@ class StudyConfig(_Strict):
     sequences: Count = 100
     prefix_definition: Literal["successor", "published", "entry-mean", "offset"] = "successor"
     control: bool = True
+    atlas: bool = False
+    atlas_text: Text | None = None
     profile: Literal["harness", "paper"] = "harness"
     data: Text | None = None
     keep_bos: bool = False

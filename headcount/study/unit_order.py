@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from headcount.importance.internal import EXAMPLES, Component, TaskSetup, n_parts
+from headcount.induction.internal import read_texts
 from headcount.results import InputError, ResultName, Run
 from headcount.results.internal import SCORES, ablated_part
 from headcount.stats import compare
@@ -13,6 +14,7 @@ from headcount.study.claims.claims import claims_unit
 from headcount.study.config import RANKINGS, StudyConfig, TaskGroup
 from headcount.study.unit import Unit
 from headcount.study.units.analyses import AnalysisUnits
+from headcount.study.units.atlas import ATLAS_SEQUENCES, atlas_unit
 from headcount.study.units.causes import causes_units
 from headcount.study.units.induction import induction_units
 from headcount.study.units.means import mean_unit
@@ -86,6 +88,7 @@ def study_units(model: Model, run: Run, config: StudyConfig, tasks: Sequence[Stu
         *induction_units(
             model, config.sequences, config.seed, control=config.control, prefix_definition=config.prefix_definition
         ),
+        *_atlas_units(model, config),
         *_importance_units(model, run, config, tasks),
         *_analysis_units(AnalysisUnits(run, config.top, config.seed, model.sizes.n_layers), tasks),
         *_pruning_units(PruningUnits(model, run), config, tasks),
@@ -93,8 +96,13 @@ def study_units(model: Model, run: Run, config: StudyConfig, tasks: Sequence[Stu
     ]
     units += _cause_units(model, run, config, tasks, units)
     unseen = [task.setup.task.name for task in tasks if task.group.unseen]
-    names = [name for unit in units for name in unit.names if not name.startswith(("control/", "attention/"))]
+    names = [name for unit in units for name in unit.names if not name.startswith(("control/", "attention/", "atlas/"))]
     return [*units, claims_unit(run, _by_shots(tasks), unseen, names)]
+
+
+def _atlas_units(model: Model, config: StudyConfig) -> list[Unit]:
+    texts = read_texts(config.atlas_text) if config.atlas else None
+    return [] if texts is None else [atlas_unit(model, ATLAS_SEQUENCES, config.seed, texts, control=config.control)]
 
 
 def _importance_units(model: Model, run: Run, config: StudyConfig, tasks: Sequence[StudyTask]) -> list[Unit]:

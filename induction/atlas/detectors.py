@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
+import os
+import sys
 from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -88,6 +93,33 @@ def every_detector() -> list[Detector]:
         for name, function in _registered.items()
     ]
     return [*(Detector(function.__name__, function, False) for function in DETECTORS), *registered]
+
+
+def load_detectors(path: str | PathLike[str]) -> list[str]:
+    """Run a Python file that registers detectors, and return the names of those that it registered.
+
+    Raises:
+        InputError: There is no such file, it fails, or it registers none.
+    """
+    file = Path(os.path.expanduser(path))
+    if not file.is_file():
+        raise InputError(f"{file}: expected a Python file that registers detectors, got nothing there")
+    before = dict(_registered)
+    specification = importlib.util.spec_from_file_location(f"headcount_detectors_{file.stem}", file)
+    if specification is None or specification.loader is None:
+        raise InputError(f"{file}: expected a Python file, whose name ends in .py")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # where the source of its functions is looked for
+    try:
+        specification.loader.exec_module(module)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{file} fails: {type(error).__name__}: {error}") from error
+    names = [name for name, function in _registered.items() if before.get(name) is not function]
+    if not names:
+        raise InputError(f"{file} registers no detector: decorate a function with headcount.register_detector")
+    return names
 
 
 def forget_detector(name: str) -> None:

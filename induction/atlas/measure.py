@@ -74,6 +74,7 @@ def head_atlas(
         **of_random,
         **of_text,
         "detectors": {detector.name: detector.definition for detector in detectors},
+        "control": control and model.in_memory,
         "batch_size": batch_size,
     }
     record = provenance(model, **settings)

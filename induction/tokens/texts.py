@@ -29,11 +29,11 @@ SHIPPED = "prose.txt"
 
 
 class Texts(NamedTuple):
-    """Texts, and where they are from.
+    """Texts, and their origin.
 
     Attributes:
         texts: The texts.
-        source: Where they are from, for the provenance.
+        source: Their origin, for the provenance.
     """
 
     texts: tuple[str, ...]

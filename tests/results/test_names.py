@@ -16,6 +16,7 @@ NAMES = st.one_of(
     st.builds(ResultName.induction, st.sampled_from([*SCORES, "repeat_loss"])),
     st.builds(ResultName.control, st.sampled_from(SCORES)),
     st.builds(ResultName.attention, WORDS),
+    st.builds(ResultName.atlas),
     st.builds(ResultName.accuracy, SETTINGS),
     st.builds(ResultName.importance, st.sampled_from(["heads", "heads-oracle", "ffns"]), SETTINGS),
     st.builds(

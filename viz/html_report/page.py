@@ -13,6 +13,7 @@ from headcount.viz.contents import Contents, read_contents
 from headcount.viz.html_report.interactive_page import MAX_MB, check_size, interactive_page
 from headcount.viz.html_report.page_figures import Figure, figures_of, score_map, view_figures
 from headcount.viz.html_report.sections import (
+    atlas,
     causes,
     claims,
     control,
@@ -76,6 +77,8 @@ def _groups(contents: Contents, comparison: RunComparison | None) -> list[Sectio
 def study_sections(results: Mapping[str, Result]) -> list[Section]:
     """Return the sections on a study for which the run has results, in order."""
     sections = [
+        atlas.worth_knowing(results),
+        atlas.scores(results),
         causes.needed_kinds(results),
         causes.verdicts(results),
         causes.rankings(results),
