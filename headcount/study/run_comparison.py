@@ -4,7 +4,17 @@ import warnings
 from dataclasses import asdict
 from typing import Any
 
-from headcount.results import Correlation, ExpertScores, HeadScores, InputError, LayerScores, Run, Table
+from headcount.results import (
+    Correlation,
+    ExpertScores,
+    HeadAtlas,
+    HeadScores,
+    InputError,
+    LayerScores,
+    Result,
+    Run,
+    Table,
+)
 from headcount.stats import compare
 
 Scores = HeadScores | LayerScores | ExpertScores
@@ -26,14 +36,14 @@ def compare_runs(first: Run, second: Run, top: float = 0.3) -> Table:
     """
     rows, left_out = [], []
     for name in first.names:
-        if not name.startswith(("induction/", "importance/")) or name not in second:
+        if not name.startswith(("induction/", "importance/", "atlas/")) or name not in second:
             continue
-        a, b = first[name], second[name]
-        if isinstance(a, Scores) and isinstance(b, Scores):
+        ours, theirs = _scores(name, first[name]), _scores(name, second[name])
+        for shared in [score for score in ours if score in theirs]:
             try:
-                rows.append(_row(name, a, b, top))
+                rows.append(_row(shared, ours[shared], theirs[shared], top))
             except InputError as error:  # the networks of two layers, say, are too few
-                left_out.append(f"{name} is left out: {error}")
+                left_out.append(f"{shared} is left out: {error}")
     if not rows:
         nothing = (
             f"{first.folder} and {second.folder} have no scores in common: measure the same tasks and shots in both"
@@ -42,6 +52,14 @@ def compare_runs(first: Run, second: Run, top: float = 0.3) -> Table:
     for note in left_out:
         warnings.warn(note, stacklevel=2)
     return Table.of(rows, f"{second.folder.name} against {first.folder.name}", top=top)
+
+
+def _scores(name: str, result: Result) -> dict[str, Scores]:
+    """Return the scores of a result by their names: of an atlas all but the controls, of others one or none."""
+    if isinstance(result, HeadAtlas):
+        named = {**result.random, **{f"on_text/{score}": part for score, part in result.on_text.items()}}
+        return {f"{name}/{score}": part for score, part in named.items()}
+    return {name: result} if isinstance(result, Scores) else {}
 
 
 def _row(name: str, a: Scores, b: Scores, top: float) -> dict[str, Any]:

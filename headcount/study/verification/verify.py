@@ -6,6 +6,7 @@ from math import isnan
 from typing import Any
 
 from headcount import importance, induction
+from headcount.induction.internal import read_texts, text_rows
 from headcount.progress import Progress
 from headcount.results import HeadScores, InputError, Table
 from headcount.study.verification.anchors import KnownModel
@@ -24,7 +25,7 @@ CRITERIA = {
 }  # fmt: skip
 """Entries of a check that are no settings of its measurement."""
 
-Measured = HeadScores | float
+Measured = HeadScores | Mapping[str, HeadScores] | float
 Row = dict[str, Any]
 
 
@@ -109,7 +110,10 @@ def _row(what: str, expected: str, measured: str, passed: bool) -> Row:
 
 
 def _score(scores: Any, head: str) -> float:
-    """Return the score of a head such as L18H6; NaN for one that is not there."""
+    """Return the score of a head such as L18H6, or `previous_token L16H0` of several; NaN for one that is not there."""
+    if isinstance(scores, Mapping):
+        name, _, head = head.partition(" ")
+        scores = scores.get(name)
     match = re.fullmatch(r"L(\d+)H(\d+)", head)
     if scores is None or match is None:
         return float("nan")
@@ -150,9 +154,31 @@ def _exact_match(model: Model, task: str, shots: int, limit: int) -> float:
     return importance.accuracy(model, importance.load_task(task), shots=shots, limit=limit).exact_match[0]
 
 
+def _atlas(model: Model, period: int, n_sequences: int) -> Mapping[str, HeadScores]:
+    """The scores of the head atlas on random tokens; its text, which is not used, is two random tokens."""
+    rows = induction.repeated_tokens(model, period, n_sequences)
+    return induction.head_atlas(model, sequences=rows, text=rows[:1, :2], control=False, examples=False).random
+
+
+def _previous_token(model: Model, period: int, n_sequences: int) -> HeadScores:
+    return _atlas(model, period, n_sequences)["previous_token"]
+
+
+def _retrieval(model: Model, n_sequences: int) -> HeadScores:
+    return induction.retrieval(model, n_sequences)
+
+
+def _copy_suppression(model: Model) -> HeadScores:
+    return induction.copy_suppression(model, text_rows(model, read_texts(None)))
+
+
 MEASURES: Mapping[str, Callable[..., Measured]] = {
     "prefix_matching": _prefix_matching,
     "copying": _copying,
+    "atlas": _atlas,
+    "previous_token": _previous_token,
+    "retrieval": _retrieval,
+    "copy_suppression": _copy_suppression,
     "late_minus_early": _late_minus_early,
     "loss": _loss,
     "accuracy": _accuracy,

@@ -1,11 +1,11 @@
 """A score of heads over training: the highest head, its control, and the step between which it rises most."""
 
 from collections.abc import Mapping
-from itertools import pairwise
-from math import isnan, sqrt
-from typing import Any, NamedTuple
+from math import isnan, nan
+from typing import Any
 
-from headcount.results import HeadScores, InputError
+from headcount.results import HeadScores
+from headcount.stats import Rise, check_checkpoints, largest_rise
 from headcount.viz import number_format, wording
 from headcount.viz.style import theme as themes
 from headcount.viz.style.figure import Figure
@@ -14,26 +14,6 @@ from headcount.viz.style.literal_text import literal
 WIDTH, HEIGHT = 640, 420
 DRAWN = 5
 """Heads that are drawn, the highest of the last checkpoint."""
-
-
-class Rise(NamedTuple):
-    """The largest rise of a head's score from one checkpoint to the next.
-
-    Attributes:
-        before, after: The steps.
-        size: The rise.
-        stderr: Its standard error; NaN where unknown.
-    """
-
-    before: int
-    after: int
-    size: float
-    stderr: float
-
-    @property
-    def is_sure(self) -> bool:
-        """True if it is above twice its standard error; without one, never."""
-        return self.size > 2 * self.stderr
 
 
 def over_training(scores: Mapping[int, HeadScores], *, title: str | None = None, theme: str = "light") -> Figure:
@@ -72,41 +52,12 @@ def over_training(scores: Mapping[int, HeadScores], *, title: str | None = None,
     return Figure(traces, layout)
 
 
-def largest_rise(scores: Mapping[int, HeadScores], head: tuple[int, int]) -> Rise:
-    """Return the largest rise of a head's score from one checkpoint to the next, with its standard error.
-
-    The checkpoints' sequences are the same, so that the error is a little too large rather than too small.
-    """
-    steps = check_checkpoints(scores)
-    rises = []
-    for before, after in pairwise(steps):
-        low, high = _value(scores[before], head), _value(scores[after], head)
-        rises.append(Rise(before, after, high[0] - low[0], sqrt(low[1] ** 2 + high[1] ** 2)))
-    measured = [rise for rise in rises if not isnan(rise.size)]
-    return max(measured, key=lambda rise: rise.size, default=Rise(steps[0], steps[-1], float("nan"), float("nan")))
-
-
-def check_checkpoints(scores: Mapping[int, HeadScores]) -> list[int]:
-    """Return the steps in order.
-
-    Raises:
-        InputError: There are fewer than two, or they do not belong together.
-    """
-    if len(scores) < 2:
-        raise InputError(f"scores: expected two checkpoints or more, got {len(scores)}")
-    kinds = {(part.shape, part.measure, part.definition) for part in scores.values()}
-    if len(kinds) > 1:
-        raise InputError("scores: expected one score of one shape at every step, got several: measure them alike")
-    return sorted(scores)
-
-
-def _value(scores: HeadScores, head: tuple[int, int]) -> tuple[float, float]:
-    error = float("nan") if scores.stderr is None else float(scores.stderr[head])
-    return float(scores.values[head]), error
-
-
 def _line(scores: Mapping[int, HeadScores], steps: list[int], head: tuple[int, int], number: int) -> dict[str, Any]:
-    points = [_value(scores[step], head) for step in steps]
+    errors = [scores[step].stderr for step in steps]
+    points = [
+        (float(scores[step].values[head]), nan if error is None else float(error[head]))
+        for step, error in zip(steps, errors, strict=True)
+    ]
     label = scores[steps[0]].label(*head)
     texts = [
         f"{label}, step {step}<br>"

@@ -1,0 +1,1 @@
+"""Scores at several checkpoints of one training."""
