@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headcount.results import Run
     from headcount.study import Unit
+    from headcount.target import Target
 
 
 def print_json(value: Any) -> None:
@@ -48,3 +49,33 @@ def print_measured(measured: list[str], run: "Run", as_json: bool) -> None:
         print(
             f"{len(measured)} results measured, {len(run.names)} in {run.folder}. See them: headcount show {run.folder}"
         )
+
+
+def measure_training(
+    target: "Target",
+    revisions: Sequence[str],
+    unit_of: Callable[[Any], "Unit"],
+    as_json: bool,
+    score: str = "induction",
+) -> None:
+    """Measure a unit at several checkpoints, draw a score over training, and print where the highest heads form.
+
+    Args:
+        target: The model, and the folder that takes a run for each checkpoint.
+        revisions: The checkpoints.
+        unit_of: Returns the unit of a model.
+        as_json: True prints JSON.
+        score: The score to draw, on random tokens.
+    """
+    from headcount import viz
+    from headcount.cli.tables import json_safe, print_rows, print_text
+    from headcount.study import measure_checkpoints, scores_over_training, training_table
+
+    runs = measure_checkpoints(target, revisions, lambda model: [unit_of(model)])
+    path = viz.over_training(scores_over_training(runs)[score]).save(target.out / "over_training.html")
+    rows = training_table(runs).records()
+    if as_json:
+        print_json(json_safe({"out": str(target.out), "steps": list(runs), "figure": str(path), "rows": rows}))
+        return
+    print_rows([{**row, "sure": "yes" if row["sure"] else "no"} for row in rows])
+    print_text(f"{len(runs)} checkpoints in {target.out}; {path}")

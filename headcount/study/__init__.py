@@ -7,6 +7,12 @@ from headcount.lazy import lazy_names
 if TYPE_CHECKING:  # imported at their first use
     from headcount.study.config import HEAD_KINDS, PRESETS, RANKINGS, StudyConfig, TaskGroup, parse_config, read_config
     from headcount.study.model_and_run import create_target_run, load_target, manifest_entry, open_target, study_target
+    from headcount.study.over_training import (
+        measure_checkpoints,
+        open_checkpoints,
+        scores_over_training,
+        training_table,
+    )
     from headcount.study.run_comparison import compare_runs
     from headcount.study.schedule import Schedule, measure_units
     from headcount.study.summaries import is_summarised, summarise
@@ -62,8 +68,10 @@ __all__ = [
     "load_tasks",
     "manifest_entry",
     "mean_units",
+    "measure_checkpoints",
     "measure_unit",
     "measure_units",
+    "open_checkpoints",
     "open_target",
     "parse_config",
     "parse_toml",
@@ -72,11 +80,13 @@ __all__ = [
     "rank_units",
     "read_config",
     "read_toml_text",
+    "scores_over_training",
     "set_aside_outdated",
     "study_target",
     "study_units",
     "summarise",
     "texts_of_tasks",
+    "training_table",
     "verify_model",
 ]
 

@@ -29,7 +29,7 @@ def test_the_numbers_of_the_model_that_ships_come_out(capsys):
     status, printed, _ = run(capsys, "verify", "tiny-opt", "--json")
     rows = json.loads(printed)
     assert status == 0
-    assert len(rows) == 7
+    assert len(rows) == 11
     assert all(row["passed"] for row in rows)
     assert rows[0]["what"] == "prefix matching (period 50, n sequences 4), L1H2"
     assert rows[0]["expected"] == "0.8497 ± 0.0002"

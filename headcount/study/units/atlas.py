@@ -1,6 +1,7 @@
 """The unit of the head atlas, and the texts of tasks that it may be measured on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from headcount import induction
 from headcount.importance import load_task
@@ -17,7 +18,9 @@ TASK_ROWS = 500
 """Rows of each task at most whose texts are taken."""
 
 
-def atlas_unit(model: Model, n_sequences: int, seed: int, texts: Texts, *, control: bool = True) -> Unit:
+def atlas_unit(
+    model: Model, n_sequences: int, seed: int, texts: Texts, *, control: bool = True, written: bool = False
+) -> Unit:
     """Return the unit of the head atlas.
 
     Args:
@@ -26,6 +29,7 @@ def atlas_unit(model: Model, n_sequences: int, seed: int, texts: Texts, *, contr
         seed: Their seed.
         texts: The texts, as from `read_texts` or `texts_of_tasks`.
         control: True also scores random weights, where the model's are in memory.
+        written: True also scores what heads write: copy suppression, succession, retrieval.
     """
     control = control and model.in_memory
     n_text = len(text_rows(model, texts))
@@ -34,7 +38,10 @@ def atlas_unit(model: Model, n_sequences: int, seed: int, texts: Texts, *, contr
         atlas = induction.head_atlas(
             model, sequences=n_sequences, text=texts, seed=seed, control=control, progress=progress.advance
         )
-        return (atlas,)
+        if not written:
+            return (atlas,)
+        more = induction.written_scores(model, text_rows(model, texts), seed=seed, control=control)
+        return (replace(atlas.with_scores(more), provenance=atlas.provenance | {"written": True}),)
 
     controls = sum(min(count, CONTROL_SEQUENCES) for count in (n_sequences, n_text)) if control else 0
     return Unit(
@@ -46,6 +53,7 @@ def atlas_unit(model: Model, n_sequences: int, seed: int, texts: Texts, *, contr
             "text_digest": texts.digest,
             "detectors": {detector.name: detector.definition for detector in every_detector()},
             "control": control,
+            **({"written": True} if written else {}),
         },
         n_sequences + n_text + controls,
         measure,
