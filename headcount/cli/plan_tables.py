@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headcount.cli.tables import print_rows, print_text
-from headcount.planning import Cost, Plan, PlanRow
+from headcount.planning import Cost, Layout, Plan, PlanRow
 
 
 def print_units(costs: Sequence[Cost]) -> None:
@@ -35,8 +35,21 @@ def print_plan(plan: Plan) -> None:
     rows = (*plan.rows, plan.total)
     print_rows([_work(row) for row in rows], no_wrap=True)
     print_rows([_memory_and_requests(row) for row in rows], no_wrap=True)
+    print_text(_layout(plan.layout))
     for sentence in plan.assumed:
         print_text(f"- {sentence}")
+
+
+def _layout(layout: Layout) -> str:
+    """The sentence on the layout that finishes first."""
+    devices = layout.on.devices
+    held = f"{devices} devices hold the model" if devices > 1 else "one device holds the model"
+    if layout.copies == 1:
+        return f"{held}; the study ends after {_time(layout.seconds)}"
+    return (
+        f"{held}; {layout.copies} copies of it (study --ray --gpus-per-model {devices}) end the study after "
+        f"{_time(layout.seconds)}, one copy after {_time(sum(cost.seconds for cost in layout.costs))}"
+    )
 
 
 def _work(row: PlanRow) -> dict[str, Any]:

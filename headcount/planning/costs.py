@@ -12,14 +12,14 @@ from typing import NamedTuple
 from headcount.planning import flops
 from headcount.planning.flops import Flops
 from headcount.planning.hardware import Hardware, choose_hardware
-from headcount.planning.memory import Memory, batch_memory, weight_bytes
+from headcount.planning.memory import Memory, batch_memory, cut_bytes, weight_bytes
 from headcount.planning.requests import bytes_received, bytes_sent
 from headcount.planning.seconds import pass_seconds, weights_read
 from headcount.planning.shape import BatchTotals, Remaining, Shape
 from headcount.results import Run
 from headcount.study import Unit
 from headcount.tracing import Model
-from headcount.tracing.internal import Item, Items, Kind, ModelPass, planned_batches
+from headcount.tracing.internal import Item, Items, Kind, ModelPass, fit_beside, planned_batches
 
 WEIGHED_ON = "A100-80GB"
 """The device of `relative_seconds`."""
@@ -96,8 +96,10 @@ def pass_cost(model_pass: ModelPass, shape: Shape, on: Hardware) -> Cost:
     """Return the cost of one pass over its items."""
     kind = model_pass.kind
     remaining = Remaining.of(shape, model_pass.heads, model_pass.networks)
-    cut = remaining.heads if model_pass.heads and not shape.masked else 0.0
-    weights = weight_bytes(shape, on.devices, cut=cut, copy=model_pass.copy)
+    weights = weight_bytes(shape, on.devices, copy=model_pass.copy and on.kind == "cpu")
+    if model_pass.heads and not shape.masked:
+        free, copies = on.memory - weights, cut_bytes(shape, on.devices, remaining.heads)
+        weights += copies if fit_beside(copies, free) else copies / -(-shape.sizes.n_layers // on.devices)
     batched = in_batches(model_pass.items, kind, shape, on, max(0.0, on.memory - weights))
     peak = batched.memory._replace(weights=weights)
     operations = FLOPS[kind](shape, batched.totals, remaining).total

@@ -41,20 +41,34 @@ class Memory(NamedTuple):
         return max(self, other, key=lambda memory: memory.total)
 
 
-def weight_bytes(shape: Shape, devices: int, *, cut: float = 0.0, copy: bool = False) -> float:
+def weight_bytes(shape: Shape, devices: int, *, copy: bool = False) -> float:
     """Return the bytes of weights on the first device, which also has the weights outside of the layers.
 
     Args:
         shape: The model.
         devices: The number of devices over which its layers are spread evenly.
-        cut: The share of the attention matrices that is there a second time, without the removed heads.
         copy: True if there is a second model, spread like the first.
     """
-    s = shape.sizes
-    layers = -(-s.n_layers // devices)
-    largest = sorted((layer.parameters + cut * layer.attention_parameters for layer in shape.layers), reverse=True)
-    numbers = shape.embed_parameters + sum(largest[:layers])
-    return shape.bytes_per_number * numbers * (1 + copy)
+    largest = sorted((layer.parameters for layer in shape.layers), reverse=True)
+    numbers = shape.embed_parameters + sum(largest[: _layers(shape, devices)])
+    return shape.bytes_per_number * numbers * (1.0 + copy)
+
+
+def cut_bytes(shape: Shape, devices: int, left: float) -> float:
+    """Return the bytes of cut attention matrices on the device that holds most.
+
+    Args:
+        shape: The model.
+        devices: The number of devices over which its layers are spread evenly.
+        left: The share of the heads that is left.
+    """
+    largest = sorted((layer.attention_parameters for layer in shape.layers), reverse=True)
+    return shape.bytes_per_number * left * sum(largest[: _layers(shape, devices)])
+
+
+def _layers(shape: Shape, devices: int) -> int:
+    """The number of layers on the device that holds most."""
+    return -(-shape.sizes.n_layers // devices)
 
 
 def batch_memory(shape: Shape, kind: Kind, items: list[Item], devices: int = 1) -> Memory:
@@ -62,7 +76,7 @@ def batch_memory(shape: Shape, kind: Kind, items: list[Item], devices: int = 1) 
     s, b = shape.sizes, shape.bytes_per_number
     rows, pos, logits = len(items), max(item.pos for item in items), sum(item.logits for item in items)
     tokens, single = rows * pos, FLOAT * (b < FLOAT)
-    layers = -(-s.n_layers // devices)
+    layers = _layers(shape, devices)
     active = tokens * b * _widest(shape)
     if any(item.branched for item in items):
         active += rows * pos * pos * (2 * b + 3)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from headcount.importance.internal import SAMPLE
-from headcount.planning.costs import Cost, unit_costs
+from headcount.planning.costs import Cost
 from headcount.planning.hardware import Hardware, choose_hardware
+from headcount.planning.layouts import Layout, choose_layout
 from headcount.planning.plan_tasks import load_or_replace_tasks, with_published_rows
 from headcount.planning.shape import Shape
 from headcount.results import ResultName, create_run
@@ -74,13 +75,15 @@ class Plan:
         model: The model.
         about: Its sizes, for a person.
         on: The hardware.
-        rows: The costs of each kind of unit.
+        layout: The copies of the model that finish first on it.
+        rows: The costs of each kind of unit, with one copy of the model on the devices of the layout.
         assumed: Assumptions behind the numbers, and replacements of what is missing here; a sentence each.
     """
 
     model: str
     about: str
     on: Hardware
+    layout: Layout
     rows: tuple[PlanRow, ...]
     assumed: tuple[str, ...]
 
@@ -95,6 +98,11 @@ class Plan:
             "model": self.model,
             "about": self.about,
             "hardware": asdict(self.on),
+            "layout": {
+                "copies": self.layout.copies,
+                "devices_of_a_copy": self.layout.on.devices,
+                "seconds": self.layout.seconds,
+            },
             "parts": [row.as_values() for row in self.rows],
             "total": self.total.as_values(),
             "assumed": list(self.assumed),
@@ -121,14 +129,15 @@ def plan_study(config: StudyConfig, on: str, *, published_rows: bool = False) ->
         tasks, more = with_published_rows(tasks)
         notes += more
     with tempfile.TemporaryDirectory() as folder:  # nothing is measured, so nothing is stored
-        units = study_units(model, create_run(Path(folder) / "run", model={"name": model.name}), config, tasks)
-        costs = unit_costs(units, shape, chosen)
+        run = create_run(Path(folder) / "run", model={"name": model.name})
+        units = study_units(model, run, config, tasks)
+        layout = choose_layout(units, run, shape, chosen)
     about = (
         f"{shape.parameters / 1e9:.3g} billion parameters in {str(model.dtype).removeprefix('torch.')}, "
         f"{model.sizes.n_layers} layers of {model.sizes.n_heads} heads"
     )
-    assumed = (*described.assumed, *notes, *_assumptions(chosen))
-    return Plan(model.name, about, chosen, _rows(units, costs), assumed)
+    assumed = (*described.assumed, *notes, *_assumptions(layout))
+    return Plan(model.name, about, chosen, layout, _rows(units, layout.costs), assumed)
 
 
 def _rows(units: Sequence[Unit], costs: Sequence[Cost]) -> tuple[PlanRow, ...]:
@@ -157,7 +166,7 @@ def _sum(costs: Iterable[Cost]) -> Cost:
     return reduce(Cost.plus, costs, Cost())
 
 
-def _assumptions(on: Hardware) -> Iterator[str]:
+def _assumptions(layout: Layout) -> Iterator[str]:
     yield (
         f"lengths: the first {SAMPLE} documents of each task at each number of shots stand for all; batches are those "
         "of the measurements, padding included"
@@ -168,9 +177,21 @@ def _assumptions(on: Hardware) -> Iterator[str]:
     )
     yield (
         "memory: of the device that holds most, beside Python and libraries; cut matrices are there beside the whole "
-        "model, and so are random weights"
+        "model where they leave half of the free memory, else each layer is cut when it runs; random weights take the "
+        "place of the model's on a GPU"
     )
     yield "requests, up, down: if every batch were a request to a remote server that sends back results only"
-    if on.devices > 1:
-        yield f"{on.devices} devices hold the layers one after another, one works at a time: they are as fast as one"
-    yield "time: one process, texts tokenised already; comparisons of results run no model and count as nothing"
+    if layout.on.devices > 1:
+        yield (
+            f"{layout.on.devices} devices hold the layers of a copy one after another, one works at a time: they are "
+            "as fast as one"
+        )
+    yield (
+        "time: of one copy of the model, texts tokenised already; comparisons of results run no model and count as "
+        "nothing"
+    )
+    if layout.copies > 1:
+        yield (
+            "in all, on the layout: units handed out as by study --ray, opening the models left out; results of "
+            "passes that two copies need are computed by both"
+        )

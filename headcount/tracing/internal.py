@@ -6,7 +6,7 @@ from headcount.lazy import lazy_names
 
 if TYPE_CHECKING:  # imported at their first use
     from headcount.tracing.ablation.masks import replaced
-    from headcount.tracing.ablation.pruned import check_cut
+    from headcount.tracing.ablation.pruned import check_cut, cut_fits
     from headcount.tracing.batches import (
         TOKENS,
         Prepared,
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # imported at their first use
         planned_batches,
         run_batches,
     )
+    from headcount.tracing.devices import fit_beside, weights_aside
     from headcount.tracing.hooks.hook import (
         Patch,
         Put,
@@ -79,9 +80,11 @@ __all__ = [
     "check_cut",
     "check_stream_of_sums",
     "check_without_weights",
+    "cut_fits",
     "default_model",
     "final_logits",
     "final_scale",
+    "fit_beside",
     "has_server_key",
     "head_matrices",
     "map_batches",
@@ -103,6 +106,7 @@ __all__ = [
     "unembed_embed",
     "unembedding",
     "value_heads",
+    "weights_aside",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

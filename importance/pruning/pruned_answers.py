@@ -13,7 +13,7 @@ from headcount.importance.evaluation import Answers, EncodedTask, answers_of
 from headcount.importance.likelihoods.log_likelihoods import log_likelihoods
 from headcount.results import InputError
 from headcount.tracing import BatchSize, Model, Progress, masked, pruned, removed_parameters
-from headcount.tracing.internal import Replacement, present_replacements, replaced
+from headcount.tracing.internal import Replacement, cut_fits, present_replacements, replaced
 
 Component = Literal["heads", "ffns", "kv_groups", "experts"]
 Parts = Int64[Tensor, " part"]
@@ -102,7 +102,9 @@ class PrunedAnswers:
         constant = self.replacement is None or self.replacement.rows is None
         # A pruned model's passes cost less. Weights elsewhere stay, and those of a derived model may be cut wrongly.
         if constant and self.model.in_memory and not self.model.derived and not present_replacements(self.model):
-            return self._answers(pruned(self.model, **self.masks(removal), replacement=self.replacement))
+            masks = self.masks(removal)
+            fits = cut_fits(self.model, masks["heads"])
+            return self._answers(pruned(self.model, **masks, replacement=self.replacement, in_each_pass=not fits))
         with self.ablated(removal):
             return self._answers(self.model)
 

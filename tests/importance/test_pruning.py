@@ -121,6 +121,14 @@ def test_progress_counts_every_document_of_every_step(model, task):
     assert sum(counts) == 3 * LIMIT  # 1 % of so few heads is none: measured once, counted twice
 
 
+def test_weights_cut_in_each_pass_for_lack_of_memory_give_the_same_curve(model, task, monkeypatch):
+    heads, _ = scores(model)
+    options = {"percents": (30, 60), "limit": LIMIT}
+    plain = prune(model, task, heads, **options)
+    monkeypatch.setattr("headcount.importance.pruning.pruned_answers.cut_fits", lambda *_: False)
+    assert torch.equal(prune(model, task, heads, **options).gold_log_p, plain.gold_log_p)
+
+
 def test_bad_input_is_refused(model, task):
     heads, ffns = scores(model)
     for arguments, message in (

@@ -8,12 +8,16 @@ from support.headcount_runs import run
 
 from headcount.importance.internal import paper_tasks
 from headcount.planning import Hardware, Shape, hardware, plan_study, unit_costs
-from headcount.planning.costs import in_batches
+from headcount.planning.costs import in_batches, pass_cost
 from headcount.planning.hardware import known_devices
+from headcount.planning.layouts import choose_layout
+from headcount.planning.memory import cut_bytes, weight_bytes
 from headcount.planning.plan_tasks import placeholder_task, published_rows
-from headcount.study import StudyConfig, TaskGroup, induction_units
+from headcount.planning.shape import Remaining
+from headcount.results import create_run
+from headcount.study import StudyConfig, TaskGroup, Unit, induction_units
 from headcount.tracing import describe_model
-from headcount.tracing.internal import Item, Items, Kind, planned_batches
+from headcount.tracing.internal import Item, Items, Kind, ModelPass, planned_batches
 
 CONFIG = StudyConfig(
     model="tiny-opt", tasks=[TaskGroup(names=["plural"], shots=[0, 2], limit=12)], sequences=3, examples=10
@@ -38,7 +42,7 @@ def test_the_command_prints_every_part_and_what_was_assumed(capsys):
     text = " ".join(out.split())
     assert "of which 40% are assumed to be reached" in text
     assert "made-up rows of typical length" in text
-    assert "2 devices hold the layers one after another" in text
+    assert "one device holds the model; 2 copies of it (study --ray --gpus-per-model 1) end the study" in text
 
 
 def test_json_holds_the_same(capsys, tmp_path):
@@ -48,6 +52,7 @@ def test_json_holds_the_same(capsys, tmp_path):
     found = json.loads(out)
     assert found["total"]["flops"] == pytest.approx(sum(part["flops"] for part in found["parts"]))
     assert found["total"]["seconds"] > 0
+    assert found["layout"] == {"copies": 1, "devices_of_a_copy": 1, "seconds": pytest.approx(found["total"]["seconds"])}
     assert found["hardware"]["flops"] == pytest.approx(0.4 * 67e12)  # tiny-opt is float32
 
 
@@ -135,11 +140,52 @@ def test_a_model_that_does_not_fit_is_marked():
     found = plan_study(CONFIG, "A100-40GB")
     assert found.total.cost.fits
     model = describe_model("facebook/opt-66b").model
-    whole, *_, control = unit_costs(
-        induction_units(model, 1, 0, control=True), Shape.of(model), on(devices=8, memory=30e9)
-    )
+    shape, units = Shape.of(model), induction_units(model, 1, 0, control=True)
+    whole, *_, control = unit_costs(units, shape, on(devices=8, memory=30e9))
     assert whole.fits
     assert not control.fits  # a second model's weights come on top
+    assert unit_costs(units, shape, on(devices=8, memory=30e9, kind="cuda"))[-1].fits  # they take turns on GPUs
+
+
+def test_the_layout_with_the_most_copies_that_fit_finishes_first(tmp_path):
+    """Units of one length each, none of which needs another: a hand-made schedule."""
+    shape, run = described(), create_run(tmp_path / "run", model={"name": "tiny-opt"})
+    items = Items((Item(100, 2, 2),))
+
+    def unit(number, *needs, group=""):
+        passes = (ModelPass(Kind.FORWARD, items, key=(group, "whole") if group else None),)
+        return Unit(f"unit {number}", (f"accuracy/u{number}",), {}, 1, None, needs, lambda: passes, group=group)
+
+    units = [unit(number) for number in range(8)]
+    hardware = on(devices=8)
+    one = choose_layout(units, run, shape, on())
+    several = choose_layout(units, run, shape, hardware)
+    assert (one.copies, several.copies, several.on.devices) == (1, 8, 1)
+    assert one.seconds == pytest.approx(8 * several.seconds)
+    assert one.seconds == pytest.approx(sum(cost.seconds for cost in unit_costs(units, shape, on())))
+
+    half = weight_bytes(shape, 2) + several.costs[0].memory._replace(weights=0.0).total  # half of the model, and a pass
+    small = choose_layout(units, run, shape, on(devices=8, memory=half + 1))
+    assert (small.copies, small.on.devices) == (4, 2)
+    assert small.seconds == pytest.approx(2 * several.seconds, rel=0.05)
+    none = choose_layout(units, run, shape, on(devices=8, memory=1.0))
+    assert (none.copies, none.on.devices, none.costs[0].fits) == (1, 8, False)
+
+    chain = [unit(0), unit(1, "accuracy/u0"), unit(2, "accuracy/u1")]  # each waits for the one before
+    assert choose_layout(chain, run, shape, hardware).seconds == pytest.approx(3 * several.seconds)
+    alike = [unit(number, group="task") for number in range(2)]  # a second copy repeats what the first remembers
+    assert choose_layout(alike, run, shape, hardware).seconds == pytest.approx(several.seconds)
+    assert choose_layout(alike, run, shape, on()).seconds == pytest.approx(several.seconds)
+
+
+def test_cut_weights_are_a_copy_only_where_they_leave_half_of_the_memory():
+    model_pass = ModelPass(Kind.FORWARD, Items((Item(10, 2, 2),)), heads=2)
+    shape = described()
+    weights, cut = weight_bytes(shape, 1), cut_bytes(shape, 1, Remaining.of(shape, 2, 0).heads)
+    plenty = pass_cost(model_pass, shape, on(memory=weights + 2 * cut + 1))
+    scarce = pass_cost(model_pass, shape, on(memory=weights + 2 * cut - 1))
+    assert plenty.memory.weights == pytest.approx(weights + cut)
+    assert scarce.memory.weights == pytest.approx(weights + cut / shape.sizes.n_layers)
 
 
 def test_rows_are_counted_as_published_on_request(tmp_path):

@@ -135,6 +135,7 @@ class TestLogits:
             with masked(model, heads, ffns):
                 expected = model(TOKENS)
             close(small(TOKENS), expected)
+            assert torch.equal(pruned(model, heads, ffns, in_each_pass=True)(TOKENS), small(TOKENS))
             close(small(TOKENS), zeroed(model.hf, heads, ffns)(TOKENS).logits)
             assert torch.equal(small(TOKENS), plain) is not bool(heads.any() or ffns.any())
             counts = removed_parameters(model, heads, ffns)

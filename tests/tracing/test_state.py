@@ -14,6 +14,7 @@ from headcount.importance import Example, head_importance
 from headcount.induction import copying
 from headcount.results import HeadScores, InputError, LayerScores
 from headcount.tracing import AttentionCall, Model, load_model, masked, pruned, save_pruned
+from headcount.tracing.internal import weights_aside
 
 TOKENS = torch.arange(3, 20)[None]
 EXAMPLES = [Example("ba be", " ca"), Example("bu ba", " de")]
@@ -246,3 +247,17 @@ def test_the_hubs_commit_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert model.revision == commit
         assert head_importance(model, EXAMPLES).provenance["revision"] == commit
     assert load_model(snapshot).revision is None
+
+
+def test_weights_put_aside_leave_their_device_and_come_back_with_all_their_views(model: Model) -> None:
+    """Shown on the CPU, where the storages can be emptied as well."""
+    weights = dict(model.hf.state_dict())
+    before, view = {name: weight.clone() for name, weight in weights.items()}, next(model.hf.parameters())[1:]
+    expected, logits = view.clone(), model(TOKENS)
+    with weights_aside(model.hf):  # none of its weights is on a GPU
+        assert torch.equal(model(TOKENS), logits)
+    with weights_aside(model.hf, device="cpu"):
+        assert all(weight.untyped_storage().nbytes() == 0 for weight in weights.values())
+    assert torch.equal(view, expected)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.hf.state_dict().items())
+    assert torch.equal(model(TOKENS), logits)

@@ -9,6 +9,7 @@ from headcount.results import HeadScores, InputError, Patterns, RepeatLoss, Resu
 from headcount.results.internal import SCORES
 from headcount.study.unit import ImpossibleError, Unit
 from headcount.tracing import Model, randomised
+from headcount.tracing.internal import weights_aside
 
 CONTROL_SEQUENCES = 10
 """Sequences of the control at most: random weights differ little from sequence to sequence."""
@@ -51,7 +52,8 @@ def control_unit(model: Model, n_sequences: int, seed: int, prefix_definition: s
     n_sequences = min(n_sequences, CONTROL_SEQUENCES)
 
     def measure(progress: Progress) -> tuple[HeadScores, ...]:
-        return _scores(randomised(model, seed), n_sequences, seed, prefix_definition, progress)
+        with weights_aside(model.hf):
+            return _scores(randomised(model, seed), n_sequences, seed, prefix_definition, progress)
 
     return Unit(
         "the same with random weights",

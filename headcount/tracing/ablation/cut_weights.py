@@ -7,6 +7,7 @@ the same way.
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from headcount.results import InputError
-from headcount.tracing.ablation.replacements import Constant, NoHeads, PerQueryHead
+from headcount.tracing.ablation.replacements import Constant, CutInEachPass, NoHeads, PerQueryHead
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.architectures.families import Family
 from headcount.tracing.architectures.sizes import Sizes
@@ -47,13 +48,23 @@ class Means(NamedTuple):
         return cls(heads, torch.zeros(sizes.n_layers, sizes.d_model, device="cpu"))
 
 
-def take_out(hf: Any, anatomy: Anatomy, removed: Removed, means: Means | None = None) -> None:
+def take_out(
+    hf: Any, anatomy: Anatomy, removed: Removed, means: Means | None = None, *, in_each_pass: bool = False
+) -> None:
     """Take heads and feed-forward networks out of a whole model, in place.
 
     A head goes with its rows of W_Q, W_K and W_V (in grouped queries, those of W_K and W_V go with the last head of the
     group) and its columns of W_O; a feed-forward network goes with all of `Anatomy.ffn`. Cut tensors are new ones; the
     old tensors do not change. With means, each layer that lost heads has a bias of W_O to which W_O · mean of each is
     added, and a network's mean stays in its place.
+
+    Args:
+        hf: The model.
+        anatomy: Its parts.
+        removed: The parts to take out.
+        means: The values that stay in their place; None for zeros.
+        in_each_pass: True cuts the attention of a layer whenever it runs, and drops what it cut after it: the same
+            numbers without a second copy of the weights.
 
     Raises:
         InputError: The weights that belong to a part are not known.
@@ -66,7 +77,11 @@ def take_out(hf: Any, anatomy: Anatomy, removed: Removed, means: Means | None = 
             _take_out_attention(block, family, layer)
         elif heads.any():
             check_split(block, anatomy, layer)
-            _cut_attention(block, family, anatomy.sizes, ~heads)
+            if in_each_pass:
+                cut = partial(_cut_attention, family=family, sizes=anatomy.sizes, left=~heads)
+                block.set_submodule(family.attention, CutInEachPass(block, family.attention, cut))
+            else:
+                _cut_attention(block, family, anatomy.sizes, ~heads)
         if removed.ffns[layer]:
             _take_out_ffn(block, anatomy, layer, None if means is None else means.ffns[layer])
     mark_pruned(hf, removed)

@@ -1,6 +1,11 @@
 """Structural pruning: the logits of `masked`, from a model whose weights lack the parts."""
 
 import copy
+from collections import Counter
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from headcount.results import InputError
 from headcount.tracing.ablation.cut_check import check_against_ablation
@@ -8,7 +13,7 @@ from headcount.tracing.ablation.cut_weights import Means, take_out
 from headcount.tracing.ablation.fill import fill
 from headcount.tracing.ablation.masks import with_present_removals
 from headcount.tracing.architectures.anatomy import empty_copy
-from headcount.tracing.devices import place_as
+from headcount.tracing.devices import copies_fit, place_as
 from headcount.tracing.model import Model
 from headcount.tracing.present import present_replacements
 from headcount.tracing.removed_parts import HeadSet, LayerSet, Removed, Replacement, mark_means
@@ -22,6 +27,7 @@ def pruned(
     *,
     kv_groups: HeadSet | None = None,
     replacement: Replacement | None = None,
+    in_each_pass: bool = False,
 ) -> Model:
     """Return a model from whose weights parts are taken out: the logits of `masked`, at less cost.
 
@@ -41,6 +47,8 @@ def pruned(
         kv_groups: KV groups, as heads: a group goes with all heads that share its keys and values.
         replacement: The means that stay in the place of these parts' outputs: those of heads in W_O's bias, which is
             added where there is none. `hc.pruned` makes them from `kind="mean", reference=examples`.
+        in_each_pass: True cuts the attention of a layer whenever it runs, where a second copy of its weights does not
+            fit into memory: the same numbers, and a model that cannot be saved.
 
     Returns:
         The smaller model, ready to run.
@@ -59,7 +67,7 @@ def pruned(
     removed = with_present_removals(model, heads, ffns, kv_groups)
     means = None if replacement is None else _means(model, replacement, heads, ffns, kv_groups)
     if not model.derived:
-        return _without(model, removed, means, replacement)
+        return _without(model, removed, means, replacement, in_each_pass=in_each_pass)
     if means is not None:
         raise InputError(
             f"{model.name} is of a type that is not described, in whose weights no means stay: use ablated"
@@ -72,14 +80,30 @@ def pruned(
     return small
 
 
+def cut_fits(model: Model, heads: Bool[Tensor, "layer head"]) -> bool:
+    """Return True if a second copy of all attention weights without these heads fits beside the model."""
+    sizes: Counter[torch.device] = Counter()
+    for layer in model.layers_with_heads:
+        attention = model.block(layer).get_submodule(model.paths(layer).attention)
+        cut = heads[layer].any() and not heads[layer].all()
+        for weight in attention.parameters() if cut else ():
+            sizes[weight.device] += weight.numel() * weight.itemsize * int((~heads[layer]).sum()) // len(heads[layer])
+    return copies_fit(sizes)
+
+
 def _without(
-    model: Model, removed: Removed, means: Means | None = None, replacement: Replacement | None = None
+    model: Model,
+    removed: Removed,
+    means: Means | None = None,
+    replacement: Replacement | None = None,
+    *,
+    in_each_pass: bool = False,
 ) -> Model:
     """Return a model without these parts, in whose place means may stay."""
     small = empty_copy(model.hf)
     fill(small, {**model.hf.state_dict(), **dict(model.hf.named_buffers())})
     small.generation_config = copy.deepcopy(getattr(model.hf, "generation_config", None))
-    take_out(small, model.anatomy, removed, means)
+    take_out(small, model.anatomy, removed, means, in_each_pass=in_each_pass)
     if means is not None and replacement is not None:
         mark_means(small, replacement.record)
     place_as(small, model.hf)

@@ -1,5 +1,7 @@
 """Modules that replace those of pruned parts."""
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -51,6 +53,36 @@ class NoHeads(nn.Module):
             token = hidden_states[:, None, :, :1]
             cache.update(token, token, self.layer)
         return self.get_submodule(self.name)(hidden_states), None
+
+
+class CutInEachPass(nn.Module):
+    """The attention of a layer, cut to some heads when it runs: the cut weights are there for that time alone.
+
+    Args:
+        block: The block, whose attention is whole.
+        attention: The path of the attention in it.
+        cut: Cuts the attention of a block in place.
+    """
+
+    def __init__(self, block: nn.Module, attention: str, cut: Callable[[nn.Module], None]) -> None:
+        super().__init__()
+        self.attention, self.cut = attention, cut
+        self.train(block.training)
+        self._block = [_shell(block)]  # in a list: its modules are no parts of this one, which has no weights
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        """Return the output of the cut attention."""
+        block = _shell(self._block[0]).train(self.training)
+        self.cut(block)
+        return block.get_submodule(self.attention)(*args, **options)
+
+
+def _shell(module: nn.Module) -> nn.Module:
+    """Return a copy of a module and of those in it, with the same weights."""
+    shell = copy.copy(module)
+    vars(shell)["_parameters"], vars(shell)["_buffers"] = dict(module._parameters), dict(module._buffers)
+    vars(shell)["_modules"] = {name: part if part is None else _shell(part) for name, part in module._modules.items()}
+    return shell
 
 
 class PerQueryHead(nn.Linear):

@@ -19,6 +19,7 @@ from headcount.results import InputError
 from headcount.results.internal import Content, read_content, write_content, write_folder_whole
 from headcount.tracing.ablation.cut_weights import Means, take_out
 from headcount.tracing.ablation.fill import fill
+from headcount.tracing.ablation.replacements import CutInEachPass
 from headcount.tracing.architectures.anatomy import Anatomy
 from headcount.tracing.model import Model
 from headcount.tracing.removed_parts import Removed, mark_means, means_of_pruned
@@ -72,6 +73,8 @@ def save_pruned(model: Model, folder: str | Path) -> None:
         raise InputError(f"{model.name} is not structurally pruned: save it with model.hf.save_pretrained(folder)")
     if any(parameter.is_meta for parameter in model.hf.parameters()):
         raise InputError(f"{model.name} has no weights to save: expected a model that is in memory")
+    if any(isinstance(module, CutInEachPass) for module in model.hf.modules()):
+        raise InputError(f"{model.name} is cut in each pass, and has no cut weights to save: prune it with them")
     try:
         if path.exists() and any(path.iterdir()):
             raise InputError(f"{path} is not empty: expected a new folder for the pruned model")
