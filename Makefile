@@ -1,10 +1,10 @@
-# `make report` writes the quick study of the default model into report.html; `make test` runs every check.
-# Both install into .venv the first time.
+# `make report` writes the quick study of the default model into report.html; `make test` runs every check; `make docs`
+# builds the documentation's site in build/site. They install into .venv the first time.
 PYTHON ?= python3
 BIN := .venv/bin
 
 # import-linter runs without its cache, which may hold the imports of files that have changed since.
-.PHONY: report test
+.PHONY: report test docs
 report: .venv/.installed
 	$(BIN)/headcount study --preset quick --out runs/smollm2-135m
 	$(BIN)/headcount report runs/smollm2-135m --output report.html
@@ -16,6 +16,9 @@ test: .venv/.installed-dev
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
+docs: .venv/.installed-docs
+	$(BIN)/mkdocs build --strict
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -25,4 +28,8 @@ test: .venv/.installed-dev
 
 .venv/.installed-dev: .venv/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/.installed-docs: .venv/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@

@@ -6,7 +6,8 @@ sequences, `pruning_curve` and `pruning_grid` the accuracy as parts are removed,
 the heads of a kind, `composition` all pairs of heads, `over_training` a score over checkpoints. `compare`,
 `rank_correlation`, `shots`, `by_layer`, `at_depths` and `capacity_retained` draw comparisons of scores. `attention`
 shows what heads attend to and `tokens` a value of each token, both with circuitsvis. `explorer` shows all heads of a
-run to choose from, and `report` writes a whole run into one HTML file that opens without a network.
+run to choose from, and `report` writes a whole run into one HTML file that opens without a network. `score_map_svg` is
+a map of scores for pages that run no script.
 
 A notebook saved as a page stores the attention views as they are, and plotly's figures if it was run with
 `PLOTLY_RENDERER=plotly_mimetype+notebook`.
@@ -16,6 +17,7 @@ if __name__ != "headcount.viz":  # imported from the checkout's folder, it would
     raise ImportError(f"the module {__name__} is part of headcount: import headcount.viz instead")
 
 from headcount.viz.attention_views.circuitsvis_views import attention, tokens
+from headcount.viz.drawn_map import score_map_svg
 from headcount.viz.figures.atlas.scores import atlas
 from headcount.viz.figures.capacity import capacity_retained
 from headcount.viz.figures.circuits.composition import composition
@@ -52,6 +54,7 @@ __all__ = [
     "rank_correlation",
     "report",
     "score_by_length",
+    "score_map_svg",
     "set_effects",
     "shots",
     "tokens",

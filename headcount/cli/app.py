@@ -28,7 +28,7 @@ for command in (
     *(causes.function_vectors, causes.gates, causes.paths, causes.composition),
     *(evaluation.causes, evaluation.rank),
     *(study.study, study.plan),
-    *(results.show, results.compare, results.report),
+    *(results.show, results.compare, results.report, results.push, results.pull),
     *(installation.tasks, installation.fetch, installation.doctor, installation.verify),
 ):
     app.command(command)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # imported at their first use
     )
     from headcount.study.run_comparison import compare_runs
     from headcount.study.schedule import Schedule, measure_units
+    from headcount.study.sharing import pull_run, push_run
     from headcount.study.summaries import is_summarised, summarise
     from headcount.study.toml_files import parse_toml, read_toml_text
     from headcount.study.unit import FailedError, Unit, check_settings, measure_unit, set_aside_outdated
@@ -77,6 +78,8 @@ __all__ = [
     "parse_toml",
     "paths_unit",
     "pruning_units",
+    "pull_run",
+    "push_run",
     "rank_units",
     "read_config",
     "read_toml_text",

@@ -14,7 +14,7 @@ TEXTS = [
 TEXTS += [
     *sorted((ROOT / "findings").glob("*/README.md")),
     ROOT / "headcount/tracing/tiny_opt/README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 texts = pytest.mark.parametrize("path", TEXTS, ids=[path.relative_to(ROOT).as_posix() for path in TEXTS])
 MADE = {"runs", "build", "dist"}  # folders that commands make

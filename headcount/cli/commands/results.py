@@ -1,10 +1,15 @@
-"""Commands that read a run: show it, compare it, report on it."""
+"""Commands that read a run: show it, compare it, report on it, publish it."""
 
 from pathlib import Path
 
 from headcount.cli.checks import check_at_least, check_share
-from headcount.cli.options import Json, Whole
+from headcount.cli.commands.study import study
+from headcount.cli.options import Flag, Json, Whole
 from headcount.cli.output import print_json
+from headcount.target import Target
+
+QUICK_RUN = Path("runs/smollm2-135m")
+"""The run of `report` without a run; `make report` writes the same."""
 
 
 def show(
@@ -67,9 +72,16 @@ def compare(folder: Path, /, *more_runs: Path, top: float = 0.3, as_json: Json =
 
 
 def report(
-    folder: Path, second: Path | None = None, /, *, output: Path = Path("report.html"), max_mb: float = 5.0
+    folder: Path | None = None,
+    second: Path | None = None,
+    /,
+    *,
+    output: Path = Path("report.html"),
+    max_mb: float = 5.0,
 ) -> None:
     """Write a run's results into one self-contained HTML file.
+
+    Without a run it measures the default model first, by `study --preset quick` into runs/smollm2-135m: some minutes.
 
     Args:
         folder: Run directory.
@@ -82,7 +94,39 @@ def report(
     from headcount.results import open_run
     from headcount.study import compare_runs
 
+    if folder is None:
+        folder = QUICK_RUN
+        study(target=Target(out=folder), preset="quick")
     run, second_run = open_run(folder), None if second is None else open_run(second)
     agreement = None if second_run is None else compare_runs(run, second_run)
     path = viz.report(run, output, against=second_run, agreement=agreement, max_mb=max_mb)
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def push(folder: Path, address: str, /, *, private: Flag = False, licence: str = "other") -> None:
+    """Publish a run as a dataset on the Hugging Face Hub: results, manifest, and a card with figures and provenance.
+
+    Log in before with `hf auth login`; the token is written nowhere. A dataset that holds another run, or anything
+    else, is left as it is.
+
+    Args:
+        folder: Run directory.
+        address: hf://datasets/OWNER/NAME, or hf://datasets/NAME for your own.
+        private: Make a new dataset visible to you alone.
+        licence: The licence of the results, as the Hub names it, such as cc-by-4.0.
+    """
+    from headcount.study import push_run
+
+    print(push_run(folder, address, private=private, licence=licence))
+
+
+def pull(address: str, folder: Path, /) -> None:
+    """Fetch a run that was published with `push` into a new folder.
+
+    Args:
+        address: hf://datasets/OWNER/NAME, with @REVISION for another state than the newest.
+        folder: A folder that does not exist yet, or an empty one.
+    """
+    from headcount.study import pull_run
+
+    print(pull_run(address, folder))

@@ -174,11 +174,9 @@ def causes_units(
             for shots, group in groups.items()
             if len(group) > 1
         ]
-    for setup, ablation in product(setups, ablations):
-        together = groups.get(setup.shots) or [setup]
-        units.append(set_effects_unit(model, run, setup, together, ablation, kinds, percents, seeds))
-        units.append(verdicts_unit(model, run, setup, together, ablation, kinds))
-    return units
+    pairs = [(setup, groups.get(setup.shots) or [setup], ablation) for setup, ablation in product(setups, ablations)]
+    units += [set_effects_unit(model, run, *pair, kinds, percents, seeds) for pair in pairs]
+    return units + [verdicts_unit(model, run, *pair, kinds) for pair in pairs]
 
 
 def kind_units(model: Model, setups: Sequence[TaskSetup], kinds: Sequence[str], known: Container[str]) -> list[Unit]:
