@@ -178,7 +178,7 @@ class PruningGrid(_Pruning):
     Attributes:
         ffn_percents: The share of feed-forward networks that is removed, down the grid.
         head_percents: The share of heads, across it.
-        parameters: The number of parameters removed, [ffn step][head step].
+        parameters: The number of parameters removed, [ffn step, head step].
         correct: 1 for each unit that is right.
         gold_log_p: Log-probability of each document's right continuation, in nats.
         margin: That less the best wrong one; NaN where there is none.
