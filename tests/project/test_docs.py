@@ -28,7 +28,7 @@ DATA_FILE = re.compile(r"[\w-]+\.(toml|md|png|yaml|safetensors)")
 LINKED = ("induction", "importance", "viz")
 RESULTS = ("importance", "induction")  # folders of runs, too
 EVERY_FILE = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*")}
-NOT_HERE = {"report.html", "tiny.html", "heads.html"}  # files that a user makes
+NOT_HERE = {"report.html", "over_training.html", "tiny.html", "heads.html"}  # files that a user makes
 
 
 def current(path):
