@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Self
 
 from headcount.results.errors import InputError, damaged
 from headcount.results.kinds.atlas.text_examples import TextExamples
@@ -14,6 +12,9 @@ from headcount.results.presentation.notebook_table import html_table
 from headcount.results.storage import field_types
 from headcount.results.storage.files import Content
 from headcount.results.storage.stored import Stored
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEXT, CONTROL = "on_text", "control"
 """The first words of the names of scores on text, and of scores with random weights."""
@@ -129,13 +130,15 @@ class HeadAtlas(Stored):
         """
         return replace(self, scores={**self.scores, **more})
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a tidy table, one row for each head, score, and kind of tokens.
 
         Returns:
             Columns: `layer`, `head`, `score`, `tokens` (`random` or `text`), `value`, `stderr` (NaN where unknown),
             `n`, and `control`, the value with random weights (NaN without one).
         """
+        import pandas as pd
+
         tables = []
         for kind, scores, controls in (
             ("random", self.random, self.control),
