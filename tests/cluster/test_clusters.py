@@ -43,7 +43,7 @@ def measuring(folder):
             yield int(process.name)
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=600):  # far more than a quiet machine needs, for busy ones
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():
