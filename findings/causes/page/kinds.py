@@ -100,6 +100,7 @@ def _body(run: ModelRun, ablation: str) -> str:
     table = mean_table(run, ablation)
     return text.paragraphs(
         left_out,
+        _means(run, ablation),
         _exact_match(table),
         "The same loss beyond random heads by accuracy (the choice among the continuations of a document, which moves "
         "late) and by the gold log-probability in nats; a star: above 0 by two standard errors and over tasks:",
@@ -107,6 +108,16 @@ def _body(run: ModelRun, ablation: str) -> str:
         _pairs(run, ablation),
         _by_task(run, ablation),
     )
+
+
+def _means(run: ModelRun, ablation: str) -> str:
+    """Return whose means take the place of heads, and are the function-vector effect."""
+    if ablation != "mean":
+        return ""
+    groups = {tuple(effects.provenance.get("means_over", ())) for effects in run.solved(ablation).values()}
+    if groups == {()}:
+        return "Means are those of each task's own prompts: they still tell which task it is, and hide what heads do."
+    return f"Means are over {text.listed(sorted({task for group in groups for task in group}))} together."
 
 
 def _exact_match(table: pd.DataFrame) -> str:

@@ -38,6 +38,8 @@ def _command(run: ModelRun, command: str, entries: list[tuple[ResultName, dict[s
         ["--keep-bos"] if "keep-bos" in str(first.get("encoding")) else []
     )
     words += ["--ablations", *dict.fromkeys(name.ablation for name, _ in entries)]
+    others = first.get("means_over", [])
+    words += ["--reference", *others] if set(others) - {setting.task for setting in settings} else []
     if command == "causes":
         words += ["--percents", *(f"{percent:g}" for percent in first.get("percents", []))]
         words += ["--random-seeds", *map(str, first.get("random_seeds", []))]
