@@ -10,7 +10,13 @@ if TYPE_CHECKING:  # imported at their first use
     from headcount.importance.measure import RankSplit
     from headcount.importance.prompts.user_rows import UserPrompts
     from headcount.importance.pruning.orders import EXAMPLES, removal_steps
-    from headcount.importance.pruning.prune import Strategy, answers_with, pruning_curve, pruning_grid
+    from headcount.importance.pruning.prune import (
+        Strategy,
+        answers_with,
+        pruning_curve,
+        pruning_grid,
+        recomputed_ranking,
+    )
     from headcount.importance.pruning.pruned_answers import Component, PrunedAnswers, n_parts
     from headcount.importance.rows import wheel
     from headcount.importance.rows.definitions import paper_tasks
@@ -65,6 +71,7 @@ __all__ = [
     "paper_tasks",
     "pruning_curve",
     "pruning_grid",
+    "recomputed_ranking",
     "removal_steps",
     "resolve_name",
     "wheel",

@@ -80,7 +80,7 @@ def head_importance(
     model: Model,
     examples: Sequence[Example],
     method: str = "gradient",
-    reduction: str = "token",
+    reduction: str = "example",
     *,
     baseline: AblationKind = "zero",
     kind: AblationKind | None = None,
@@ -111,7 +111,7 @@ def head_importance(
         model: The model; removed parts stay removed.
         examples: Contexts with their gold continuations, as from `task.examples`.
         method: `gradient`, `oracle` or `verified`.
-        reduction: For gradients `token` (the published code), `example`, `drop` or `signed`.
+        reduction: For gradients `example`, `token` (the published code), `drop` or `signed`.
         baseline: The replacement r of a head's output z by ablation. `zero`; `mean`: the mean of z over the positions
             of all reference examples; `resample`: z of another reference example, at the same position; `patch`: z of
             the example with its shots' answers shuffled (`Example.counterfactual`).

@@ -104,7 +104,7 @@ class StudyConfig(_Strict):
         data: A folder of task rows, or "hub".
         keep_bos: True keeps BOS in front of contexts that are too long and cut.
         examples: The number of examples for gradients, at most.
-        reduction: The reduction of gradients to one number.
+        reduction: The reduction of gradients to one number; `token` is the published one.
         rank_split: "train" ranks feed-forward networks on rows apart from those that score the pruned model.
         ablations: Kinds of ablation besides zeros: feed-forward networks are ranked, and parts pruned, by each of them
             too, with the end of each task's train rows as the reference. `patch` needs tasks of two shots or more.
@@ -145,7 +145,7 @@ class StudyConfig(_Strict):
     data: Text | None = None
     keep_bos: bool = False
     examples: Count = 100
-    reduction: Literal["token", "example", "signed"] = "token"
+    reduction: Literal["example", "token", "signed"] = "example"
     rank_split: RankSplit = None
     ablations: Annotated[list[Literal["mean", "resample", "patch"]], AfterValidator(_distinct)] = []
     head_percents: list[Percent] = [10, 20, 30, 40, 50, 60, 70, 80, 90]

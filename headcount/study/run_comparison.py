@@ -34,12 +34,15 @@ def compare_runs(first: Run, second: Run, top: float = 0.3) -> Table:
     Raises:
         InputError: The runs have no scores in common.
     """
-    rows, left_out = [], []
+    rows, notes, left_out = [], [], []
     for name in first.names:
         if not name.startswith(("induction/", "importance/", "atlas/")) or name not in second:
             continue
         ours, theirs = _scores(name, first[name]), _scores(name, second[name])
         for shared in [score for score in ours if score in theirs]:
+            definitions = ours[shared].definition, theirs[shared].definition
+            if definitions[0] != definitions[1]:
+                notes.append(f"{shared} is {definitions[0]} in the first run and {definitions[1]} in the second")
             try:
                 rows.append(_row(shared, ours[shared], theirs[shared], top))
             except InputError as error:  # the networks of two layers, say, are too few
@@ -49,7 +52,7 @@ def compare_runs(first: Run, second: Run, top: float = 0.3) -> Table:
             f"{first.folder} and {second.folder} have no scores in common: measure the same tasks and shots in both"
         )
         raise InputError(left_out[0] if left_out else nothing)
-    for note in left_out:
+    for note in (*notes, *left_out):
         warnings.warn(note, stacklevel=2)
     return Table.of(rows, f"{second.folder.name} against {first.folder.name}", top=top)
 

@@ -13,6 +13,7 @@ from headcount.tracing.internal import Work, no_work
 OF_THIS_VERSION = {
     "ties": "ordered equal drops of accuracy by layer, not by the drop of log-probability",
     "rankings": "ordered equal drops of accuracy by layer, not by the drop of log-probability",
+    "ranking": "ranked heads again by the reduction token, where this one does by example",
     "lengths": "took the shortest sequences, where this one spreads the lengths over the whole range",
 }
 """Settings that results of earlier versions lack, and what those did."""

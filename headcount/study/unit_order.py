@@ -235,4 +235,4 @@ def _ranked_alike(config: StudyConfig, setup: TaskSetup, component: Component) -
     if component == "ffns":
         return config.rank_split is None
     n_again, n_before = (replace(setup, limit=limit).examples for limit in (EXAMPLES, config.examples))
-    return (component == "experts" or config.reduction == "token") and n_again == n_before
+    return (component == "experts" or config.reduction == "example") and n_again == n_before

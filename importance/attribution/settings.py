@@ -33,7 +33,7 @@ class Attribution:
     """
 
     method: str = "gradient"
-    reduction: str = "token"
+    reduction: str = "example"
     kind: AblationKind = "zero"
     steps: int = 1
     share: float = 0.2

@@ -24,6 +24,9 @@ _RANKED_BY: dict[Component, type[Scores]] = {
 EXAMPLES = 100
 """Examples that rank heads or experts again before each step of the strategy `recomputed`."""
 
+RECOMPUTED_BY = "example"
+"""The reduction of gradients that ranks heads again."""
+
 
 def removal_steps(percents: Iterable[float], parts: int) -> tuple[tuple[float, ...], list[int]]:
     """Return the percentages of a curve in ascending order, 0 first, and the number of parts removed at each.
@@ -109,4 +112,4 @@ def _importance(answers: PrunedAnswers, component: Component, removal: Removal) 
         examples = task.examples(shots, EXAMPLES, seed=seed)
         if component == "experts":
             return expert_importance(model, examples, encoding=task.encoding, batch_size=batch_size)
-        return head_importance(model, examples, encoding=task.encoding, batch_size=batch_size)
+        return head_importance(model, examples, reduction=RECOMPUTED_BY, encoding=task.encoding, batch_size=batch_size)

@@ -8,6 +8,7 @@ import torch
 from headcount.importance.ablation.ablated import Reference, ablation_record, task_replacement
 from headcount.importance.evaluation import EncodedTask, encode_task
 from headcount.importance.pruning.orders import (
+    RECOMPUTED_BY,
     Scores,
     first_parts,
     random_order,
@@ -173,11 +174,18 @@ def pruning_curve(
             component=component,
             percents=list(steps),
             seeds=list(used_seeds),
-            ranking=_ranking_provenance(order),
+            ranking=recomputed_ranking(component) if strategy == "recomputed" else _ranking_provenance(order),
             **({} if strategy == "random" else {"ties": _ties_of_order(order, component)}),
             **ablation_record(answers.replacement),
         ),
     )
+
+
+def recomputed_ranking(component: Component) -> dict[str, Any] | None:
+    """Return the part of the provenance on importance of heads that is measured again at each step; None of others."""
+    if component not in ("heads", "kv_groups"):
+        return None
+    return {"measure": "head_importance", "definition": f"gradient, {RECOMPUTED_BY}"}
 
 
 def pruning_grid(

@@ -28,6 +28,8 @@ def test_the_papers_preset_is_the_papers():
 def test_what_is_left_out_has_a_default():
     study = parse_config(TASKS, "mine.toml")
     assert (study.model, study.sequences, study.tasks[0].shots, study.tasks[0].limit) == ("smollm2-135m", 100, [0], 100)
+    assert study.reduction == "example"
+    assert read_config(preset="smollm2").reduction == "token"  # that of findings/smollm2
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def importance(
     target: TargetOptions,
     component: Literal["heads", "experts"] = "heads",
     method: Literal["gradient", "verified", "oracle"] = "gradient",
-    reduction: Literal["token", "example", "drop", "signed"] | None = None,
+    reduction: Literal["example", "token", "drop", "signed"] = "example",
     ablation: Annotated[Ablation, Parameter(name=("--ablation", "--baseline"))] = "zero",
     steps: Whole = 1,
     share: float = 0.2,
@@ -65,8 +65,8 @@ def importance(
         component: The parts to score.
         method: By gradients, all parts in one backward pass; by removing them one at a time; or by gradients, with the
             heads that are highest by example verified by removing them.
-        reduction: Gradients to one number: token (the published code), example, drop (the log-probability, with the
-            sign of removal) or signed (the paper's text); left out, token for heads and example for experts.
+        reduction: Gradients to one number: example (the size of the effect on each example), token (the published
+            code), drop (the log-probability, with the sign of removal) or signed (the paper's text).
         ablation: The values of removed heads, or those towards which gradients are taken: zeros; means over train rows;
             those of another train row's prompt; or of the prompt with its shots' answers shuffled.
         steps: Points towards these values at which gradients are taken (integrated gradients, layer by layer).
@@ -91,9 +91,9 @@ def importance(
     for setup in setups:
         units.append(accuracy_unit(model, setup))
         if component == "heads":
-            units.append(head_unit(model, setup, method, reduction or "token", ablation, steps, share))
+            units.append(head_unit(model, setup, method, reduction, ablation, steps, share))
         else:
-            units.append(expert_unit(model, setup, method, reduction or "example"))
+            units.append(expert_unit(model, setup, method, reduction))
     measure_and_print(
         units, run, as_json, then=lambda run: derived_units(run, model.sizes.n_layers), replace=target.replace
     )

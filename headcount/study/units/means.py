@@ -6,7 +6,7 @@ from headcount.progress import Progress
 from headcount.results import ExpertScores, HeadScores, InputError, LayerScores, ResultName, Run, Setting
 from headcount.results.internal import MEANS
 from headcount.stats import compare
-from headcount.study.unit import Unit
+from headcount.study.unit import ImpossibleError, Unit
 
 
 def mean_units(run: Run) -> list[Unit]:
@@ -25,6 +25,11 @@ def mean_unit(run: Run, part: str, shots: int, tasks: Sequence[str]) -> Unit:
 
     def measure(progress: Progress) -> tuple[HeadScores | LayerScores | ExpertScores, ...]:
         scores = {task: scores_of(run, name) for task, name in needs.items()}
+        if len(definitions := sorted({of_task.definition for of_task in scores.values()})) > 1:
+            raise ImpossibleError(
+                f"it is over importance of one definition, and the tasks have {' and '.join(definitions)}: measure "
+                "them alike, with --reduction or with --replace"
+            )
         return tuple(compare.aggregate(scores, mean) for mean in MEANS)  # type: ignore[arg-type]
 
     names = tuple(str(ResultName.importance(part, Setting(mean, shots))) for mean in MEANS)

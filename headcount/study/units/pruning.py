@@ -16,6 +16,7 @@ from headcount.importance.internal import (
     n_parts,
     pruning_curve,
     pruning_grid,
+    recomputed_ranking,
     with_ablation,
 )
 from headcount.progress import Progress
@@ -183,6 +184,8 @@ class PruningUnits:
             "seeds": list(seeds),
             **(TIES if component == "ffns" and options.strategy != "random" else {}),
         }
+        if options.strategy == "recomputed" and (again := recomputed_ranking(component)):
+            settings["ranking"] = again
         return Unit(
             f"{component} removed ({ranking}), {setup.name}{ablation_title(self.ablation)}",
             (str(ResultName.curve(component, setup.setting, ranking, self.ablation)),),
@@ -254,7 +257,7 @@ def pruning_units(
 def _importance_units(model: Model, setup: TaskSetup, component: str, ablation: AblationKind) -> list[Unit]:
     if component == "experts":
         return [expert_unit(model, setup, "gradient", "example")]
-    heads = [head_unit(model, setup, "gradient", "token")] if component != "ffns" else []
+    heads = [head_unit(model, setup, "gradient", "example")] if component != "ffns" else []
     return heads + ([ffn_unit(model, setup, ablation=ablation)] if component in ("ffns", "both") else [])
 
 
