@@ -1,15 +1,21 @@
-"""Time of prefix matching of all heads over that of one plain forward pass, the least that any method needs.
+"""Time of scores of all heads from their patterns over that of one plain forward pass, the least that any method needs.
 
-A published shape, by default OPT-125m's, with random weights; sequences of 401 tokens (period 100, 4 repeats, BOS), by
-default one.
+Prefix matching, or with --atlas all pattern scores of the head atlas. A published shape, by default OPT-125m's, with
+random weights; sequences of 401 tokens (period 100, 4 repeats, BOS), by default one.
 """
 
 import argparse
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from common import published_shape, ratios, report
 
 from headcount.induction import prefix_matching
+from headcount.induction.formulas.head_detectors import DETECTORS
+from headcount.induction.passes.atlas import detectors_pass
 from headcount.tracing import Model
 
 
@@ -20,22 +26,68 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--sequences", type=int, default=1)
+    parser.add_argument("--atlas", action="store_true", help="the head atlas's scores, by the least CPU times")
+    parser.add_argument("--peer", action="store_true", help="with --atlas: also TransformerLens' three detectors")
     options = parser.parse_args()
     model = published_shape(options.model, options.device, getattr(torch, options.dtype))
     tokens = repeated(100).repeat(options.sequences, 1)
-    on_device = tokens.to(model.device)
+    if options.atlas:
+        atlas(model, tokens, options.pairs, peer=options.peer)
+        return
 
     def scores() -> None:
         prefix_matching(model, tokens, 100)
 
-    def plain() -> None:
-        with torch.no_grad():
-            model.hf.model(input_ids=on_device, use_cache=False)
-
-    report("prefix matching / plain SDPA forward without unembedding, 401 tokens", ratios(scores, plain, options.pairs))
+    report(
+        "prefix matching / plain SDPA forward without unembedding, 401 tokens",
+        ratios(scores, lambda: plain(model, tokens), options.pairs),
+    )
     small, large = extra_bytes(model, 100), extra_bytes(model, 400)
     megabytes = f"{large / 1e6:.1f} MB / {small / 1e6:.1f} MB"
     print(f"extra allocations at 1601 tokens / at 401: {large / small:.2f} ({megabytes})")
+
+
+def plain(model: Model, tokens: torch.Tensor) -> None:
+    with torch.no_grad():
+        model.hf.model(input_ids=tokens.to(model.device), use_cache=False)
+
+
+def atlas(model: Model, tokens: torch.Tensor, rounds: int, *, peer: bool) -> None:
+    """Print the least CPU times of the atlas's pass, the plain pass and the peer, which take turns."""
+    detectors = [(detector, False) for detector in DETECTORS]
+    works: dict[str, Callable[[], Any]] = {
+        "plain forward without unembedding": lambda: plain(model, tokens),
+        f"{len(detectors)} scores": lambda: detectors_pass(model, list(tokens), detectors, "auto"),
+        "the same with examples": lambda: detectors_pass(model, list(tokens), detectors, "auto", examples=True),
+    }
+    if peer:
+        works["TransformerLens: a cache of patterns, and detect_head three times"] = three_of_the_peer(model, tokens)
+    least = dict.fromkeys(works, float("inf"))
+    for _ in range(rounds):
+        for name, work in works.items():
+            start = time.process_time()
+            work()
+            least[name] = min(least[name], time.process_time() - start)
+    base = next(iter(least.values()))
+    for name, seconds in least.items():
+        print(f"{name}: {seconds:.3f} s of CPU time, {seconds / base:.3f} of the plain pass ({rounds} rounds)")
+
+
+def three_of_the_peer(model: Model, tokens: torch.Tensor) -> Callable[[], None]:
+    """Return the work of TransformerLens on the same model: its patterns, and each of its three detectors."""
+    from transformer_lens.head_detector import detect_head
+    from transformer_lens.model_bridge import TransformerBridge
+
+    bridge = TransformerBridge.boot_transformers("tiny", hf_model=model.hf, tokenizer=None)
+    of_text = SimpleNamespace(cfg=bridge.cfg, to_tokens=lambda text: tokens[:1])
+
+    def work() -> None:
+        with torch.no_grad():
+            _, cache = bridge.run_with_cache(tokens[:1], names_filter=lambda name: name.endswith("hook_pattern"))
+            for detector in ("previous_token_head", "duplicate_token_head", "induction_head"):
+                detect_head(of_text, "", detector, cache=cache)
+
+    return work
 
 
 def repeated(period: int) -> torch.Tensor:
@@ -47,15 +99,10 @@ def repeated(period: int) -> torch.Tensor:
 def extra_bytes(model: Model, period: int) -> int:
     """Return the bytes that the measurement allocates beyond those of the plain forward pass, freed or not."""
     tokens = repeated(period).to(model.device)
-
-    def plain() -> None:
-        with torch.no_grad():
-            model.hf.model(input_ids=tokens, use_cache=False)
-
-    return allocated(lambda: prefix_matching(model, tokens, period)) - allocated(plain)
+    return allocated(lambda: prefix_matching(model, tokens, period)) - allocated(lambda: plain(model, tokens))
 
 
-def allocated(work) -> int:  # type: ignore[no-untyped-def]
+def allocated(work: Callable[[], None]) -> int:
     """Return all bytes allocated during a call: by torch's profiler; on a GPU by its allocator."""
     work()
     if torch.cuda.is_initialized():

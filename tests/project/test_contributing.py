@@ -20,9 +20,8 @@ FAMILIES = "headcount/tracing/architectures/families.py"
 MODELS = "tests/reference/models.py"
 RAW_HOOKS = "tests/reference/raw_hooks.py"
 TASKS = "importance/tasks/catalogue.py"
-MEASURE = "induction/measure.py"
-FACE = "induction/__init__.py"
-UNITS = "headcount/study/units/induction.py"
+DETECTORS = "induction/formulas/head_detectors.py"
+REFERENCE = "tests/reference/atlas.py"
 PAGE = "viz/html_report/page.py"
 # The sentences of the recipes: a text of a file, and what takes its place; {code} is the block for that file.
 EDITS = [
@@ -32,11 +31,9 @@ EDITS = [
     (MODELS, "in (opt,", "in (arcee, opt,"),
     (RAW_HOOKS, "LAYOUTS = {", '{code}LAYOUTS = {"arcee": ARCEE, '),
     (TASKS, "WORD_LISTS = (", 'WORD_LISTS = ("colour", '),
-    (MEASURE, "\nfrom headcount.induction.tokens.", "\n{new_import}\nfrom headcount.induction.tokens."),
-    (FACE, "import copying, prefix_matching,", "import copying, prefix_matching, previous_token,"),
-    (FACE, '    "record_patterns",', '    "previous_token",\n    "record_patterns",'),
-    (UNITS, "\nfrom typing import Any", "\nfrom dataclasses import replace\nfrom typing import Any"),
-    (UNITS, "        repeat_loss_unit(", "        previous_token_unit(model, seed),\n        repeat_loss_unit("),
+    (DETECTORS, "DETECTORS = (\n", "{code}\n\nDETECTORS = (\n    offset_three,\n"),
+    (REFERENCE, "SCORES = {\n", "{code}\n\nSCORES = {\n"),
+    (REFERENCE, "        offset_two,\n", "        offset_two,\n        offset_three,\n"),
     (PAGE, "    learning,\n    prov", "    learning,\n    previous_token,\n    prov"),
     (
         PAGE,
@@ -44,13 +41,12 @@ EDITS = [
         "        previous_token.previous_token_heads(results),\n        pruning.curves(results),",
     ),
 ]
-NEW_IMPORT = "from headcount.induction.passes.previous_token import previous_token_pass"
-
 PROGRAM = """
 import sys
 
 import headcount as hc
 from headcount.cli import main
+from reference import atlas as reference_atlas
 from reference import raw_hooks
 from reference.models import BUILDERS, bpe_tokenizer
 
@@ -65,14 +61,16 @@ task = hc.load_task("colour")
 print("task", len(task.examples(shots=1, limit=2)))
 
 toy = hc.load_model("tiny-opt")
-tokens = hc.distinct_tokens(toy, 40, 3)
-scores = hc.induction.previous_token(toy, tokens)
-_, cache = toy.run_with_cache(tokens, names=["blocks.0.attn.hook_pattern"])
-attention = [float(row[j, j - 1]) for row in cache["pattern", 0][:, 0] for j in range(1, len(row))]
-print("score", scores.top(1)[0][:2], abs(float(scores.values[0, 0]) - sum(attention) / len(attention)) < 1e-6)
+tokens = hc.repeated_tokens(toy, 10)
+atlas = hc.head_atlas(toy, sequences=tokens, text=tokens, control=False)
+expected = reference_atlas.scores(toy.hf, tokens[0])["offset_three"]
+print("score", float((atlas.offset_three.values - expected).abs().max()) < 1e-6)
 
-main(["induction", "--model", "tiny-opt", "--sequences", "1", "--no-control", "--out", sys.argv[1]])
-print("unit", "induction/previous_token" in hc.open_run(sys.argv[1]))
+detectors = ["--no-control", "--detectors", "three_back.py"]
+main(["atlas", "--model", "tiny-opt", "--sequences", "1", *detectors, "--out", sys.argv[1]])
+atlas = hc.open_run(sys.argv[1])["atlas/heads"]
+same = [(part.three_back.values - part.offset_three.values).abs().max() for part in (atlas, atlas.on_text)]
+print("detector", atlas.three_back.definition.replace(" ", "_"), float(max(same)) < 0.05)
 main(["report", sys.argv[1], "--output", sys.argv[1] + ".html"])
 """
 
@@ -87,8 +85,7 @@ def copy(tmp_path_factory):
         path = place(root, name)
         text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1, (name, old)
-        added = new.replace("{code}", CODE.get(name, "")).replace("{new_import}", NEW_IMPORT)
-        path.write_text(text.replace(old, added), encoding="utf-8")
+        path.write_text(text.replace(old, new.replace("{code}", CODE.get(name, ""))), encoding="utf-8")
     for name, code in CODE.items():
         path = place(root, name)
         before = path.read_text(encoding="utf-8") + "\n\n" if path.exists() else ""
@@ -123,9 +120,9 @@ def test_a_task(printed):
 
 
 def test_a_score_of_heads(printed):
-    """The highest head is the previous-token head that tiny-opt was trained with; a plain loop gives its score."""
-    assert printed["score"] == "(0, 0) True"
-    assert printed["unit"] == "True"
+    assert printed["score"] == "True"
+    assert printed["detector"] == "Attention_to_the_token_three_positions_back True"
+    assert "Three back, on text" in printed["page"]
 
 
 def test_a_section_of_the_report(printed):
