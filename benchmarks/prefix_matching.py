@@ -5,6 +5,7 @@ random weights; sequences of 401 tokens (period 100, 4 repeats, BOS), by default
 """
 
 import argparse
+import copy
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -75,10 +76,15 @@ def atlas(model: Model, tokens: torch.Tensor, rounds: int, *, peer: bool) -> Non
 
 def three_of_the_peer(model: Model, tokens: torch.Tensor) -> Callable[[], None]:
     """Return the work of TransformerLens on the same model: its patterns, and each of its three detectors."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
     from transformer_lens.head_detector import detect_head
     from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedTokenizerFast
 
-    bridge = TransformerBridge.boot_transformers("tiny", hf_model=model.hf, tokenizer=None)
+    special = dict.fromkeys(("eos_token", "pad_token", "unk_token"), "a")  # it wants a tokenizer, and never uses it
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0})), **special)
+    bridge = TransformerBridge.boot_transformers("peer", hf_model=copy.deepcopy(model.hf), tokenizer=tokenizer)
     of_text = SimpleNamespace(cfg=bridge.cfg, to_tokens=lambda text: tokens[:1])
 
     def work() -> None:
