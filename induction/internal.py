@@ -1,7 +1,7 @@
 """The face of `induction` for the other rooms: prompts and texts, detectors, the work of measurements. Not public."""
 
 from headcount.induction.atlas.detectors import every_detector, load_detectors
-from headcount.induction.atlas.measure import CONTROL_SEQUENCES
+from headcount.induction.atlas.measure import CONTROL_SEQUENCES, has_control
 from headcount.induction.passes.copying import check_eigenvalues
 from headcount.induction.tokens import prompts
 from headcount.induction.tokens.sequences import N_PERIODS
@@ -16,6 +16,7 @@ __all__ = [
     "check_eigenvalues",
     "every_detector",
     "feeding_heads_work",
+    "has_control",
     "load_detectors",
     "patterns_work",
     "prompts",

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 LISTED = 3
 """Heads of each score in a table."""
 
+SHOWN = 0.005
+"""Attention from which on a key of an example is shown."""
+
 BEFORE = 6
 """Tokens before the query that are shown of an example."""
 
@@ -56,7 +59,7 @@ def _example(example: "TextExample") -> dict[str, Any]:
     """Return an example with its place as text: some tokens up to the query, and what it attends to."""
     start = max(example.query - BEFORE, 0)
     before, query = "".join(example.tokens[start : example.query]), example.tokens[example.query]
-    attended = ", ".join(f"{key.token!r} {key.attention:.2f}" for key in example.attended)
+    attended = ", ".join(f"{key.token!r} {key.attention:.2f}" for key in example.attended if key.attention >= SHOWN)
     return {
         "level": example.level,
         "value": example.value,

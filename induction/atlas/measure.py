@@ -54,7 +54,7 @@ def head_atlas(
             at most.
         seed: Seed of the random tokens, and of the random weights.
         control: True also scores the same architecture with random weights, on up to ten sequences of either kind,
-            where the weights are in memory.
+            where the model is whole and its weights are in memory.
         examples: True also keeps sequences of the text at which each head is highest, and at percentiles.
         batch_size: Sequences run together; "auto" fits it to the machine. It does not change the scores.
         progress: Called with the number of sequences done since the last call.
@@ -74,7 +74,7 @@ def head_atlas(
         **of_random,
         **of_text,
         "detectors": {detector.name: detector.definition for detector in detectors},
-        "control": control and model.in_memory,
+        "control": control and has_control(model),
         "batch_size": batch_size,
     }
     record = provenance(model, **settings)
@@ -82,13 +82,18 @@ def head_atlas(
     scores = _scores(model, random, detectors, batch_size, progress)
     numbers = _numbers(model, on_text, detectors, batch_size, progress, examples=examples)
     parts = _by_name("", detectors, scores) | _by_name(f"{TEXT}/", detectors, numbers[..., 0])
-    if control and model.in_memory:
+    if control and has_control(model):
         other = randomised(model, seed)
         for prefix, rows in (("", random), (f"{TEXT}/", on_text)):
             values = _scores(other, evenly(rows, CONTROL_SEQUENCES), detectors, batch_size, progress)
             parts |= _by_name(f"{CONTROL}/{prefix}", detectors, values)
     chosen = text_examples(model, on_text, names, numbers) if examples else None
     return HeadAtlas(parts, chosen, record)
+
+
+def has_control(model: Model) -> bool:
+    """Return True if random weights can be drawn for a model: it is whole, and its weights are in memory."""
+    return model.in_memory and model.pruned is None
 
 
 def evenly(rows: Sequence[Any], count: int) -> list[Any]:

@@ -13,7 +13,7 @@ from headcount.induction.atlas.examples import sequences_at_levels
 from headcount.induction.passes.atlas import RecordDetectors
 from headcount.induction.tokens.texts import read_texts, text_rows
 from headcount.results import HeadAtlas, InputError
-from headcount.tracing import AttentionCall, load_model, masked
+from headcount.tracing import AttentionCall, load_model, masked, pruned
 
 LENGTHS = (70, 23, 64)  # more than a block of rows, less, and as many
 WORDS = "do re mi fa so la ti do re mi so fa la mi re do ti la so fa mi re do "
@@ -129,6 +129,18 @@ def test_a_removed_head_changes_the_scores_of_later_layers_only(model):
         after = head_atlas(model, **options)
     assert torch.equal(before.entropy.values[:2], after.entropy.values[:2])
     assert not torch.allclose(before.entropy.values[2], after.entropy.values[2], atol=1e-4)
+
+
+def test_a_pruned_model_has_scores_of_the_heads_that_are_left_and_no_control(model):
+    small = pruned(model, heads=[(0, 1), (1, 2)])
+    options = {"sequences": rows()[0][None], "text": rows()[:1]}
+    atlas = head_atlas(small, **options)
+    with masked(model, heads=[(0, 1), (1, 2)]):
+        expected = head_atlas(model, **options, control=False)
+    left = torch.ones(3, 4, dtype=torch.bool)
+    left[0, 1] = left[1, 2] = False
+    assert torch.allclose(atlas.entropy.values[left], expected.entropy.values[left], atol=1e-5)
+    assert (len(atlas.control), atlas.provenance["control"]) == (0, False)
 
 
 def test_numbers_that_are_not_finite_are_never_left_out_without_a_word(model):

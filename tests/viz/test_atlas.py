@@ -1,5 +1,6 @@
 """The head atlas drawn: any two scores with their maps, and the report's sections."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,7 +57,7 @@ def test_each_list_changes_one_axis_and_its_map_to_any_score(atlas):
         for button, part in zip(menu.buttons, every.values(), strict=True):
             data, layout, traces = button.args
             assert list(traces) == [0, trace]
-            shown = torch.tensor(data[axis][0]).float(), torch.tensor(data["z"][1]).float()
+            shown = [torch.from_numpy(np.array(part, float)).float() for part in (data[axis][0], data["z"][1])]
             for numbers, values in zip(shown, (part.values.flatten(), part.values), strict=True):
                 torch.testing.assert_close(numbers, values, atol=1e-4, rtol=0, equal_nan=True)
             assert set(layout.values()) == {button.label}

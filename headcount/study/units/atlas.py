@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from headcount import induction
 from headcount.importance import load_task
-from headcount.induction.internal import CONTROL_SEQUENCES, Texts, atlas_work, every_detector, text_rows
+from headcount.induction.internal import CONTROL_SEQUENCES, Texts, atlas_work, every_detector, has_control, text_rows
 from headcount.progress import Progress
 from headcount.results import HeadAtlas, ResultName
 from headcount.study.unit import Unit
@@ -28,10 +28,10 @@ def atlas_unit(
         n_sequences: Sequences of repeated random tokens.
         seed: Their seed.
         texts: The texts, as from `read_texts` or `texts_of_tasks`.
-        control: True also scores random weights, where the model's are in memory.
+        control: True also scores random weights, where the model is whole and in memory.
         written: True also scores what heads write: copy suppression, succession, retrieval.
     """
-    control = control and model.in_memory
+    control = control and has_control(model)
     n_text = len(text_rows(model, texts))
 
     def measure(progress: Progress) -> tuple[HeadAtlas]:

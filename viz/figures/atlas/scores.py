@@ -18,10 +18,9 @@ DIGITS = 4
 MARK_A_HEAD = """
 const plot = document.getElementById('{plot_id}');
 plot.on('plotly_click', event => {
-  const point = event.points[0], heads = plot.data[1].x.length;
-  const head = point.data.type === 'heatmap' ? point.x : point.pointIndex % heads;
-  const layer = point.data.type === 'heatmap' ? point.y : Math.floor(point.pointIndex / heads);
-  const index = layer * heads + head, scatter = plot.data[0];
+  const scatter = plot._fullData[0], label = event.points[0].customdata;
+  if (!label) return;
+  const index = scatter.customdata.indexOf(label), [layer, head] = label.match(/[0-9]+/g).map(Number);
   Plotly.restyle(plot, {x: [[scatter.x[index]], [head], [head]], y: [[scatter.y[index]], [layer], [layer]]}, [3, 4, 5]);
 });
 """
@@ -104,6 +103,12 @@ def _numbers(scores: HeadScores) -> Float[np.ndarray, "layer head"]:
     return scores.values.double().numpy().round(DIGITS)
 
 
+def _plain(numbers: Any) -> list[Any]:
+    """Return numbers as lists, which a button of plotly hands on as they are; None for NaN."""
+    lists: list[Any] = np.where(np.isnan(numbers), None, numbers).tolist()
+    return lists
+
+
 def _traces(scores: dict[str, HeadScores], x: str, y: str, theme: themes.Theme) -> list[dict[str, Any]]:
     """Return the scatter, the two maps, and the marks of a head in each, which are empty at first."""
     horizontal, vertical = _numbers(scores[x]), _numbers(scores[y])
@@ -140,7 +145,7 @@ def _menu(scores: dict[str, HeadScores], active: int, *, horizontal: bool) -> di
         grid, text = _numbers(part), literal(score_title(name))
         places = list(range(part.shape[1] if horizontal else part.shape[0]))
         # For each of the two traces: the scatter has the numbers along the axis, the map as a grid.
-        data = {axis: [grid.ravel(), places], "z": [None, grid]}
+        data = {axis: [_plain(grid.ravel()), places], "z": [None, _plain(grid)]}
         titles = {f"{axis}axis.title.text": text, f"xaxis{trace + 1}.title.text": text}
         buttons.append({"label": text, "method": "update", "args": [data, titles, [0, trace]]})
     return {

@@ -9,9 +9,13 @@ from headcount.viz import number_format
 from headcount.viz.figures.atlas.scores import all_scores, score_title
 from headcount.viz.figures.score_map import heads
 from headcount.viz.html_report.views import Section, View
+from headcount.viz.style.figure import Figure
 
 HIGHEST, LISTED = 3, 10
 """Heads of each score in the table of all scores, and in the table beside a map."""
+
+SHOWN = 0.005
+"""Attention from which on a key of an example is shown."""
 
 BEFORE = 5
 """Tokens before the query that an example shows."""
@@ -60,7 +64,9 @@ def example_text(example: TextExample) -> str:
     """Return an example in one line: some tokens up to the query, in brackets, and what it attends to."""
     start = max(example.query - BEFORE, 0)
     before, query = "".join(example.tokens[start : example.query]), example.tokens[example.query]
-    attended = ", ".join(f"“{key.token}” {number_format.decimal(key.attention, 2)}" for key in example.attended)
+    attended = ", ".join(
+        f"“{key.token}” {number_format.decimal(key.attention, 2)}" for key in example.attended if key.attention >= SHOWN
+    )
     return f"{'…' if start else ''}{before}[{query}] → {attended}".replace("\n", "⏎")
 
 
@@ -85,10 +91,18 @@ def _of_score(result: HeadAtlas, name: str) -> View:
         rows.append([*cells, _example(result, bare, layer, head)])
     return View(
         score_title(name),
-        heads(part, title=""),
+        _map(part),
         f"{part.definition}. The {len(rows)} highest heads, ± standard error, n = {part.n} sequences",
         ("head", "value", "random weights", f"example from text ({MIDDLE})"),
         rows,
+    )
+
+
+def _map(scores: HeadScores) -> Figure:
+    """Return the map of a score; its texts are made from its numbers, since a page holds many of these maps."""
+    texts = "<b>L%{y}H%{x}</b><br>%{z:.3f}<extra></extra>"
+    return heads(scores, title="").update_traces(
+        hovertext=None, hoverinfo=None, hovertemplate=texts, selector={"type": "heatmap"}
     )
 
 
