@@ -9,6 +9,7 @@ from headcount import importance, induction
 from headcount.importance import Example, ablated
 from headcount.importance.ablation.reference import reference_means
 from headcount.importance.evaluation import encode_examples
+from headcount.results import InputError
 from headcount.tracing import masked
 
 SHUFFLED = [Example("do re mi", " fa", "mi re do"), Example("so la ti", " do", "la so ti")]
@@ -107,6 +108,28 @@ class EqualsLocal:
         for name, scores in on_local.scores.items():
             self.close(on_far.scores[name].values, scores.values)
         self.close(on_far.examples.attention, on_local.examples.attention)
+
+    @pytest.mark.filterwarnings("ignore:.*produces no token of any needle")
+    def test_what_heads_write(self, local, far):
+        tokens = induction.repeated_tokens(local, 6, 2)
+        syllables = {"syllables": ["ba", "ca", "da", "fa", "ga"]}
+        for measure in (
+            lambda model: induction.copy_suppression(model, [tokens[0], tokens[1, :9]], k=20, n_queries=3),
+            lambda model: induction.successor(model, syllables),
+            lambda model: induction.retrieval(model, 2, length=20, needle=3),
+        ):
+            on_local, on_far = (measure(model) for model in (local, far))
+            self.close(on_far.values, on_local.values)
+            for name, extra in on_local.extras.items():
+                self.close(on_far.extras[name], extra)
+
+    def test_composition(self, local, far):
+        if far.server is not None:
+            with pytest.raises(InputError, match="on a server: open the model here"):
+                induction.composition(far)
+        else:
+            on_local, on_far = (induction.composition(model) for model in (local, far))
+            self.close(on_far.values.nan_to_num(), on_local.values.nan_to_num())
 
     def test_loss_by_repeat(self, local, far):
         on_local, on_far = (induction.repeat_loss(model, 3, period=6) for model in (local, far))

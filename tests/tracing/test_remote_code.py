@@ -431,6 +431,9 @@ def test_code_that_follows_the_rules_passes() -> None:
     assert faults(Plain) == []
 
 
+SYLLABLES = {"syllables": ["ba", "ca", "da", "fa"]}
+
+
 def test_nothing_that_is_not_marked_travels(tmp_path, monkeypatch) -> None:
     """Every function of the toolkit in requests of all kinds is marked, by itself or with its class."""
     sent: set[str] = set()
@@ -463,6 +466,9 @@ def test_nothing_that_is_not_marked_travels(tmp_path, monkeypatch) -> None:
         lambda: induction.repeat_loss(far, 2, period=6),
         lambda: induction.record_patterns(far, TEXT),
         lambda: induction.head_profile(far, 1, 1, TEXT),
+        lambda: induction.copy_suppression(far, tokens),
+        lambda: induction.successor(far, SYLLABLES),
+        lambda: induction.retrieval(far, 1, length=9, needle=2),
         lambda: importance.accuracy(far, task, 0, 2),
         lambda: importance.ffn_importance(far, task, 0, 2),
         lambda: importance.head_importance(far, EXAMPLES),
