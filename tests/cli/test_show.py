@@ -154,11 +154,14 @@ def every_result() -> dict[str, Any]:
     }
 
 
-def test_show_imports_no_torch(study: Run) -> None:
-    code = "import sys; from headcount.cli import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
-    for arguments in (["show", str(study.folder)], ["tasks"], ["doctor"]):
+def test_commands_that_run_no_model_import_none_of_the_large_packages(study: Run) -> None:
+    """They would take seconds: `--help` shall be there in 0.3 s, the others within one."""
+    large = {"torch", "transformers", "nnsight", "pandas", "scipy", "plotly", "datasets", "lm_eval", "ray"}
+    code = f"import sys; from headcount.cli import main; main(sys.argv[1:]); print({large} & sys.modules.keys())"
+    for arguments in (["--help"], ["show", str(study.folder)], ["tasks"], ["doctor"]):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == "set()", arguments
 
 
 @pytest.mark.parametrize(
