@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from headcount.importance.internal import EXAMPLES, Component, TaskSetup, n_parts
-from headcount.induction.internal import read_texts
+from headcount.induction.internal import ATLAS_SEQUENCES, read_texts
 from headcount.results import InputError, ResultName, Run
 from headcount.results.internal import SCORES, ablated_part
 from headcount.stats import compare
@@ -14,7 +14,7 @@ from headcount.study.claims.claims import claims_unit
 from headcount.study.config import RANKINGS, StudyConfig, TaskGroup
 from headcount.study.unit import Unit
 from headcount.study.units.analyses import AnalysisUnits
-from headcount.study.units.atlas import ATLAS_SEQUENCES, atlas_unit
+from headcount.study.units.atlas import atlas_unit
 from headcount.study.units.causes import causes_units
 from headcount.study.units.induction import induction_units
 from headcount.study.units.means import mean_unit

@@ -24,7 +24,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 POSITIONS, ROWS = ("query", "key"), ("pattern", "query", "tokens")
 """The arguments of the two forms of detectors."""
 
-_registered: dict[str, Function] = {}  # type: ignore[valid-type]
+_registered: dict[str, Callable[..., Any]] = {}
 
 
 class Detector(NamedTuple):

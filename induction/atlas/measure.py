@@ -20,7 +20,7 @@ from headcount.results import HeadAtlas, HeadScores, InputError
 from headcount.results.internal import CONTROL, TEXT, checks
 from headcount.tracing import BatchSize, Model, Progress, provenance, randomised
 
-SEQUENCES = 20
+ATLAS_SEQUENCES = 20
 """Sequences of random tokens, unless another number is given."""
 
 CONTROL_SEQUENCES = 10
@@ -32,7 +32,7 @@ Rows = list[Int[Tensor, " pos"]]
 def head_atlas(
     model: Model,
     *,
-    sequences: int | Int[Tensor, "batch pos"] = SEQUENCES,
+    sequences: int | Int[Tensor, "batch pos"] = ATLAS_SEQUENCES,
     text: Any = None,
     seed: int = 0,
     control: bool = True,

@@ -11,9 +11,6 @@ from headcount.results import HeadAtlas, ResultName
 from headcount.study.unit import Unit
 from headcount.tracing import Model
 
-ATLAS_SEQUENCES = 20
-"""Sequences of random tokens, unless another number is given."""
-
 TASK_ROWS = 500
 """Rows of each task at most whose texts are taken."""
 

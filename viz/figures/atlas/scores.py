@@ -105,7 +105,9 @@ def _numbers(scores: HeadScores) -> Float[np.ndarray, "layer head"]:
 
 def _plain(numbers: Any) -> list[Any]:
     """Return numbers as lists, which a button of plotly hands on as they are; None for NaN."""
-    lists: list[Any] = np.where(np.isnan(numbers), None, numbers).tolist()
+    plain = numbers.astype(object)
+    plain[np.isnan(numbers)] = None
+    lists: list[Any] = plain.tolist()
     return lists
 
 
