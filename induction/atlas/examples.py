@@ -13,7 +13,7 @@ from headcount.results import TextExamples
 from headcount.tracing import Model
 
 PERCENTILES = (1.0, 0.9, 0.5, 0.1)
-"""The levels of examples, as `headcount.results.LEVELS` names them; the first is the highest."""
+"""The levels of examples, as `headcount.results.internal.LEVELS` names them; the first is the highest."""
 
 
 def text_examples(
