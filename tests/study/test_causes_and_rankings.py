@@ -19,8 +19,8 @@ from headcount.planning.shape import Shape
 from headcount.results import HeadScores, InputError, PruningCurve, SetEffects, Table, create_run, open_run
 from headcount.stats import compare
 from headcount.study import RANKINGS, load_tasks, manifest_entry, measure_units, parse_config, study_units
-from headcount.study.ranking_tables import areas
 from headcount.study.units.causes import verdicts_unit
+from headcount.study.units.ranking_tables import areas
 from headcount.study.units.rankings import ATTRIBUTIONS, KINDS, OTHERS, SIZES
 from headcount.tracing import load_model, masked
 

@@ -1,4 +1,4 @@
-"""What the page reads of a run: effects of sets of heads, verdicts, areas under rankings, paths and scores."""
+"""A run as the page reads it: effects of sets of heads, verdicts, areas under rankings, paths and scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

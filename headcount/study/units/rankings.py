@@ -20,8 +20,8 @@ from headcount.importance.internal import (
 from headcount.progress import Progress
 from headcount.results import HeadScores, InputError, PruningCurve, ResultName, Run, Setting, Table
 from headcount.stats import compare
-from headcount.study import ranking_tables
 from headcount.study.unit import ImpossibleError, Unit
+from headcount.study.units import ranking_tables
 from headcount.study.units.causes import kind_units, name_of_kind
 from headcount.study.units.means import scores_of
 from headcount.tracing import Model
