@@ -89,7 +89,8 @@ def three_of_the_peer(model: Model, tokens: torch.Tensor) -> Callable[[], None]:
 
     def work() -> None:
         with torch.no_grad():
-            _, cache = bridge.run_with_cache(tokens[:1], names_filter=lambda name: name.endswith("hook_pattern"))
+            patterns = {"names_filter": lambda name: name.endswith("hook_pattern"), "remove_batch_dim": True}
+            _, cache = bridge.run_with_cache(tokens[:1], **patterns)
             for detector in ("previous_token_head", "duplicate_token_head", "induction_head"):
                 detect_head(of_text, "", detector, cache=cache)
 
