@@ -68,7 +68,11 @@ def composition(model: Model, kind: str = "K", *, progress: Callable[[int], Any]
         for layer, (w_v, w_o) in earlier.items():
             factors = (w_v.to(reads.device), w_o.to(reads.device), reads, other)
             values[layer, :, later] = composition_scores(*factors).float().cpu()
-        earlier[later] = matrices.value.repeat_interleave(sizes.n_heads // len(matrices.value), 0), matrices.output
+        # Copies: a streamed block gives its memory to the next one.
+        earlier[later] = (
+            matrices.value.repeat_interleave(sizes.n_heads // len(matrices.value), 0),
+            matrices.output.clone(),
+        )
         centred.add(matrices.centred)
         if progress is not None:
             progress(1)

@@ -7,17 +7,17 @@ from headcount.lazy import lazy_names
 if TYPE_CHECKING:  # imported at their first use
     from headcount.study.config import HEAD_KINDS, PRESETS, RANKINGS, StudyConfig, TaskGroup, parse_config, read_config
     from headcount.study.model_and_run import create_target_run, load_target, manifest_entry, open_target, study_target
-    from headcount.study.over_training import (
-        measure_checkpoints,
-        open_checkpoints,
-        scores_over_training,
-        training_table,
-    )
     from headcount.study.run_comparison import compare_runs
     from headcount.study.schedule import Schedule, measure_units
     from headcount.study.sharing import pull_run, push_run
     from headcount.study.summaries import is_summarised, summarise
     from headcount.study.toml_files import parse_toml, read_toml_text
+    from headcount.study.training.checkpoints import (
+        measure_checkpoints,
+        open_checkpoints,
+        scores_over_training,
+        training_table,
+    )
     from headcount.study.unit import FailedError, Unit, check_settings, measure_unit, set_aside_outdated
     from headcount.study.unit_order import StudyTask, check_distinct, load_tasks, study_units
     from headcount.study.units.analyses import analysis_units, derived_units

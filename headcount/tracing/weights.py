@@ -241,16 +241,15 @@ def centred_unembedding(model: TracedModel, tokens: Int[Tensor, "batch pos"]) ->
 def added_heads(model: TracedModel, layer: int) -> tuple[Float[Tensor, "head d_head d_model"], nn.Module | None]:
     """Return W_O of each head as it is added to the residual stream, and a norm that divides it before.
 
-    The gain of such a norm, the mean that it subtracts, and the factor of what attention adds are in the matrices.
+    The gain of such a norm, and the mean that it subtracts, are in the matrices; the factors of blocks are not.
     """
     block, family = _whole_block(model, layer), model.paths(layer)
     w_o, _ = output_heads(model, layer)
-    factor = model.anatomy.variant.residual_factor * family.attention_factor
     if family.attention_added in ("", family.output):
-        return w_o * factor, None
+        return w_o, None
     norm = block.get_submodule(family.attention_added)
     centred = w_o - w_o.mean(-1, keepdim=True) if subtracts_mean(norm) else w_o
-    return centred * _gain(norm, w_o) * factor, norm
+    return centred * _gain(norm, w_o), norm
 
 
 @runs_remotely

@@ -41,11 +41,14 @@ class RecordCopySuppression(Recorder):
         tokens: The tokens.
         queries: The positions of the queries, [batch, query].
         k: The number of likeliest tokens that count as predicted.
+        factors: The factor of what attention adds to the residual stream, by layer.
     """
 
-    def __init__(self, tokens: Int[Tensor, "batch pos"], queries: Int[Tensor, "batch query"], k: int) -> None:
+    def __init__(
+        self, tokens: Int[Tensor, "batch pos"], queries: Int[Tensor, "batch query"], k: int, factors: dict[int, float]
+    ) -> None:
         super().__init__()
-        self.tokens, self.queries, self.k = tokens, queries, k
+        self.tokens, self.queries, self.k, self.factors = tokens, queries, k, factors
         self.predicted: Any = None
         self.unembedding: Any = None
 
@@ -64,7 +67,7 @@ class RecordCopySuppression(Recorder):
         w_o, norm = added_heads(hook.model, hook.layer())
         value = call.value.float().repeat_interleave(n_heads // call.value.shape[1], 1)
         written = torch.einsum("bkm,hdm->bhkd", self.unembedding.to(device), w_o.to(device))
-        raised = (value * written).sum(-1)
+        raised = (value * written).sum(-1) * self.factors[hook.layer()]
         pattern = call.softmax(call.scores().float())
         rows = self.queries.to(device)[:, None, :, None].expand(-1, n_heads, -1, pattern.shape[-1])
         pattern = pattern.gather(2, rows)
@@ -97,13 +100,14 @@ def copy_suppression_pass(
 ) -> Float[Tensor, "sequence three layer head"]:
     """Return the three sums, each the mean over the queries of a sequence, the first two in logits."""
     layers = model.layers_with_heads
+    factors = {layer: model.variant.residual_factor * model.paths(layer).attention_factor for layer in layers}
 
     def prepare(batch: list[int]) -> Prepared[Tensor]:
         chosen = [query_positions(len(rows[item]), n_queries) for item in batch]
         queries = pad(chosen, "cpu")
         counts = torch.tensor([len(positions) for positions in chosen])
         valid = torch.arange(queries.shape[1]) < counts[:, None]
-        record = RecordCopySuppression(pad([rows[item] for item in batch], model.device), queries, k)
+        record = RecordCopySuppression(pad([rows[item] for item in batch], model.device), queries, k, factors)
         hooks: list[tuple[str, Any]] = []
         for layer in layers:
             hooks += [(f"blocks.{layer}.hook_resid_pre", record.predict), (f"blocks.{layer}.attn.call", record)]

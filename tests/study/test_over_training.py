@@ -12,7 +12,7 @@ from headcount import viz
 from headcount.results import HeadScores, InputError
 from headcount.stats import largest_rise
 from headcount.study import open_checkpoints, scores_over_training
-from headcount.study.over_training import steps_of
+from headcount.study.training.checkpoints import steps_of
 from headcount.tracing.tiny_opt import train
 from headcount.tracing.tiny_opt.spelling import build_tokenizer
 from headcount.tracing.tiny_opt.walks import VOCABULARY

@@ -112,6 +112,11 @@ class EqualsLocal:
     @pytest.mark.filterwarnings("ignore:.*produces no token of any needle")
     def test_what_heads_write(self, local, far):
         tokens = induction.repeated_tokens(local, 6, 2)
+        if local.variant.post_norm:
+            for measure in (lambda model: induction.copy_suppression(model, tokens), induction.successor):
+                with pytest.raises(InputError, match="in the residual stream itself"):
+                    measure(far)
+            return
         syllables = {"syllables": ["ba", "ca", "da", "fa", "ga"]}
         for measure in (
             lambda model: induction.copy_suppression(model, [tokens[0], tokens[1, :9]], k=20, n_queries=3),
@@ -126,6 +131,9 @@ class EqualsLocal:
     def test_composition(self, local, far):
         if far.server is not None:
             with pytest.raises(InputError, match="on a server: open the model here"):
+                induction.composition(far)
+        elif local.variant.post_norm:
+            with pytest.raises(InputError, match="in the residual stream itself"):
                 induction.composition(far)
         else:
             on_local, on_far = (induction.composition(model) for model in (local, far))

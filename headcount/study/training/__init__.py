@@ -1,0 +1,1 @@
+"""The same measurements over the training of one model."""
