@@ -125,7 +125,7 @@ def _exact_match(table: pd.DataFrame) -> str:
     for (kind, share), of_set in table.xs("exact_match", level="measure").groupby(["kind", "percent"], sort=False):
         cells = [f"{share:g} %", kind_title(kind)]
         for alone in (False, True):
-            cells += _exact_match_cells(of_set, kind, share, alone)
+            cells += _exact_match_cells(of_set, kind, share, alone, int(table["tasks"].max()))
         rows.append(cells)
     rows.sort(key=lambda row: float(row[0].split()[0]))
     whole = {measure: text.number(of_measure["whole"].iloc[0]) for measure, of_measure in table.groupby("measure")}
@@ -138,14 +138,14 @@ def _exact_match(table: pd.DataFrame) -> str:
     return text.paragraphs(start, text.table(heading, rows))
 
 
-def _exact_match_cells(of_set: pd.DataFrame, kind: str, share: float, alone: bool) -> list[str]:
+def _exact_match_cells(of_set: pd.DataFrame, kind: str, share: float, alone: bool, most: int) -> list[str]:
     if (kind, share, alone) not in of_set.index:
         return ["0", "", "", ""]
     row = of_set.loc[(kind, share, alone)]
     lost = text.with_error(row["beyond_random"], row["beyond_random_stderr"])
     over_tasks = text.interval(row["beyond_random_low"], row["beyond_random_high"])
     plain = [] if alone else [text.with_error(row["value"], row["stderr"]), text.number(row["random"])]
-    few = f" ({text.count(int(row['tasks']), 'task')})" if alone else ""
+    few = f" ({text.count(int(row['tasks']), 'task')})" if alone or row["tasks"] < most else ""
     return [f"{row['heads']:.3g}{few}", *plain, lost, over_tasks, verdict(row)]
 
 
