@@ -71,7 +71,7 @@ def _hooks(model: Model) -> list[Offer]:
     for name, message in model.hooks.lost.items():
         layer, hook = _in_block(name)
         no_heads = layer is not None and layer not in model.layers_with_heads
-        if hook == "mlp.hook_router" or (no_heads and hook.startswith("attn.")):
+        if hook in ("mlp.hook_router", "mlp.hook_expert_out") or (no_heads and hook.startswith("attn.")):
             continue
         names, layers = absent.setdefault(message.partition(": ")[2] or message, ({}, set()))
         names[hook] = None

@@ -51,7 +51,7 @@ def weights_state(module: nn.Module) -> tuple[Any, ...]:
     A weight that is replaced or changed in place shows in its address or version. A change that autograd does not
     notice (through `.data` or NumPy) shows if it touches a sampled element, as all but very small changes do.
     """
-    weights = list(module.state_dict().values())
+    weights = [_plain(weight) for weight in module.state_dict().values()]
     versions = (0 if weight.is_inference() else weight._version for weight in weights)
     return (*zip((weight.data_ptr() for weight in weights), versions, strict=True), *_sums_of_samples(weights))
 
@@ -71,6 +71,12 @@ def _sums_of_samples(weights: Iterable[torch.Tensor]) -> Iterator[int]:
         yield int(sampled.mul_(factors).sum())  # it wraps around; factors are odd, so that no bit of a number is lost
 
 
+def _plain(weight: torch.Tensor) -> torch.Tensor:
+    """Return a weight as numbers: quantised ones of a class that hides its bytes are dequantised."""
+    hidden = type(weight.data) is not torch.Tensor and hasattr(weight, "dequantize")
+    return weight.dequantize() if hidden else weight
+
+
 def _sample(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the bytes that are left over, and some of a tensor's 64-bit integers, on the tensor's device."""
     whole, rest = _integers(weights)
@@ -79,7 +85,7 @@ def _sample(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _integers(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a tensor's bytes read as 64-bit integers, and the bytes that are left over."""
-    raw = weights.detach().contiguous().flatten().view(torch.uint8)
+    raw = _plain(weights).detach().contiguous().flatten().view(torch.uint8)
     if raw.storage_offset() % 8:  # a slice of other weights may begin anywhere
         raw = raw.clone()
     end = len(raw) // 8 * 8

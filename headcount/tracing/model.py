@@ -248,7 +248,7 @@ class Model(TextModel):
 
         Args:
             tokens: Tokens, a text, or a tokenizer's whole encoding.
-            names: One name, several, or a predicate on names; None caches everything.
+            names: One name, several, or a predicate on names; None caches all but single experts' outputs.
             names_filter: The same, under TransformerLens' name for it.
             fwd_hooks: Hooks as for `run_with_hooks`; the cache has the values that they leave.
             attention_mask: As for `run_with_hooks`.

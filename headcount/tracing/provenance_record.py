@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from headcount.tracing.hooks.modules import quantisation
 from headcount.tracing.model import Model
 from headcount.tracing.present import present_hooks, present_replacements
 from headcount.tracing.removed_parts import means_of_pruned
@@ -18,12 +19,14 @@ _PACKAGES = ("headcount", "torch", "transformers", "nnsight")
 
 
 def identity(model: Model) -> dict[str, Any]:
-    """Return what identifies a model: name, revision, fingerprint, dtype."""
+    """Return what identifies a model: name, revision, fingerprint, dtype, quantisation of its weights if any."""
+    method = quantisation(model.hf)
     return {
         "name": model.name,
         "revision": model.revision,
         "fingerprint": model.fingerprint(),
         "dtype": str(model.dtype).removeprefix("torch."),
+        **({"quantised": method} if method else {}),
     }
 
 

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from headcount.remote_code import runs_remotely
 from headcount.results import InputError
 from headcount.tracing.architectures.views import fused_views
-from headcount.tracing.hooks.modules import affine, matrix, norm_scale, normalised, output_bias, subtracts_mean
+from headcount.tracing.hooks.modules import (
+    affine,
+    applied_matrix,
+    is_quantised,
+    matrix,
+    norm_scale,
+    normalised,
+    output_bias,
+    subtracts_mean,
+)
 
 if TYPE_CHECKING:
     from headcount.tracing.hooks.protocol import TracedModel
@@ -21,9 +30,11 @@ if TYPE_CHECKING:
 def output_heads(
     model: TracedModel, layer: int
 ) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
-    """Return W_O of each head and b_O, in float32."""
+    """Return W_O of each head and b_O, in float32; of quantised weights the dequantised ones."""
     projection = _whole_block(model, layer).get_submodule(model.paths(layer).output)
-    weight = matrix(projection).float().unflatten(0, (model.sizes.n_heads, -1))
+    norm = next(weight for weight in model.block(layer).parameters() if weight.is_floating_point())
+    like = norm.new_zeros(0, getattr(projection, "in_features", 0))
+    weight = applied_matrix(projection, like).float().unflatten(0, (model.sizes.n_heads, -1))
     bias = output_bias(projection)
     return weight, bias.float() if isinstance(bias, Tensor) else weight.new_zeros(weight.shape[-1])
 
@@ -58,6 +69,11 @@ def projected_heads(model: TracedModel, layer: int, part: str) -> Float[Tensor, 
         raise InputError(
             f"what the projections of {model.name} return is not split into the {meaning} that attention takes (by a "
             f"norm or a clip, say), and no matrix {matrix_name} is"
+        )
+    if is_quantised(block.get_submodule(family.fused or path)):
+        raise InputError(
+            f"the weights of {model.name} are quantised, and no matrix {matrix_name} is stored: take what needs none, "
+            "or pass model.hf.dequantize() to load_model"
         )
     if family.fused:
         views = fused_views(family, sizes.n_heads, sizes.n_kv_heads, sizes.d_head)
@@ -192,6 +208,11 @@ def unembedding(
 ) -> tuple[Float[Tensor, "batch pos d_model"], Float[Tensor, "batch pos"]]:
     """Return W_U[t] and b_U[t] of tokens, in float32: logit[t] = x · W_U[t] + b_U[t] for x in the residual stream."""
     head = model.hf.get_output_embeddings()
+    if is_quantised(head):
+        raise InputError(
+            f"the unembedding of {model.name} is quantised, and has no row for each token: leave lm_head out of the "
+            "quantisation (modules_to_not_convert), or pass model.hf.dequantize() to load_model"
+        )
     rows = head.weight[tokens.to(head.weight.device)].float()
     if model.family.project_out:
         rows = rows @ _linear(model, model.family.project_out).float()

@@ -92,6 +92,22 @@ def test_what_there_is_not_is_refused(model: Model) -> None:
         model.run_with_hooks(torch.tensor([[5, 6, 7]]), [hook])
 
 
+def test_an_expert_whose_output_is_zeroed_is_removed(model: Model) -> None:
+    tokens, name = torch.tensor([[5, 6, 7, 8]]), "blocks.0.mlp.hook_expert_out"
+
+    def without(outputs: torch.Tensor, hook: object) -> torch.Tensor:
+        outputs[..., 1, :] = 0
+        return outputs
+
+    assert name not in model.run_with_cache(tokens)[1]
+    zeroed = model.run_with_hooks(tokens, [(name, without)])
+    with masked(model, experts=[(0, 1)]):
+        assert (model(tokens) - zeroed).abs().max() < 1e-5
+    assert not torch.allclose(model(tokens), zeroed)
+    with pytest.raises(InputError, match=r"no blocks.1.mlp.hook_expert_out: this layer is no mixture"):
+        model.run_with_cache(tokens, names=["blocks.1.mlp.hook_expert_out"])
+
+
 def test_a_kv_group_is_its_heads(model: Model) -> None:
     tokens = torch.tensor([[5, 6, 7, 8]])
     with masked(model, heads=[(1, 2), (1, 3)]):

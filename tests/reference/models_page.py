@@ -30,7 +30,7 @@ its class, with random weights, is probed in its place.
 * *no heads, no feed-forward network*: in these layers; their importance is n/a.
 * *gated*: what heads give is multiplied by a gate that depends on the text; eigenvalue copying is refused.
 * `mlp.*`: no `mlp.hook_pre`, `hook_pre_linear` and `hook_post` in some layers (mixtures of experts, mostly).
-* *experts*: `mlp.hook_router` and `masked(experts=)` are there, in layers that are mixtures.
+* *experts*: `mlp.hook_router`, `hook_expert_out` and `masked(experts=)` are there, in layers that are mixtures.
 * *embedding changed*: by a norm, say, before block 0 reads it; eigenvalue copying is refused.
 * *rows apart*: of requests that begin alike each has its own row, since one row for all would change the numbers.
 * *no padding on the left*: batches padded there are refused.
@@ -61,7 +61,7 @@ def _notes(model: Model) -> list[str]:
     absent = dict.fromkeys(
         name.split(".", 2)[-1] if name.startswith("blocks.") else name
         for name in model.hooks.lost
-        if not name.endswith("hook_router")
+        if not name.endswith(("hook_router", "hook_expert_out"))
         if not name.startswith("blocks.") or _could_be_there(model, name)
     )
     if absent:

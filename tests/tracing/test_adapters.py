@@ -201,3 +201,20 @@ def test_quantised_weights_servers_and_adapters_of_adapters_are_refused(base: Pa
     (base / "config.json").write_text(json.dumps(entries))
     with pytest.raises(InputError, match=r"are quantised: the adapter in .* cannot be merged into them"):
         load_model(folder)
+
+
+def test_an_adapter_on_the_hub(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = lora(base)
+    cached = tmp_path / "hub" / "models--someone--tuned"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(commit)
+    (cached / "snapshots").mkdir()
+    folder.rename(cached / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    model = load_model("someone/tuned")
+    assert model.name == "base with adapter someone/tuned at 0123456789ab"
+    assert torch.equal(model(TOKENS), load_model(lora(base))(TOKENS))
+    assert torch.equal(load_model("someone/tuned", revision=commit)(TOKENS), model(TOKENS))
+    with pytest.raises(InputError, match="no model 'someone/other'"):
+        load_model("someone/other")

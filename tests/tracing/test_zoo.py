@@ -133,7 +133,9 @@ def equals_its_modules(hf: PreTrainedModel, model: Model, cache: dict[str, Tenso
             assert queries.shape == rotated.shape
     blocks = hf.get_submodule(model.family.layers)
     projections = {layer: blocks[layer].get_submodule(model.paths(layer).output) for layer in model.layers_with_heads}
-    taken = taken_and_given(hf, [*blocks, *projections.values()])
+    inputs = {path: hf.get_submodule(path) for path in projections_in(model)}
+    taken = taken_and_given(hf, [*blocks, *projections.values(), *inputs.values()])
+    equals_projections(model, cache, {path: taken[module][1] for path, module in inputs.items()})
     for layer, block in enumerate(blocks):
         before, after = taken[block]
         close(cache[f"blocks.{layer}.hook_resid_pre"], before)
@@ -160,6 +162,35 @@ def equals_its_modules(hf: PreTrainedModel, model: Model, cache: dict[str, Tenso
             cache[f"blocks.{layer}.attn.hook_result"],
             result * model.variant.residual_factor * model.paths(layer).attention_factor,
         )
+
+
+def projections_in(model: Model) -> list[str]:
+    """Return the paths of the projections that give queries, keys and values."""
+    families = {f"{model.family.layers}.{layer}": model.paths(layer) for layer in model.layers_with_heads}
+    return [
+        f"{block}.{path}"
+        for block, family in families.items()
+        for path in dict.fromkeys((family.query, family.key, family.value, family.fused))
+        if path
+    ]
+
+
+def equals_projections(model: Model, cache: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    """Queries, keys and values are what the projections give, split by heads: before norms, rotation and scaling."""
+    n_heads, n_kv_heads = model.sizes.n_heads, model.sizes.n_kv_heads
+    for layer in model.layers_with_heads:
+        family, root = model.paths(layer), f"{model.family.layers}.{layer}"
+        q, k, v = (cache.get(f"blocks.{layer}.attn.hook_{name}") for name in "qkv")
+        for value, path, heads in ((q, family.query, n_heads), (k, family.key, n_kv_heads), (v, family.value, 0)):
+            if not path or value is None:
+                continue
+            split = given[f"{root}.{path}"].unflatten(-1, (heads or value.shape[2], -1))
+            close(value.flatten(2), split[..., : value.shape[-1]].flatten(-2).view_as(value.flatten(2)))
+        if family.fused:
+            groups = (family.fused_groups or n_kv_heads) if family.fused_layout == "interleaved" else 1
+            parts_of = {"q": q, "k": k, "v": v}
+            grouped = [parts_of[name].flatten(2).unflatten(-1, (groups, -1)) for name in family.fused_order]
+            close(torch.cat(grouped, -1).flatten(2), given[f"{root}.{family.fused}"].view(*q.shape[:2], -1))
 
 
 def taken_and_given(hf: PreTrainedModel, modules: list[nn.Module]) -> dict[nn.Module, tuple[Tensor, Tensor]]:
@@ -213,6 +244,11 @@ def equals_zeroed_expert(hf: PreTrainedModel, model: Model, layer: int) -> None:
     expert = int(chosen[0, 0])
     for weight in zeroed.get_submodule(path).parameters():
         weight.unflatten(0, (model.sizes.n_experts, -1))[expert] = 0
+    hook = f"blocks.{layer}.mlp.hook_expert_out"
+    outputs = model.run_with_cache(TOKENS, names=[hook])[1][hook].flatten(0, 1)
+    whole, rest = (each.get_submodule(path)(*given[0]).flatten(0, -2) for each in (hf, zeroed))
+    close(outputs.sum(1), whole)
+    close(outputs[:, expert], whole - rest)
     with masked(model, experts=[(layer, expert)]):
         close(model(TOKENS), zeroed(TOKENS, use_cache=False).logits)
 

@@ -14,6 +14,7 @@ from headcount.tracing.ablation.fill import fill
 from headcount.tracing.ablation.masks import with_present_removals
 from headcount.tracing.architectures.anatomy import empty_copy
 from headcount.tracing.devices import copies_fit, place_as
+from headcount.tracing.hooks.modules import quantisation
 from headcount.tracing.model import Model
 from headcount.tracing.present import present_replacements
 from headcount.tracing.removed_parts import HeadSet, LayerSet, Removed, Replacement, mark_means
@@ -143,8 +144,13 @@ def check_cut(model: Model) -> None:
     """Refuse a model whose weights cannot be cut.
 
     Raises:
-        InputError: Its weights are on a server or on disk, or it was opened without weights and is of a type that is
-            not described.
+        InputError: Its weights are quantised, on a server or on disk, or it was opened without weights and is of a type
+            that is not described.
     """
+    if method := quantisation(model.hf):
+        raise InputError(
+            f"the weights of {model.name} are quantised ({method}), and numbers that are cut would lose their scales: "
+            "use masked, or pass model.hf.dequantize() to load_model"
+        )
     if not model.in_memory or (model.derived and next(model.hf.parameters()).is_meta):
         raise InputError(f"{model.name} is not in memory, and its weights stay as they are: use masked")

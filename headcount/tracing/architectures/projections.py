@@ -12,7 +12,7 @@ from headcount.results import InputError
 from headcount.tracing.architectures.families import Family
 from headcount.tracing.architectures.own_attention import CaughtAttention
 from headcount.tracing.architectures.recording import AttentionRecord, ModuleCall, record, replaced, same, tolerance
-from headcount.tracing.architectures.views import View, fused_views
+from headcount.tracing.architectures.views import View, expert_outputs, fused_views
 
 OWN_ATTENTION = (
     "it computes attention itself, and not as a softmax over products of queries and keys, times a factor, plus "
@@ -238,7 +238,8 @@ def find_experts(calls: list[ModuleCall]) -> tuple[str, int, int]:
 
     They are an empty path and 0 if experts cannot be told apart.
 
-    The module takes tokens, the numbers of the experts chosen for each, and their weights, and is linear in these.
+    The module takes tokens, the numbers of the experts chosen for each, and their weights, and is linear in these; what
+    it gives is the sum of what it gives for one chosen expert after another.
     """
     for call in calls:
         number = getattr(call.module, "num_experts", 0)
@@ -249,6 +250,7 @@ def find_experts(calls: list[ModuleCall]) -> tuple[str, int, int]:
             continue
         with torch.no_grad():
             twice, none = (call.module(tokens, chosen, factor * weights) for factor in (2, 0))
-        if same(twice, 2 * call.output) and not none.any():
+            apart = expert_outputs(call.module, tokens, chosen, weights).sum(1)
+        if same(twice, 2 * call.output) and not none.any() and same(apart, call.output):
             return call.name, int(number), chosen.shape[1]
     return "", 0, 0

@@ -1,10 +1,14 @@
-"""Views of a module's raw tensor under a hook's name: to read a part of it, and to put an edit back."""
+"""Views of a module's raw tensor under a hook's name: to read a part of it, and to put an edit back.
+
+Of a mixture, `expert_outputs` tells the parts.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from headcount.remote_code import runs_remotely
 
@@ -79,3 +83,21 @@ def fused_views(family: Any, n_heads: int, n_kv_heads: int, d_head: int) -> list
     heads = {"q": n_heads, "k": n_kv_heads, "v": n_kv_heads}
     widths = tuple(heads[name] // max(groups, 1) * d_head for name in family.fused_order)
     return [View(heads[name], family.fused_order.index(name), widths, groups=groups) for name in "qkv"]
+
+
+@runs_remotely
+def expert_outputs(
+    experts: nn.Module,
+    tokens: Float[Tensor, "... d_model"],
+    chosen: Int[Tensor, "pos slot"],
+    weights: Float[Tensor, "pos slot"],
+) -> Float[Tensor, "pos expert d_model"]:
+    """Return what each expert of a mixture gives of each token, times its weight; 0 where it is not chosen."""
+    outputs = tokens.new_zeros(len(chosen), int(experts.num_experts), tokens.shape[-1])  # type: ignore[arg-type]
+    for slot in range(chosen.shape[1]):
+        alone = slice(slot, slot + 1)
+        # Past hooks on this module, which runs just now.
+        given: Tensor = type(experts).forward(experts, tokens, chosen[:, alone], weights[:, alone])
+        given = given.reshape(len(chosen), 1, -1).to(outputs.dtype)
+        outputs = outputs.scatter_add(1, chosen[:, alone, None].expand_as(given), given)
+    return outputs

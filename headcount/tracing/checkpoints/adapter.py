@@ -61,6 +61,26 @@ def is_adapter_folder(folder: Path) -> bool:
     return (folder / ADAPTER).is_file() and not any((folder / name).is_file() for name in (*SINGLE, *INDICES))
 
 
+def hub_adapter(name: str, revision: str | None) -> Path | None:
+    """Return the folder of an adapter that is on the Hub, or in its cache here; None for a whole model, or none.
+
+    A name is one of a model if it has a config.json, and the Hub is asked for nothing else then.
+    """
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    for file in ("config.json", ADAPTER):
+        try:
+            path = Path(hf_hub_download(name, file, revision=revision))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
+            continue
+        if file != ADAPTER:
+            return None
+        wanted = [ADAPTER, *_FILES, "*token*", "vocab*", "merges.txt", "*.model", "chat_template*"]
+        return Path(snapshot_download(name, revision=path.parent.name, allow_patterns=wanted))
+    return None
+
+
 def base_of(folder: Path) -> tuple[str, str | None]:
     """Return the name or folder of the model that an adapter is for, and its revision on the Hub.
 

@@ -127,5 +127,5 @@ def lost_hooks(hook_map: HookMap, anatomy: Anatomy, removed: Removed) -> dict[st
 
 
 def _lost_with_ffn(anatomy: Anatomy) -> set[str]:
-    lost = {"mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post", "mlp.hook_router"}
+    lost = {"mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post", "mlp.hook_router", "mlp.hook_expert_out"}
     return lost if anatomy.variant.post_norm else lost | {"ln2.hook_normalized"}

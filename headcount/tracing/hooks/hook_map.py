@@ -30,6 +30,7 @@ Port = Literal[
     "attention",
     "result",
     "router",
+    "experts",
     "select",
     "skip",
 ]
@@ -51,6 +52,7 @@ class HookPoint:
     * `attention`: a part of the call of the attention function, named by `detail` (see `AttentionCall`);
     * `result`: what each head adds to its output, for an output projection;
     * `router`: the weight of each expert for each token, 0 where it is not chosen, for the experts of a mixture;
+    * `experts`: what each of them gives of each token, times that weight;
     * `select`: its input, of which the hook returns some rows [row, d_model] for the module to work on;
     * `skip`: its output, without running it: the hook's return value, or the module's input if that is None.
 
@@ -113,13 +115,15 @@ class HookMap(dict[str, HookPoint]):
         return HookMap(((name, point) for name, point in self.items() if name not in lost), {**self.lost, **lost})
 
     def find(self, names: HookName | Iterable[HookName] | None) -> list[HookPoint]:
-        """Return the points that names, or predicates on names, select, in execution order; None selects all.
+        """Return the points that names, or predicates on names, select, in execution order.
+
+        None selects all but the outputs of single experts, which would fill the memory.
 
         Raises:
             InputError: A name is not in the map.
         """
         if names is None:
-            return [point for point in self.values() if not is_internal(point)]
+            return [point for point in self.values() if not is_internal(point) and point.port != "experts"]
         selected: set[str] = set()
         for name in [names] if isinstance(names, str) or callable(names) else names:
             if callable(name):
@@ -191,7 +195,8 @@ def _absent(family: Family, layer: int) -> dict[str, str]:
     if family.latent:
         reasons["attn.hook_k"] = "heads share a part of their keys (latent attention); attn.hook_rot_k has whole keys"
     if not family.experts:
-        reasons["mlp.hook_router"] = "this layer is no mixture of experts, or one whose experts cannot be told apart"
+        no_mixture = "this layer is no mixture of experts, or one whose experts cannot be told apart"
+        reasons |= dict.fromkeys(("mlp.hook_router", "mlp.hook_expert_out"), no_mixture)
     if not family.mlp_out:
         inside = (
             "the feed-forward network of this layer is not one matrix in and one out (a mixture of experts, say); "
@@ -200,7 +205,7 @@ def _absent(family: Family, layer: int) -> dict[str, str]:
         reasons |= dict.fromkeys(("mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post"), inside)
     if family.only:
         alone = f"layer {layer} has {'no' if family.only == 'attention' else 'nothing but a'} feed-forward network"
-        of_mlp = ("hook_pre", "hook_pre_linear", "hook_post", "hook_router")
+        of_mlp = ("hook_pre", "hook_pre_linear", "hook_post", "hook_router", "hook_expert_out")
         lost = ["hook_mlp_out", "ln2.hook_normalized", *(f"mlp.{name}" for name in of_mlp)]
         lost = ["hook_attn_out", "ln1.hook_normalized"] if family.only == "mlp" else lost
         reasons |= dict.fromkeys(["hook_resid_mid", *lost], alone)
@@ -334,6 +339,7 @@ def _mlp(family: Family, d_mlp: int, factor: float) -> list[InBlock]:
     ]
     if family.experts:
         points.append(("mlp.hook_router", family.experts, "router", View(), ""))
+        points.append(("mlp.hook_expert_out", family.experts, "experts", View(), ""))
     if not family.mlp_added:
         return [*points, ("hook_mlp_out", "", "rest", View(), "")]
     if not family.mlp_out:

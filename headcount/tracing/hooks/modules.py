@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -27,6 +29,46 @@ def matrix(module: nn.Module) -> Float[Tensor, "d_in d_out"]:
 
 
 @runs_remotely
+def is_quantised(module: nn.Module) -> bool:
+    """Return True if a projection's weights are stored as numbers that stand for weights: integers, bytes, packed ones.
+
+    Floating-point formats of one byte and tensors of other classes, which dequantise when they are used, are such too.
+    """
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor):
+        return isinstance(getattr(module, "qweight", None), Tensor)
+    plain = type(weight) in (Tensor, nn.Parameter)
+    return not (plain and weight.is_floating_point() and weight.dtype.itemsize > 1)
+
+
+@runs_remotely
+def applied_matrix(module: nn.Module, like: Float[Tensor, "... d_in"]) -> Float[Tensor, "d_in d_out"]:
+    """Return the W that a projection multiplies values such as `like` by: of quantised weights the dequantised ones.
+
+    These are what the projection gives of unit vectors, less the bias, whatever library applies them.
+
+    Raises:
+        InputError: The weights are neither plain nor quantised.
+    """
+    if not is_quantised(module):
+        return matrix(module)
+    units = torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
+    with torch.no_grad():
+        given: Tensor = type(module).forward(module, units)  # past hooks on this module, which may run just now
+    return given - output_bias(module)
+
+
+def quantisation(hf: Any) -> str:
+    """Return the method by which a model's weights are quantised, such as `bitsandbytes, 8 bit`; empty if none."""
+    settings = getattr(hf.config, "quantization_config", None)
+    if settings is None or not getattr(hf, "is_quantized", False) or not any(map(is_quantised, hf.modules())):
+        return ""  # transformers dequantises some, such as FP8 where there is no GPU
+    method = str(getattr(settings.quant_method, "value", settings.quant_method))
+    bits = [bits for bits in (4, 8) if getattr(settings, f"load_in_{bits}bit", False)]
+    return f"{method}, {bits[0]} bit" if bits else method
+
+
+@runs_remotely
 def output_bias(module: nn.Module) -> Tensor | float:
     """Return the bias of a projection, 0 if it has none."""
     bias = getattr(module, "bias", None)
@@ -38,7 +80,7 @@ def head_outputs(
     projection: nn.Module, z: Float[Tensor, "batch pos head d_head"]
 ) -> Float[Tensor, "batch pos head d_model"]:
     """Return what each head adds to the residual stream: z W_O, head by head, without the bias."""
-    per_head = matrix(projection).unflatten(0, (z.shape[-2], -1))
+    per_head = applied_matrix(projection, z.flatten(-2)).unflatten(0, (z.shape[-2], -1)).to(z.dtype)
     return torch.einsum("bphd,hdm->bphm", z, per_head)
 
 

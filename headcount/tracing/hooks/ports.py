@@ -15,6 +15,7 @@ from torch import Tensor
 from headcount.remote_code import runs_remotely
 from headcount.results import InputError
 from headcount.tracing.architectures.own_attention import CatchAttention
+from headcount.tracing.architectures.views import expert_outputs
 from headcount.tracing.hooks.attention import AttentionCall
 from headcount.tracing.hooks.hook import Hook, HookFunction
 from headcount.tracing.hooks.modules import affine, head_outputs, normalised, output_bias
@@ -305,6 +306,16 @@ def _at_router(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
 
 
 @runs_remotely
+def _at_experts(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
+    """Call hooks with what each expert gives of each token, times its weight, [batch, pos, expert, d_model]."""
+    (tokens, chosen, weights), _ = envoy.inputs
+    given = expert_outputs(envoy._module, tokens, chosen, weights)
+    edited = _edited(model, given.unflatten(0, (batch, -1)), stop)
+    if edited is not None:
+        envoy.skip(edited.flatten(0, 1).sum(1).view_as(tokens))
+
+
+@runs_remotely
 def _at_select(model: Any, envoy: Any, stop: Stop, batch: int) -> None:
     hook = stop.hooks[-1]
     envoy.input = hook.function(envoy.input, Hook(hook.name, model))
@@ -331,6 +342,7 @@ HANDLERS = {
     "attention": _at_attention,
     "result": _at_result,
     "router": _at_router,
+    "experts": _at_experts,
     "select": _at_select,
     "skip": _at_skip,
 }

@@ -14,6 +14,7 @@ from headcount.tracing.architectures.anatomy import (
 from headcount.tracing.architectures.stand_in import at_widths_of, on_meta, runs_on_meta, stand_in
 from headcount.tracing.loading import hook_check
 from headcount.tracing.loading.derived_check import check_blocks_alone, unusual_norms
+from headcount.tracing.loading.stored_weights import keep_unpacked
 from headcount.tracing.model import Model
 from headcount.tracing.removed_parts import pruned_parts
 from headcount.tracing.wrapping import take_limits
@@ -52,6 +53,7 @@ def checked_model(opened: OpenedModel, *, in_blocks: bool = False) -> Model:
     Raises:
         InputError: The architecture is not supported, or a hook does not show the value that its name promises.
     """
+    keep_unpacked(opened.hf)
     if opened.whole is not None:
         model = _checked(opened, opened.whole.anatomy)
         take_limits(model, opened.whole)

@@ -14,7 +14,7 @@ from headcount.tracing.cache import Cache
 from headcount.tracing.hooks.attention import AttentionCall
 from headcount.tracing.hooks.hook import Hook, HookFunction
 from headcount.tracing.hooks.modules import affine, normalised
-from headcount.tracing.loading.rules import TOLERANCE, close, give_ones, require, run_blocks, start_at
+from headcount.tracing.loading.rules import close, give_ones, is_precise, require, run_blocks, start_at
 from headcount.tracing.model import Model
 from headcount.tracing.streaming.blocks import BlocksInMemory
 from headcount.tracing.streaming.runner import StreamingRunner
@@ -168,7 +168,7 @@ def _padding_without_effect(model: Model, tokens: Tensor, plain: Tensor) -> set[
     for side, logits in sides.items():
         padded = logits[:, real[side]]
         # In half precision a recurrent layer that reads padding moves logits by less than rounding may.
-        far = model.dtype not in TOLERANCE and (padded - plain).norm() > _SMALL * plain.norm()
+        far = not is_precise(model) and (padded - plain).norm() > _SMALL * plain.norm()
         if close(model, padded, plain) and not (far and side == "left" and not _attends_throughout(model)):
             harmless.add(side)
     return harmless
@@ -239,7 +239,7 @@ def shares_rows(model: Model, alone: Sequence[Tensor]) -> bool:
         for name, value in model.hf.config.to_dict().items()
     ):
         return False
-    in_half = model.dtype not in TOLERANCE
+    in_half = not is_precise(model)
     if in_half and not _attends_throughout(model):
         return False  # rounding would hide what leaks from branch to branch
     if not alone or (in_half and not model.derived):

@@ -12,10 +12,10 @@ from torch import Tensor
 from headcount.results import InputError
 from headcount.tracing.cache import Cache
 from headcount.tracing.hooks.hook import Hook, HookFunction, Zero
-from headcount.tracing.hooks.modules import matrix, output_bias
+from headcount.tracing.hooks.modules import applied_matrix, output_bias
 from headcount.tracing.hooks.ports import attention_operation
 from headcount.tracing.loading.derived_check import check_derived, check_gate, continuations, shares_rows
-from headcount.tracing.loading.rules import TOLERANCE, close, give_ones, require, run_blocks, start_at
+from headcount.tracing.loading.rules import close, give_ones, is_precise, require, run_blocks, start_at
 from headcount.tracing.model import Model
 
 
@@ -60,7 +60,7 @@ def check_hooks(model: Model) -> None:
             return
         plain, *alone = _run(model, torch.cat([tokens, continuations(model, tokens)])).split(1)
         # In half precision rounding hides what a value that is put back changes.
-        written = [(point.name, _clone) for point in model.hooks.find(None)] if model.dtype in TOLERANCE else []
+        written = [(point.name, _clone) for point in model.hooks.find(lambda name: True)] if is_precise(model) else []
         logits, cache = model.run_with_cache(tokens, fwd_hooks=written)
         unlike = not close(model, logits, plain)
         # Again without what is put back, to see which of the two it is; or since norms, which round as float32 does,
@@ -73,7 +73,7 @@ def check_hooks(model: Model) -> None:
         if not plain.isfinite().all() or any(value.isnan().any() for value in cache.values()):
             warnings.warn(f"{model.name} {_not_finite(model)}: what depends on that is n/a", stacklevel=4)
             return
-        if model.pruned is not None and model.dtype not in TOLERANCE:
+        if model.pruned is not None and not is_precise(model):
             return
         require(model, "attn.hook_pattern", "attention computed here gives other logits", logits, plain)
         for layer in range(model.sizes.n_layers):
@@ -195,7 +195,7 @@ def _check_mlp(model: Model, cache: Cache, layer: int) -> None:
     if not whole or block not in model.hooks:
         return
     projection = model.envoy(f"{family.layers}.{layer}.{family.mlp_out}")._module
-    out = cache[block] @ matrix(projection).to(cache[block].dtype) + output_bias(projection)
+    out = cache[block] @ applied_matrix(projection, cache[block]).to(cache[block].dtype) + output_bias(projection)
     out = out * (model.variant.residual_factor * family.mlp_factor)
     require(model, block, "times W_out must be hook_mlp_out", out, cache[f"blocks.{layer}.hook_mlp_out"])
 

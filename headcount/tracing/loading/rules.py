@@ -8,12 +8,19 @@ from torch import Tensor
 from headcount.results import InputError
 from headcount.tracing.cache import Cache
 from headcount.tracing.hooks.hook import Hook, HookFunction, RecordValue
+from headcount.tracing.hooks.modules import quantisation
 from headcount.tracing.model import Model
 
 # Relative to the largest magnitude compared: the check adds numbers in another order than the model.
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
-# In half precision, single logits move by a fifth over thirty layers; relative to the norm of all of them.
+# In half precision, single logits move by a fifth over thirty layers; relative to the norm of all of them. Quantised
+# weights are mostly applied in half precision, whatever the others are.
 _HALF_TOLERANCE = 0.2
+
+
+def is_precise(model: Model) -> bool:
+    """Return True if a model computes in full precision: neither in half, nor with quantised weights or activations."""
+    return model.dtype in TOLERANCE and not quantisation(model.hf)
 
 
 def require(model: Model, hook: str, rule: str, actual: Tensor, expected: Tensor) -> None:
@@ -30,7 +37,7 @@ def require(model: Model, hook: str, rule: str, actual: Tensor, expected: Tensor
 def close(model: Model, actual: Tensor, expected: Tensor) -> bool:
     """Return True if values differ by no more than rounding does in the model's number format."""
     difference, expected = actual.float() - expected.float(), expected.float()
-    if model.dtype in TOLERANCE:
+    if is_precise(model):
         return bool(difference.abs().max() <= TOLERANCE[model.dtype] * expected.abs().max().clamp(min=1.0))
     return bool(difference.norm() <= _HALF_TOLERANCE * expected.norm().clamp(min=1.0))
 

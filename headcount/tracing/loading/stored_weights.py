@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from headcount.results import InputError
-from headcount.tracing.architectures.anatomy import family_of, is_known
+from headcount.tracing.architectures.anatomy import family_of, is_known, unsupported
 from headcount.tracing.checkpoints.adapter import ADAPTER
 from headcount.tracing.checkpoints.checkpoint import Checkpoint
 from headcount.tracing.checkpoints.converted_tensor import Convert
@@ -28,9 +28,13 @@ def check_type(config: Any) -> None:
     """Refuse a type that cannot open, before its weights are read: of unknown code, or no decoder."""
     import transformers
 
-    known_to_transformers = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
-    if not is_known(config) and not (known_to_transformers and getattr(config, "is_decoder", True)):
+    if is_known(config):
+        return
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         family_of(config)  # raises
+    if not getattr(config, "is_decoder", True):
+        other = "any whose parts can be found by running it; its configuration says is_decoder = false: it is none"
+        raise unsupported(config, other)
 
 
 def open_checkpoint(location: str, hf: Any, revision: str | None, *, to_read: bool) -> Checkpoint:
@@ -108,6 +112,25 @@ def check_quantisation(location: str, config: Any) -> None:
             f"config.json of {location} says that the weights are quantised by {name!r:.60}, which the installed "
             f"transformers does not apply: expected one of {', '.join(sorted(KNOWN))}, or plain weights"
         )
+
+
+def keep_unpacked(hf: Any) -> None:
+    """Keep bitsandbytes from packing 4-bit weights for the CPU when they first run.
+
+    It cannot put them back as they were: to read or save packed weights changes them, and all numbers after that.
+
+    Raises:
+        InputError: They are packed already.
+    """
+    for name, module in hf.named_modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            state = getattr(getattr(module, "weight", None), "quant_state", None)
+            if getattr(state, "packing_format_for_cpu", False):
+                raise InputError(
+                    f"bitsandbytes has packed {name} for the CPU, and to read such weights changes them: pass the name "
+                    "or folder of the model, or one that has not run since it was read"
+                )
+            module.support_avx512bf16_for_cpu = False
 
 
 def model_to_fill(location: str, config: Any, empty: Any, dtype: torch.dtype) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headcount.results import InputError
-from headcount.tracing.checkpoints.adapter import base_of, is_adapter_folder
+from headcount.tracing.checkpoints.adapter import base_of, hub_adapter, is_adapter_folder
 from headcount.tracing.sources import default_model
 from headcount.tracing.sources.gguf import dequantised, gguf_file
 from headcount.tracing.sources.pretrained import has_tokenizer
@@ -41,12 +41,15 @@ def resolve(source: str | Path | None, revision: str | None = None) -> Source:
 
     Args:
         source: The name or folder.
-        revision: A revision that is to be read; folders have none. That of an adapter is its model's.
+        revision: A revision that is to be read; folders have none. Of an adapter in a folder it is its model's, of one
+            on the Hub the adapter's own.
 
     Raises:
         InputError: There is no such model, or no such revision of it.
     """
     resolved = _resolve(source)
+    if resolved == Source(str(source), str(source)) and (folder := hub_adapter(resolved.location, revision)):
+        return _with_adapter(folder, f"{source} at {folder.name:.12}")
     revision = revision or resolved.revision
     if revision is not None and os.path.isdir(resolved.location):
         raise InputError(f"{resolved.name} is in a folder, which has no revision {revision!r:.80}: leave revision out")
@@ -79,8 +82,8 @@ def _resolve(source: str | Path | None) -> Source:
     return Source(source, source)
 
 
-def _with_adapter(folder: Path) -> Source:
-    """Return the place of the model that an adapter is for, named after both."""
+def _with_adapter(folder: Path, title: str = "") -> Source:
+    """Return the place of the model that an adapter is for, named after both; the title is that of one on the Hub."""
     base, revision = base_of(folder)
     path = Path(os.path.expanduser(base))
     if is_adapter_folder(path):
@@ -93,7 +96,7 @@ def _with_adapter(folder: Path) -> Source:
             "place, set base_model_name_or_path in adapter_config.json to it"
         ) from error
     revision = None if os.path.isdir(location) else revision
-    return Source(location, f"{name} with adapter {folder.resolve().name}", revision, folder)
+    return Source(location, f"{name} with adapter {title or folder.resolve().name}", revision, folder)
 
 
 def _similar(path: Path) -> str:
