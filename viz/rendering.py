@@ -71,5 +71,6 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["packed"] = packed
+    environment.policies["json.dumps_kwargs"] = {}  # in the order that they come in
     page = environment.get_template(template).render(values)
     return page.encode(errors="backslashreplace").decode()

@@ -45,8 +45,16 @@ def click_cell(page: Page, plot: str, layer: int, head: int) -> None:
 
 
 def _place(page: Page, plot: str, layer: int, head: int) -> list[float]:
-    """Return the position of a head on the screen, after scrolling its map into view."""
-    element = page.locator(plot)
+    """Return the position of a head on the screen, after scrolling its map into view, where it is drawn."""
+    element = page.locator(plot).last  # a map of the first screens is in the appendix, too
+    element.evaluate(
+        """plot => {
+            dispatchEvent(new Event("wheel"));  // a person scrolls: no link holds the page any more
+            plot.scrollIntoView({ behavior: "instant", block: "center" });
+        }"""
+    )
+    page.wait_for_function("plot => plot._fullLayout && !pending.has(plot)", arg=element.element_handle())
+    page.wait_for_timeout(50)
     element.evaluate("plot => plot.scrollIntoView({ behavior: 'instant', block: 'center' })")
     place: list[float] = element.evaluate(
         """(plot, [layer, head]) => {
@@ -61,7 +69,7 @@ def _place(page: Page, plot: str, layer: int, head: int) -> list[float]:
 
 def hover(page: Page, figure: str, layer: int, head: int) -> str:
     """Move the mouse to a head and return its hover text, with line breaks."""
-    plot = page.locator(f"[data-figure={figure}]")
+    plot = page.locator(f"[data-figure={figure}]").last
     x, y = _place(page, f"[data-figure={figure}]", layer, head)
     page.mouse.move(x - 2, y - 2)
     page.mouse.move(x, y)

@@ -102,3 +102,15 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Callable[[Path], Page]]:
     page.mouse.move(0, 0)
     page.set_viewport_size(VIEWPORT)
     page.emulate_media(media="null", color_scheme="light")
+
+
+@pytest.fixture
+def unfolded(opened: Callable[[Path], Page]) -> Callable[[Path], Page]:
+    """Return a function that opens a report, unfolds its appendix and draws everything."""
+
+    def open_page(path: Path) -> Page:
+        page = opened(path)
+        page.evaluate("everything()")
+        return page
+
+    return open_page

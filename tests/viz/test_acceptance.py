@@ -103,6 +103,7 @@ ONE_OPEN = """() => {
 
 def test_axe_finds_nothing(reported: RunAndReport, opened: Opened) -> None:
     page = opened(reported.path)
+    page.evaluate("Promise.all(parts.map((part) => { part.open = true; return makeReady(part, plotting); }))")
     page.evaluate(ONE_OPEN)
     for scheme in ("light", "dark") if reported.run.folder == FINDINGS else ("light",):
         page.emulate_media(color_scheme=scheme)
@@ -116,11 +117,12 @@ def test_axe_finds_nothing(reported: RunAndReport, opened: Opened) -> None:
 
 def test_print_shows_all_sections_and_nothing_is_shared(reported: RunAndReport, opened: Opened) -> None:
     page = opened(reported.path)
+    page.evaluate("everything()")
     titles = page.locator(".modebar-btn").evaluate_all("buttons => buttons.map((button) => button.dataset.title)")
     assert [title for title in titles if "loud" in title or "hare" in title] == []
     page.emulate_media(media="print")
-    sections = page.locator("main > section").evaluate_all("all => all.map((section) => section.checkVisibility())")
-    assert len(sections) >= 10
+    sections = page.locator("main section").evaluate_all("all => all.map((section) => section.checkVisibility())")
+    assert len(sections) >= 17
     assert all(sections)
     many = len(reported.run.names) > PRINTED
     assert page.locator(".on-paper:visible").count() == many

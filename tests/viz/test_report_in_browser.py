@@ -25,33 +25,33 @@ def colour(css: str) -> str:
 
 
 def test_nothing_is_requested_but_the_file(
-    context: BrowserContext, opened: Callable[[Path], Page], report: Path
+    context: BrowserContext, unfolded: Callable[[Path], Page], report: Path
 ) -> None:
     requests = []
     context.on("request", lambda request: requests.append(request.url))
-    opened(report)
+    unfolded(report)
     assert requests[0] == report.as_uri()
     assert {url.split(":", 1)[0] for url in requests} <= {"file", "data", "blob"}
 
 
-def test_all_figures_are_drawn(opened: Callable[[Path], Page], report: Path) -> None:
-    page = opened(report)
+def test_all_figures_are_drawn(unfolded: Callable[[Path], Page], report: Path) -> None:
+    page = unfolded(report)
     assert page.locator(".plot .main-svg").first.is_visible()
-    assert page.locator("[data-figure] .heatmaplayer image").count() == 3
+    assert page.locator("[data-figure] .heatmaplayer image").count() == 4
     assert page.locator("[data-figure=repeat_loss] .scatterlayer .point").count() == 4
     assert "needs JavaScript" not in page.locator("main").inner_text()
 
 
-def test_hovering_says_what_python_says(opened: Callable[[Path], Page], small_run: Run, report: Path) -> None:
-    page = opened(report)
+def test_hovering_says_what_python_says(unfolded: Callable[[Path], Page], small_run: Run, report: Path) -> None:
+    page = unfolded(report)
     for measure, place in {"prefix_matching": (2, 1), "copying": (29, 8), "copying_published": (0, 0)}.items():
         expected = viz.heads(small_run[f"induction/{measure}"]).data[0].hovertext[place[0]][place[1]]
         plain = expected.replace("<br>", "\n").replace("<b>", "").replace("</b>", "")
         assert hover(page, measure, *place) == plain
 
 
-def test_the_table_is_pythons_and_sorts(opened: Callable[[Path], Page], small_run: Run, report: Path) -> None:
-    page = opened(report)
+def test_the_table_is_pythons_and_sorts(unfolded: Callable[[Path], Page], small_run: Run, report: Path) -> None:
+    page = unfolded(report)
     maps = {name: small_run[f"induction/{name}"] for name in ("prefix_matching", "copying", "copying_published")}
     expected = [[cell.text for cell in row] for row in score_maps.head_rows(maps)]
     rows = page.locator("table.sortable tbody tr")
@@ -72,8 +72,8 @@ def test_the_table_is_pythons_and_sorts(opened: Callable[[Path], Page], small_ru
     assert table.locator("[aria-sort]").count() == 1
 
 
-def test_light_and_dark_follow_the_system(opened: Callable[[Path], Page], report: Path) -> None:
-    page = opened(report)
+def test_light_and_dark_follow_the_system(unfolded: Callable[[Path], Page], report: Path) -> None:
+    page = unfolded(report)
 
     def settled() -> tuple[str, set[str]]:
         """Return the colours of the page and of the text in all figures, after they are drawn again."""
@@ -90,9 +90,9 @@ def test_light_and_dark_follow_the_system(opened: Callable[[Path], Page], report
     assert settled() == (LIGHT.background, {LIGHT.ink})
 
 
-def test_names_appear_literally(opened: Callable[[Path], Page], hostile_run: Run, tmp_path: Path) -> None:
+def test_names_appear_literally(unfolded: Callable[[Path], Page], hostile_run: Run, tmp_path: Path) -> None:
     name = hostile_run.manifest["model"]["name"]
-    page = opened(viz.report(hostile_run, tmp_path / "report.html"))
+    page = unfolded(viz.report(hostile_run, tmp_path / "report.html"))
     assert page.title() == f"Induction heads of {name}"
     assert page.locator("h1").text_content() == f"Induction heads of {name}"
     assert page.locator("#provenance td", has_text=name).count() >= 3
@@ -100,7 +100,7 @@ def test_names_appear_literally(opened: Callable[[Path], Page], hostile_run: Run
     assert page.locator("img").count() == 0
     assert name.capitalize() + ": 0.500" in hover(page, "prefix_matching", 0, 0).splitlines()
     assert hover(page, "prefix_matching", 0, 1).splitlines()[2] == "n/a (n = 1)"
-    page.goto(f"{page.url}#h=L1H1&p=text")
+    page.goto(f"{page.url.partition('#')[0]}#h=L1H1&p=text")
     page.locator("#head-title", has_text="L1H1").wait_for()
     assert page.locator("#head-title").text_content() == f"L1H1 on {name}"
     assert page.locator("#tokens button").all_text_contents() == [name, "↵", "<!--attention-->"]
@@ -126,15 +126,15 @@ def test_titles_are_not_cut(shared_page: Page, small_run: Run, tmp_path: Path, t
     assert bottom <= figure.layout.margin.t
 
 
-def test_nothing_leaves_for_the_cloud(opened: Callable[[Path], Page], report: Path) -> None:
-    page = opened(report)
+def test_nothing_leaves_for_the_cloud(unfolded: Callable[[Path], Page], report: Path) -> None:
+    page = unfolded(report)
     titles = page.locator(".modebar-btn").evaluate_all("buttons => buttons.map((button) => button.dataset.title)")
-    assert len(titles) == 15  # PNG, SVG and reset, of four figures and the map to choose from
+    assert len(titles) == 21  # PNG, SVG and reset, of six figures and the map to choose from
     assert not [title for title in titles if "loud" in title or "hare" in title or "Plotly" in title]
 
 
-def test_focus_is_visible_and_starts_with_the_skip_link(opened: Callable[[Path], Page], report: Path) -> None:
-    page = opened(report)
+def test_focus_is_visible_and_starts_with_the_skip_link(unfolded: Callable[[Path], Page], report: Path) -> None:
+    page = unfolded(report)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('href')") == "#summary"
     assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
@@ -143,14 +143,17 @@ def test_focus_is_visible_and_starts_with_the_skip_link(opened: Callable[[Path],
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-def test_a_narrow_page_does_not_scroll_sideways(opened: Callable[[Path], Page], report: Path) -> None:
-    page = opened(report)
+def test_a_narrow_page_does_not_scroll_sideways(unfolded: Callable[[Path], Page], report: Path) -> None:
+    page = unfolded(report)
     page.set_viewport_size({"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.wait_for_function("document.documentElement.scrollWidth <= 390")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.js-plotly-plot')].every((plot) => plot.layout.width <= 360)"
+    )
 
 
-def test_headings_and_tables_are_named(opened: Callable[[Path], Page], report: Path) -> None:
-    page = opened(report)
+def test_headings_and_tables_are_named(unfolded: Callable[[Path], Page], report: Path) -> None:
+    page = unfolded(report)
     levels = page.locator("h1, h2, h3").evaluate_all("headings => headings.map((heading) => +heading.tagName[1])")
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -165,4 +168,6 @@ def test_without_javascript_the_tables_remain(browser: Browser, report: Path) ->
     page.goto(report.as_uri())
     assert page.get_by_text("The map needs JavaScript; the same values follow as a table.").count() == 3
     assert page.get_by_role("cell", name="0.938 ± 0.024").first.is_visible()
+    assert page.locator("#scatter circle").count() == 270
+    assert page.locator("#scatter circle").first.is_visible()
     context.close()

@@ -37,12 +37,11 @@ def empty(tmp_path: Path) -> Run:
     return create_run(tmp_path / "run", model={"name": "tiny"})
 
 
-def test_the_summary_names_the_most_important_heads(source: str) -> None:
+def test_the_first_screen_names_the_most_important_heads(source: str) -> None:
     text = text_of(source)
-    assert "The most important heads: L3H1 for piqa, 0 shots (1.50e-3 ± 0.15e-3, n = 100); L4H0 for wic" in text
-    assert "L4H0 for wic, 5 shots (1.50e-3 ± 0.15e-3, n = 100, no verdict: not above chance)." in text
-    assert re.search(r"Of the 10 most important heads \(mean over tasks, 0 shots\), \d+ (is|are) among", text)
-    assert "of 10 heads drawn at random, 0.4 would be." in text
+    assert "L2H1 is the only induction head among 270 heads, " in text
+    assert re.search(r"Induction heads are not the important ones: [01] of the 10 most important heads", text)
+    assert "(0.0 by chance)" in text
     assert "Not everything was measured" not in text
     assert "What in-context learning needs in SmolLM2" in text
 
@@ -134,12 +133,11 @@ def test_a_run_of_importance_alone_says_which_commands_add_the_rest(empty: Run, 
         (empty.folder / f"importance/{mean}.0shot.safetensors").unlink()
     text = text_of(viz.report(empty, tmp_path / "report.html").read_text())
     assert "What in-context learning needs in tiny" in text
-    assert "The model is tiny. It has 4 layers of 3 attention heads, 12 in all. The most important heads" not in text
-    assert "It has 4 layers of 3 attention heads, 12 in all. The most important head: L3H1 for piqa" in text
-    assert "An induction head attends" not in text
+    assert "4 layers of 3 heads" in text
+    assert "Tasks need L3H1 most (piqa, 0 shots). Which heads are induction heads was not measured." in text
     assert "among the" not in text
     assert "the tokens were random" not in text
-    assert text.count("headcount induction --out DIR") == 5
+    assert text.count("headcount induction --out DIR") == 8
     assert MEASURES_HEADS not in text
 
 
@@ -182,7 +180,7 @@ def test_names_are_never_markup(needs_run: Run, empty: Run, tmp_path: Path) -> N
         "importance/ffns/mean.0shot", LayerScores([1], measure=HOSTILE, extras={HOSTILE: [1]}, provenance=provenance)
     )
     source = viz.report(empty, tmp_path / "report.html").read_text()
-    assert source.count("<script") == 4
+    assert source.count("<script") == 6
     assert "<img" not in source
 
 

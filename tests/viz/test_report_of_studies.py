@@ -4,7 +4,6 @@ import base64
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from support.synthetic_runs import HOSTILE, add_attention, add_importance, make_
 from support.synthetic_studies import add_study
 
 from headcount import viz
-from headcount.results import HeadScores, InputError, PruningCurve, ResultName, Run, Table
+from headcount.results import InputError, PruningCurve, ResultName, Run, Table
 from headcount.viz.attention_views import stored_patterns
-from headcount.viz.contents import Contents
 from headcount.viz.html_report.analysis_tables import records
+from headcount.viz.html_report.overview.removable_shares import removable_shares
 from headcount.viz.html_report.page import study_sections
-from headcount.viz.html_report.sections import control, pruning, summary
+from headcount.viz.html_report.sections import pruning
 
 SECTIONS = [
     "causes",
@@ -142,11 +141,11 @@ def test_a_ranking_that_is_unknown_is_left_out(run: Run, tmp_path: Path) -> None
 
 
 def test_every_choice_draws_its_figure_and_asks_nothing_of_a_network(
-    context: BrowserContext, opened: Callable[[Path], Page], page: Path
+    context: BrowserContext, unfolded: Callable[[Path], Page], page: Path
 ) -> None:
     requests: list[str] = []
     context.on("request", lambda request: requests.append(request.url))
-    shown = opened(page)
+    shown = unfolded(page)
     for key in SECTIONS:
         section = shown.locator(f"#{key}")
         for option in section.locator("option").all():
@@ -159,11 +158,11 @@ def test_every_choice_draws_its_figure_and_asks_nothing_of_a_network(
                 assert section.locator(".plot .main-svg").first.is_visible()
     assert {url.split(":", 1)[0] for url in requests} <= {"file", "data", "blob"}
     shown.set_viewport_size({"width": 420, "height": 900})
-    assert shown.evaluate("document.documentElement.scrollWidth") <= 420
+    shown.wait_for_function("document.documentElement.scrollWidth <= 420")
 
 
-def test_curves_and_scales_take_the_colours_of_the_dark(opened: Callable[[Path], Page], page: Path) -> None:
-    shown = opened(page)
+def test_curves_and_scales_take_the_colours_of_the_dark(unfolded: Callable[[Path], Page], page: Path) -> None:
+    shown = unfolded(page)
     note = shown.locator("#pruning .annotation-text").first
     expect(note).to_have_css("fill", "rgb(89, 97, 107)")
     middle = "document.querySelector('#correlations .plot')._fullData[0].colorscale[2][1]"
@@ -174,7 +173,7 @@ def test_curves_and_scales_take_the_colours_of_the_dark(opened: Callable[[Path],
     assert shown.evaluate(middle) == "#262a30"
 
 
-def test_hostile_names_in_every_table_are_shown_as_they_are(opened: Callable[[Path], Page], tmp_path: Path) -> None:
+def test_hostile_names_in_every_table_are_shown_as_they_are(unfolded: Callable[[Path], Page], tmp_path: Path) -> None:
     run = add_study(make_run(tmp_path / "run", 3, 2), 3, 2, ("piqa", "wic"), (0, 1))
     for name in [name for name in run.names if name.startswith("analyses/")]:
         table = run[name]
@@ -184,7 +183,7 @@ def test_hostile_names_in_every_table_are_shown_as_they_are(opened: Callable[[Pa
         rows = [row | {key: bad for key, bad in worse.items() if isinstance(row[key], str)} for row in table.records()]
         pairs = [row | {"b": f"{place}{HOSTILE}"} if "b" in row else row for place, row in enumerate(rows)]
         run.save(name, Table.of(pairs))
-    shown = opened(viz.report(run, tmp_path / "report.html"))
+    shown = unfolded(viz.report(run, tmp_path / "report.html"))
     for section in ("claims", "overlaps", "agreement", "gradients", "reliability"):
         assert HOSTILE in shown.locator(f"#{section} tbody tr").first.inner_text()
     labels = shown.locator("#correlations .ytick text").all_text_contents()
@@ -217,19 +216,18 @@ def _answers(*right: int, chance: float = 0.25) -> PruningCurve:
     return PruningCurve("heads", "static", percents, percents, percents, (0,), *measured)
 
 
-def test_the_summary_has_the_share_that_can_be_removed(tmp_path: Path) -> None:
+def test_the_answer_has_the_share_that_can_be_removed(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 6, 4)
     run.save("pruning/heads/piqa.0shot.own", _answers(36, 36, 20, 36))  # what comes back after a loss does not count
     run.save("pruning/heads/copa.5shot.own", _answers(36, 36, 36, 35))
     run.save("pruning/heads/wic.0shot.own", _answers(11, 11, 11, 11))  # at chance
-    (share,) = summary.removable_shares(dict(run))
+    (share,) = removable_shares(dict(run))
     assert (share.part, len(share.rows), share.median) == ("heads", 2, "30")  # one of two is half of them
     assert [row[:2] for row in share.rows] == [("piqa, 0 shots", "10"), ("copa, 5 shots", "30")]
     text = text_of(viz.report(run, tmp_path / "report.html"))
-    assert "Least important first, 30 % of the heads can be removed before accuracy" in text
-    assert "least 10 % (piqa, 0 shots), most 30 % (copa, 5 shots)" in text
+    assert "About 30 % of the heads (10 to 30 % by task) on at least half of the 2 tasks above chance" in text
     assert "piqa, 0 shots 10 0.900 ± 0.048 0.250 copa, 5 shots 30 0.900 ± 0.048 0.250" in text
-    assert not summary.removable_shares({})
+    assert not removable_shares({})
 
 
 def test_where_no_random_orders_were_removed_the_curves_say_so() -> None:
@@ -237,16 +235,3 @@ def test_where_no_random_orders_were_removed_the_curves_say_so() -> None:
     assert [view.note for view in pruning.curves(curves).views] == [""]
     del curves["pruning/heads/piqa.0shot.random"]
     assert [view.note for view in pruning.curves(curves).views] == [pruning.NO_CONTROL]
-
-
-def test_the_summary_names_induction_heads_and_those_beyond_random_weights() -> None:
-    prefix, copying, random = ([0.9, 0.6, 0.0, 0.2], [0.1, 0.2, 0.5, 0.05], [0.05, 0.0, 0.01, 0.1])
-    maps = {"prefix_matching": HeadScores([prefix]), "copying": HeadScores([copying])}
-    assert summary.labels_above(maps["prefix_matching"]) == ["L0H0", "L0H1"]
-    random_maps = {name: HeadScores([random]) for name in maps}
-    contents = Contents(maps, random_maps, None, {}, {}, {}, {})
-    beyond = control.heads_beyond_random(contents)
-    assert beyond is not None
-    assert beyond.count == 1  # L0H0 does not exceed the highest random head in copying: 0.1
-    assert list(beyond.first) == [("L0H1", (2, 2))]
-    assert control.heads_beyond_random(replace(contents, control={})) is None

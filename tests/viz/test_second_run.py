@@ -155,9 +155,9 @@ def captions(page: Page, where: str) -> list[str]:
 
 
 def test_the_maps_stand_beside_each_other_with_their_difference(
-    opened: Opened, report: Path, first: Run, second: Run
+    unfolded: Opened, report: Path, first: Run, second: Run
 ) -> None:
-    page = opened(report)
+    page = unfolded(report)
     a, b = (run["induction/prefix_matching"].values for run in (first, second))
     drawn = parts(page, "#against-maps")
     for part, expected in (("first", a), ("second", b), ("difference", a - b), ("scatter", torch.stack((a, b)))):
@@ -172,8 +172,8 @@ def test_the_maps_stand_beside_each_other_with_their_difference(
     ]
 
 
-def test_scores_without_a_common_unit_differ_in_rank(opened: Opened, report: Path, first: Run, second: Run) -> None:
-    page = opened(report)
+def test_scores_without_a_common_unit_differ_in_rank(unfolded: Opened, report: Path, first: Run, second: Run) -> None:
+    page = unfolded(report)
     page.select_option("#choose-against", "heads/piqa.0shot")
     page.locator("#against-maps figcaption", has_text="How much higher a head ranks in first than in second").wait_for()
     name = "importance/heads/piqa.0shot"
@@ -186,8 +186,8 @@ def test_scores_without_a_common_unit_differ_in_rank(opened: Opened, report: Pat
     assert table.locator("summary").inner_text() == "Head importance: piqa, 0 shots"
 
 
-def test_a_click_opens_the_head_of_the_first_run(opened: Opened, report: Path) -> None:
-    page = opened(report)
+def test_a_click_opens_the_head_of_the_first_run(unfolded: Opened, report: Path) -> None:
+    page = unfolded(report)
     page.select_option("#choose-against", "copying")
     page.locator("#against-maps .js-plotly-plot").nth(2).wait_for()
     click_cell(page, "#against-maps [data-part=second]", 6, 3)
@@ -195,8 +195,8 @@ def test_a_click_opens_the_head_of_the_first_run(opened: Opened, report: Path) -
     assert page.evaluate("location.hash") == "#m=copying&h=L6H3"
 
 
-def test_scores_of_one_run_are_compared_in_the_same_way(opened: Opened, report: Path, first: Run) -> None:
-    page = opened(report)
+def test_scores_of_one_run_are_compared_in_the_same_way(unfolded: Opened, report: Path, first: Run) -> None:
+    page = unfolded(report)
     page.locator("#comparison").select_option("heads/wic.5shot")
     page.locator("#compared figcaption", has_text="Rank correlation").wait_for()
     a, b = first["induction/prefix_matching"], first["importance/heads/wic.5shot"]
@@ -205,8 +205,8 @@ def test_scores_of_one_run_are_compared_in_the_same_way(opened: Opened, report: 
     assert parts(page, "#compared")["difference"][2][1] == pytest.approx(100 * (ranks[1][2, 1] - ranks[0][2, 1]) / 40)
 
 
-def test_a_score_whose_map_was_drawn_before_can_be_compared(opened: Opened, report: Path, first: Run) -> None:
-    page = opened(report)
+def test_a_score_whose_map_was_drawn_before_can_be_compared(unfolded: Opened, report: Path, first: Run) -> None:
+    page = unfolded(report)
     page.locator("#metric").select_option("heads/wic.5shot")
     page.locator("#comparison").select_option("copying")
     a, b = first["importance/heads/wic.5shot"], first["induction/copying"]
@@ -214,13 +214,13 @@ def test_a_score_whose_map_was_drawn_before_can_be_compared(opened: Opened, repo
     torch.testing.assert_close(torch.tensor(parts(page, "#compared")["second"]), b.values, atol=1e-6, rtol=0)
 
 
-def test_ties_and_missing_scores_are_ranked_as_python_does(opened: Opened, tmp_path: Path) -> None:
+def test_ties_and_missing_scores_are_ranked_as_python_does(unfolded: Opened, tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", model={"name": HOSTILE})
     a = HeadScores([[1.0, 1.0, float("nan"), 0.0, 0.5, 0.0]], measure="copying")
     b = HeadScores([[0.2, 0.3, 0.9, 0.3, 0.3, float("nan")]], measure="prefix_matching")
     run.save("induction/copying", a)
     run.save("induction/prefix_matching", b)
-    page = opened(viz.report(run, tmp_path / "report.html"))
+    page = unfolded(viz.report(run, tmp_path / "report.html"))
     page.locator("#comparison").select_option("copying")
     expected = f"Rank correlation: {compare.spearman(a, b).rho:.3f}."
     page.locator("#compared figcaption", has_text=expected).wait_for()
@@ -228,10 +228,10 @@ def test_ties_and_missing_scores_are_ranked_as_python_does(opened: Opened, tmp_p
     assert [value is None or value != value for value in drawn] == [False, False, True, False, False, True]
 
 
-def test_hostile_names_stay_text(opened: Opened, first: Run, tmp_path: Path) -> None:
+def test_hostile_names_stay_text(unfolded: Opened, first: Run, tmp_path: Path) -> None:
     other = make_run(tmp_path / "other", 8, 5, name=HOSTILE)
     agreement = json.loads(json.dumps(compare_runs(first, other).records()))
-    page = opened(viz.report(first, tmp_path / "report.html", against=other, agreement=Table.of(agreement)))
+    page = unfolded(viz.report(first, tmp_path / "report.html", against=other, agreement=Table.of(agreement)))
     assert page.locator("#against h2").inner_text() == f"Against {HOSTILE}"
     assert captions(page, "#against-maps")[1] == HOSTILE
     axis = page.locator("#against-maps [data-part=scatter] .ytitle").text_content()

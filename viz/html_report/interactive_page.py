@@ -1,6 +1,5 @@
 """Pages with figures and with what heads attend to: the report, and the explorer in notebooks."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,10 @@ from headcount.viz import number_format, wording
 from headcount.viz.attention_views.stored_patterns import prompts_of
 from headcount.viz.contents import Contents
 from headcount.viz.html_report.attention import insert_attention
+from headcount.viz.html_report.overview.attention_on_text import labels
+from headcount.viz.html_report.overview.first_screen import FirstScreen
+from headcount.viz.html_report.overview.parts import head_data
 from headcount.viz.html_report.page_figures import Figure, NumberStore, figure_data, map_titles, without_numbers
-from headcount.viz.html_report.sections.causes import head_verdicts
 from headcount.viz.rendering import circuitsvis_bundle, packed, render
 from headcount.viz.style.theme import THEMES, css_colours
 
@@ -44,15 +45,16 @@ def interactive_page(
     Returns:
         The page, with all scripts and data inside.
     """
-    titles, numbers = map_titles(contents), NumberStore()
+    titles, numbers, screen = map_titles(contents), NumberStore(), FirstScreen(contents)
     data = figure_data(without_numbers(figures, numbers), titles)
     page = render(
         template,
         contents=contents,
+        embedded=template == "explorer.html",  # a notebook's frame has no address
         figures=figures,
         metrics=titles,
         prompts=prompts_of(contents.attention),
-        verdicts=json.dumps(head_verdicts(contents.results)),
+        heads=head_data(screen, labels(screen.text)),
         wording=wording,
         number_format=number_format,
         colours={name: css_colours(theme) for name, theme in THEMES.items()},

@@ -1,17 +1,26 @@
-"""The report: a run as one HTML file that opens anywhere without a network. `_groups` lists its sections in order."""
+"""The report: a run as one HTML file that opens anywhere without a network.
+
+The first screens are made in `overview`; `_groups` lists the sections of the appendix in order.
+"""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from headcount.results import InputError, Result, Run, Table, open_run
+from headcount.results import Accuracy, InputError, Result, Run, Table, open_run
 from headcount.results.internal import write_whole
 from headcount.viz.contents import Contents, read_contents
+from headcount.viz.html_report.analysis_tables import results_at_shots
 from headcount.viz.html_report.interactive_page import MAX_MB, check_size, interactive_page
-from headcount.viz.html_report.page_figures import Figure, figures_of, score_map, view_figures
+from headcount.viz.html_report.overview import parts
+from headcount.viz.html_report.overview.answers import five_answers
+from headcount.viz.html_report.overview.evidence import opening_importance, opening_view
+from headcount.viz.html_report.overview.first_screen import FirstScreen
+from headcount.viz.html_report.overview.removable_shares import removable_shares
+from headcount.viz.html_report.page_figures import Figure, figures_of, plain, score_map, view_figures
 from headcount.viz.html_report.sections import (
     atlas,
     causes,
@@ -23,11 +32,21 @@ from headcount.viz.html_report.sections import (
     pruning,
     score_maps,
     second_run,
-    summary,
 )
 from headcount.viz.html_report.sections.agreement import importance_checks, induction_and_importance, task_agreement
 from headcount.viz.html_report.sections.second_run import RunComparison
 from headcount.viz.html_report.views import Section
+
+LINKS = {
+    "which": "Which heads",
+    "sure": "How sure",
+    "on-text": "On text",
+    "removal": "How many can go",
+    "agree": "Do tasks agree",
+    "attention": "A head",
+    "appendix": "Appendix",
+}
+"""The links of the first screens, text by anchor."""
 
 FOLDED = 8  # with more tables or results than this, the page packs them and unfolds them on demand
 
@@ -53,23 +72,22 @@ class SectionGroup:
 
 
 def _groups(contents: Contents, comparison: RunComparison | None) -> list[SectionGroup]:
-    """Return the groups of sections in the order of the page."""
+    """Return the groups of sections of the appendix, in order."""
     has_claims = bool(claims.claim_rows(contents.results))
     studied = study_sections(contents.results)
     depth = None if comparison is None else comparison.depth
     by_length = score_maps.lengths(contents.maps)
     return [
-        SectionGroup("summary", {"summary": "Summary"}),
         *([SectionGroup("claims", {"claims": "Claims"})] if has_claims else []),
         SectionGroup("score_maps", {"maps": "Score maps", "heads": "Top heads"}),
         *([SectionGroup.of_views(by_length)] if by_length.views else []),
-        SectionGroup("attention", {"attention": "What a head attends to"}),
         SectionGroup("learning", {"learning": "In-context learning"}),
         SectionGroup("control", {"control": "Control"}),
         SectionGroup("importance", {"tasks": "Tasks", "needed-heads": "Needed heads", "needed-ffns": "Needed FFNs"}),
         *([] if comparison is None else [SectionGroup("second_run", {"against": f"Against {comparison.second}"})]),
         *([] if depth is None else [SectionGroup.of_views(depth)]),
-        *([SectionGroup.of_views(section) for section in studied] or [SectionGroup("no_study")]),
+        *([SectionGroup.of_views(section) for section in studied] or [SectionGroup("no_study", {"study": "A study"})]),
+        SectionGroup("caveats", {"caveats": "What these numbers do not show"}),
         SectionGroup("provenance", {"provenance": "Provenance"}),
     ]
 
@@ -95,7 +113,12 @@ def study_sections(results: Mapping[str, Result]) -> list[Section]:
         importance_checks.other_ablations(results),
         importance_checks.reliabilities(results),
     ]
-    return [section for section in sections if section.views]
+    accuracy = {
+        name.setting: measured
+        for name, _, measured in results_at_shots(results, Accuracy)
+        if name.setting is not None and name.folder == "accuracy"
+    }
+    return [replace(section, opening=opening_view(section, accuracy)) for section in sections if section.views]
 
 
 def report(
@@ -143,15 +166,21 @@ def _read(run: Run | str | PathLike[str]) -> tuple[Run, Contents]:
 
 
 def _page(run: Run, contents: Contents, comparison: RunComparison | None, max_mb: float) -> str:
-    model, groups = run.manifest["model"], _groups(contents, comparison)
+    model, groups, screen = run.manifest["model"], _groups(contents, comparison), FirstScreen(contents)
     topic = "What in-context learning needs in" if contents.heads or contents.ffns else "Induction heads of"
     return interactive_page(
         "page.html",
         contents,
-        _figures(contents, comparison, groups),
+        _figures(screen, comparison, groups),
         max_mb,
         title=f"{topic} {model.get('name', '')}",
         model={key: model.get(key, "") for key in ("name", "revision", "fingerprint")},
+        links=LINKS,
+        screen=screen,
+        answers=five_answers(screen),
+        parts=parts,
+        shares=removable_shares(contents.results),
+        opening={part: opening_importance(contents, getattr(contents, part)) for part in ("heads", "ffns")},
         groups=groups,
         comparison=comparison,
         origin=provenance.provenance_of(run, contents.results),
@@ -160,8 +189,9 @@ def _page(run: Run, contents: Contents, comparison: RunComparison | None, max_mb
     )
 
 
-def _figures(contents: Contents, comparison: RunComparison | None, groups: list[SectionGroup]) -> dict[str, Figure]:
-    figures = figures_of(contents)
+def _figures(screen: FirstScreen, comparison: RunComparison | None, groups: list[SectionGroup]) -> dict[str, Figure]:
+    figures = figures_of(screen.contents)
+    figures |= {name: plain(figure) for name, figure in parts.figures(screen).items()}
     if comparison is not None:
         figures |= {f"{second_run.PREFIX}{name}": score_map(name, scores) for name, scores in comparison.maps.items()}
     return figures | view_figures(group.section for group in groups if group.section is not None)
@@ -169,5 +199,5 @@ def _figures(contents: Contents, comparison: RunComparison | None, groups: list[
 
 def _modules() -> dict[str, Any]:
     """Return the modules whose functions the templates of the same names call, and those they share."""
-    modules = (claims, control, importance, learning, provenance, score_maps, second_run, summary)
+    modules = (claims, control, importance, learning, provenance, score_maps, second_run)
     return {module.__name__.rpartition(".")[2]: module for module in modules}

@@ -38,6 +38,7 @@ class Section:
         reading: A guide to reading its figures and tables.
         caveat: The conclusion that it does not support.
         views: The views to choose from.
+        opening: The index of the view that is shown first: that of the task furthest above chance.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Section:
     reading: str
     caveat: str
     views: Sequence[View] = ()
+    opening: int = 0
 
     def name(self, view: View) -> str:
         """Return the name of a view and its figure in the page."""

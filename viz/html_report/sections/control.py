@@ -1,20 +1,18 @@
 """The section on the control: the scores of the model beside those of random weights."""
 
 from dataclasses import dataclass
-from math import inf, nan
+from math import nan
 
 import torch
 
 from headcount.results import HeadScores
 from headcount.viz import number_format, wording
 from headcount.viz.contents import Contents
-from headcount.viz.ranks import number_of_parts, ranks
+from headcount.viz.ranks import number_of_parts
 
 THRESHOLD = 0.5
 INDUCTION = ("prefix_matching", "copying")
 """The measures that define an induction head."""
-
-NAMED = 4  # heads beyond random weights that are named
 
 
 @dataclass(frozen=True)
@@ -36,36 +34,10 @@ class ControlRow:
     total: int
 
 
-@dataclass(frozen=True)
-class HeadsBeyondRandom:
-    """The heads that score higher than every head with random weights in prefix matching and in copying.
-
-    Attributes:
-        count: The number of these heads.
-        first: The first few by the worse of their two ranks: name, and ranks in prefix matching and copying.
-    """
-
-    count: int
-    first: list[tuple[str, tuple[int, int]]]
-
-
 def control_rows(contents: Contents) -> list[ControlRow]:
     """Compare the model with random weights in each measure that has both."""
     shared = [measure for measure in contents.maps if measure in contents.control]
     return [_control_row(measure, contents.maps[measure], contents.control[measure]) for measure in shared]
-
-
-def heads_beyond_random(contents: Contents) -> HeadsBeyondRandom | None:
-    """Find the heads beyond random weights in both induction scores; None if a score or its control is missing."""
-    if not all(measure in maps for measure in INDUCTION for maps in (contents.maps, contents.control)):
-        return None
-    maps = [contents.maps[measure] for measure in INDUCTION]
-    limits = [contents.control[measure].values.nan_to_num(-inf).max() for measure in INDUCTION]
-    beyond = (maps[0].values > limits[0]) & (maps[1].values > limits[1])
-    prefix, copying = (ranks(scores) for scores in maps)
-    heads = sorted(map(tuple, beyond.nonzero().tolist()), key=lambda head: max(prefix[head], copying[head]))
-    first = [(maps[0].label(*head), (prefix[head], copying[head])) for head in heads[:NAMED]]
-    return HeadsBeyondRandom(len(heads), first)
 
 
 def count_above(*maps: HeadScores) -> int:

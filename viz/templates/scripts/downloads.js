@@ -18,13 +18,14 @@ function asCsv({ metrics, scores, heads }) {
   return lines.map((line) => `${line.join(",")}\r\n`).join("");
 }
 
-// The same with one row for each layer; NaN, which JSON cannot express, is null.
-function asJson({ metrics, scores }) {
+// The same with one row for each layer; NaN, which JSON cannot express, is null. A person's notes are in it by head.
+function asJson({ metrics, scores, notes }) {
   const entry = ([key, title]) => {
     const { values, errors, n } = scores[key];
     return [key, { title, n, values: inLayers(values, scores[key]), stderr: inLayers(errors, scores[key]) }];
   };
-  return JSON.stringify(Object.fromEntries(Object.entries(metrics).map(entry)));
+  const written = Object.entries(notes()).map(([head, [label, note]]) => [head, { label, note }]);
+  return JSON.stringify({ ...Object.fromEntries(Object.entries(metrics).map(entry)), notes: Object.fromEntries(written) });
 }
 
 // circuitsvis' canvas on white.
@@ -63,10 +64,10 @@ function asSvg({ label, tokens, rows, largest }) {
   return new XMLSerializer().serializeToString(svg);
 }
 
-function makeDownloads({ metrics, scores, heads, shown }) {
+function makeDownloads({ metrics, scores, heads, shown, notes }) {
   const makers = {
     csv: () => save("headcount-scores.csv", asCsv({ metrics, scores, heads }), "text/csv"),
-    json: () => save("headcount-scores.json", asJson({ metrics, scores }), "application/json"),
+    json: () => save("headcount-scores.json", asJson({ metrics, scores, notes }), "application/json"),
     png: async () => shown() && save(`${shown().label}.png`, await asPng()),
     svg: () => shown() && save(`${shown().label}.svg`, asSvg(shown()), "image/svg+xml"),
   };

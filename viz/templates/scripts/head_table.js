@@ -1,11 +1,12 @@
 // The table of all heads: sorted by any column, of one layer or of all.
-const ROWS = 200; // more would make the page slow; one layer has fewer
+const ROWS = 12; // before a person asks for more
+const MANY = 200; // more would make the page slow; one layer has fewer
 
-function headTable({ metrics, scores, heads, stored, addressOf }) {
+function headTable({ metrics, scores, heads, stored, chosen, addressOf }) {
   const table = byId("all-heads");
   const layers = Object.values(scores)[0].layers;
   const all = Array.from({ length: layers * heads }, (_, place) => place);
-  let [state, columns, sorted] = [null, [], null];
+  let [state, columns, sorted, limit] = [null, [], null, ROWS];
   byId("layer").append(...Array.from({ length: layers }, (_, layer) => new Option(`layer ${layer}`, layer)));
 
   const column = (title, values, texts) => ({ title, values, texts });
@@ -64,10 +65,13 @@ function headTable({ metrics, scores, heads, stored, addressOf }) {
 
   function fill() {
     const layer = byId("layer").value;
-    const places = ordered(all.filter((place) => layer === "" || Math.floor(place / heads) === Number(layer)));
-    const rows = places.slice(0, ROWS);
-    const more = places.length > rows.length ? `; the first ${rows.length}, choose a layer for the rest` : "";
-    table.caption.textContent = `${places.length} heads${layer === "" ? "" : ` of layer ${layer}`}${more}`;
+    const inside = chosen() ?? new Set(all);
+    const places = ordered(all.filter((place) => inside.has(place) && (layer === "" || Math.floor(place / heads) === Number(layer))));
+    const rows = places.slice(0, layer === "" ? limit : MANY);
+    const more = places.length > rows.length ? `; the first ${rows.length}${limit === MANY ? ", choose a layer for the rest" : ""}` : "";
+    byId("more-heads").hidden = places.length <= rows.length || limit === MANY;
+    const which = `${chosen() ? " chosen in the picture" : ""}${layer === "" ? "" : ` of layer ${layer}`}`;
+    table.caption.textContent = `${places.length} heads${which}${more}`;
     const top = document.createElement("tr");
     top.append(...columns.map(heading));
     table.tHead.replaceChildren(top);
@@ -75,6 +79,10 @@ function headTable({ metrics, scores, heads, stored, addressOf }) {
   }
 
   byId("layer").addEventListener("change", fill);
+  byId("more-heads").addEventListener("click", () => {
+    limit = MANY;
+    fill();
+  });
 
   return {
     follow(next) {

@@ -2,13 +2,23 @@
 const BLUE = "#0b62a8";
 const NAMED = 4; // strongest tokens that are named
 
-function headView({ stored, heads, headText }) {
-  let [state, prompt, pattern, chosen] = [null, null, null, 0];
+function headView({ stored, heads, headText, stay }) {
+  let [state, prompt, pattern, chosen, opened] = [null, null, null, 0, ""];
+  const layerHeads = byId("layer-heads");
   const outgoing = () => document.querySelector("input[name=direction]:checked").value === "out";
   const quoted = (index) => `“${prompt.tokens[index]}” (${index})`;
 
+  // The rows as they are shown: without the attention on position 0 where a person hides it.
+  const rows = () => (state.hidden ? pattern.rows.map((row) => [0, ...row.slice(1)]) : pattern.rows);
+
   // The weights from a token to its keys, or from its queries to it.
-  const weightsOf = (token) => (outgoing() ? pattern.rows[token] : pattern.rows.map((row) => row[token]));
+  const weightsOf = (token) => (outgoing() ? rows()[token] : rows().map((row) => row[token]));
+
+  // The query with the most attention off position 0, the last of equal ones.
+  function openingQuery() {
+    const off = pattern.rows.map((row, query) => (query === 0 ? 0 : 1 - row[0]));
+    return off.lastIndexOf(Math.max(...off));
+  }
 
   function scale() {
     const outsideSink = pattern.rows.slice(1).flatMap((row) => row.slice(1));
@@ -19,7 +29,7 @@ function headView({ stored, heads, headText }) {
     const largest = scale();
     await drawCircuitsvis(byId("matrix"), "AttentionPattern", {
       tokens: prompt.tokens,
-      attention: pattern.rows,
+      attention: rows(),
       minValue: -1,
       maxValue: largest,
       positiveColor: BLUE,
@@ -45,18 +55,18 @@ function headView({ stored, heads, headText }) {
     const tokens = prompt.tokens.map((token, index) => {
       const button = Object.assign(document.createElement("button"), { type: "button", textContent: token });
       button.setAttribute("aria-label", `${index}: ${token}`);
-      for (const event of ["mouseenter", "focus", "click"]) button.addEventListener(event, () => choose(index));
+      for (const event of ["mouseenter", "focus"]) button.addEventListener(event, () => choose(index));
+      button.addEventListener("click", () => stay({ query: index }));
       return button;
     });
     byId("tokens").replaceChildren(...tokens);
-    choose(Math.min(chosen, tokens.length - 1));
   }
 
   function choose(token) {
     chosen = token;
     const weights = weightsOf(token);
     [...byId("tokens").children].forEach((button, index) => {
-      const strength = 45 * weights[index]; // of 1, so that the colours of different tokens can be compared
+      const strength = 30 * weights[index]; // of 1, so that the colours of different tokens can be compared
       button.style.background = `color-mix(in srgb, var(--accent) ${strength.toFixed(1)}%, transparent)`;
       button.setAttribute("aria-pressed", String(index === token));
     });
@@ -67,7 +77,7 @@ function headView({ stored, heads, headText }) {
     const positions = weights.map((_, index) => index).filter((index) => weights[index] > 0 && (index > 0 || !outgoing()));
     positions.sort((a, b) => weights[b] - weights[a]);
     const listed = positions.slice(0, NAMED).map((index) => `${quoted(index)} ${weights[index].toFixed(3)}`);
-    const sink = outgoing() ? ` On position 0: ${weights[0].toFixed(3)}.` : "";
+    const sink = outgoing() ? ` On position 0: ${pattern.rows[token][0].toFixed(3)}.` : "";
     const verb = outgoing() ? "attends to" : "is attended to by";
     return `${quoted(token)} ${verb} ${listed.join(", ") || "nothing else"}.${sink}`;
   }
@@ -106,6 +116,7 @@ function headView({ stored, heads, headText }) {
 
   for (const input of document.querySelectorAll("input[name=direction]")) input.addEventListener("change", () => choose(chosen));
   byId("weights").addEventListener("toggle", fillWeights);
+  byId("hide-first").addEventListener("change", ({ target }) => stay({ hidden: target.checked }));
   writeStored();
 
   return {
@@ -115,14 +126,19 @@ function headView({ stored, heads, headText }) {
       const index = stored.prompts.findIndex(({ name }) => name === state.prompt);
       const [nextPrompt, nextPattern] = [stored.prompts[index], await patternOf(stored, index, ...state.head)];
       if (state !== next) return; // another head was opened meanwhile
-      if (nextPrompt !== prompt) chosen = nextPrompt.tokens.length - 1;
       [prompt, pattern] = [nextPrompt, nextPattern];
+      byId("hide-first").checked = state.hidden;
       writeHead();
-      document.querySelector("#head .beside").hidden = !pattern;
+      document.querySelector("#head .attended").hidden = !pattern;
       if (!pattern) return;
-      drawTokens();
+      const shown = `${labelOf(state.head)} ${index} ${state.hidden}`;
+      if (opened !== shown) drawTokens();
+      choose(Math.min(state.query ?? openingQuery(), prompt.tokens.length - 1));
+      if (opened === shown) return;
+      opened = shown;
       fillWeights();
-      await drawMatrix();
+      whenNear(byId("matrix"), drawMatrix);
+      whenNear(layerHeads, () => drawLayerHeads({ element: layerHeads, stored, prompt: index, head: state.head, hidden: state.hidden }));
     },
   };
 }

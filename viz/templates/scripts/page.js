@@ -1,51 +1,3 @@
-// Plotly must be loaded: it has the icon.
-function figureConfig() {
-  const svg = {
-    name: "toSvg",
-    title: "Download figure as SVG",
-    icon: Plotly.Icons.disk,
-    click: (plot) => Plotly.downloadImage(plot, { format: "svg", filename: "headcount" }),
-  };
-  return {
-    displaylogo: false,
-    showSendToCloud: false,
-    toImageButtonOptions: { filename: "headcount", scale: 2 },
-    modeBarButtons: [["toImage", svg, "resetScale2d"]],
-  };
-}
-
-async function drawFigures() {
-  const plots = [...document.querySelectorAll("[data-figure]")];
-  const explorer = document.getElementById("explorer");
-  if (!plots.length && !explorer) return;
-  const [data] = await Promise.all([inflated(document.getElementById("data")), readNumbers(), loaded("plotly")]);
-  const { figures, layouts, templates, metrics } = JSON.parse(data);
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const scheme = () => (dark.matches && !matchMedia("print").matches ? "dark" : "light");
-  const config = figureConfig();
-
-  const show = (plot, traces, layout) =>
-    Plotly.react(plot, traces, { ...layout, template: templates[scheme()] }, config);
-  const layoutOf = (name) => layouts[figures[name].layout];
-  const mapOf = (name) => scoresOf(figures[name].data.find((trace) => trace.meta).meta);
-  const draw = (plot, name = plot.dataset.figure, scale = {}) =>
-    show(plot, figures[name].data.map((trace) => unfolded(trace, scale)), layoutOf(name));
-  const plotting = { mapOf, layoutOf, draw, show };
-  for (const plot of plots) {
-    plot.replaceChildren();
-    await draw(plot);
-  }
-  document.querySelectorAll("[id^=choose-]").forEach((select) => makeChooser(select, draw));
-  if (explorer) await startExplorer({ metrics, plots, ...plotting });
-  if (document.getElementById("against-maps")) await startComparison(plotting);
-  const recolour = (name) =>
-    document.querySelectorAll(".js-plotly-plot").forEach((plot) => Plotly.relayout(plot, { template: templates[name] }));
-  dark.addEventListener("change", () => recolour(scheme()));
-  // Paper is white, whatever the screen is.
-  addEventListener("beforeprint", () => recolour("light"));
-  addEventListener("afterprint", () => recolour(scheme()));
-}
-
 // Equal rows stay in their order; what was not measured stays at the end in either direction.
 function sortBy(table, column, direction) {
   const order = (row) => row.cells[column].dataset.order;
@@ -87,7 +39,7 @@ function makeChooser(select, draw) {
     section.querySelector("[data-chosen]").textContent = select.selectedOptions[0].textContent;
     if (plot.dataset.figure === select.value) return;
     plot.dataset.figure = select.value;
-    draw(plot);
+    if (!pending.has(plot)) draw(plot);
   };
   select.addEventListener("change", show);
   select.closest(".choose").hidden = false;
@@ -108,5 +60,65 @@ function startComparison(plotting) {
   return follow();
 }
 
-document.querySelectorAll("table.sortable").forEach(makeSortable);
-unfoldTables().then(drawFigures).finally(() => document.documentElement.setAttribute("data-ready", ""));
+// A part of the appendix is made ready when it is opened: its packed tables, its choices and its links.
+const ready = new Map();
+
+function makeReady(part, plotting) {
+  if (!ready.has(part)) ready.set(part, readyPart(part, plotting));
+  return ready.get(part);
+}
+
+async function readyPart(part, plotting) {
+  await unfoldTables(part);
+  part.querySelectorAll("table.sortable").forEach(makeSortable);
+  if (!plotting) return;
+  part.querySelectorAll("[id^=choose-]").forEach((select) => makeChooser(select, plotting.draw));
+  const maps = part.querySelector("#against-maps");
+  if (maps) await startComparison(plotting);
+  linkHeads(part);
+}
+
+const parts = [...document.querySelectorAll("details.part")];
+let plotting = null;
+
+// Unfold and draw all of the page, for print.
+async function everything() {
+  for (const part of parts) {
+    part.open = true;
+    await makeReady(part, plotting);
+  }
+  for (const element of [...pending.keys()]) await drawNow(element);
+}
+
+async function start() {
+  const plots = [...document.querySelectorAll("[data-figure]")];
+  const explorer = byId("explorer");
+  if (plots.length || explorer) {
+    const [data] = await Promise.all([inflated(byId("data")), readNumbers()]);
+    const content = JSON.parse(data);
+    plotting = drawingOf(content);
+    const listeners = [];
+    for (const plot of plots) {
+      whenNear(plot, async () => {
+        plot.replaceChildren();
+        await plotting.draw(plot);
+        listeners.forEach((listen) => listen(plot));
+      });
+    }
+    if (explorer) listeners.push(await startExplorer({ metrics: content.metrics, ...plotting }));
+  }
+  for (const part of parts) {
+    part.addEventListener("toggle", () => part.open && makeReady(part, plotting));
+    if (part.open) await makeReady(part, plotting);
+  }
+  const unfold = byId("everything");
+  if (!unfold) return;
+  unfold.hidden = false;
+  unfold.addEventListener("click", async () => {
+    await everything();
+    print();
+  });
+}
+
+startLanding();
+start().finally(() => document.documentElement.setAttribute("data-ready", ""));

@@ -1,3 +1,5 @@
+const byId = (id) => document.getElementById(id);
+
 // Base64 to bytes. A loop, because `Uint8Array.from` takes ten times as long and plotly is large.
 function bytesOf(text) {
   const characters = atob(text);
@@ -37,8 +39,8 @@ async function inflated(element) {
 }
 
 // Packed tables, which keep the page small, replace the elements that hold them.
-async function unfoldTables() {
-  for (const element of document.querySelectorAll("[data-folded]")) element.outerHTML = await inflated(element);
+async function unfoldTables(root) {
+  for (const element of root.querySelectorAll("[data-folded]")) element.outerHTML = await inflated(element);
 }
 
 // Each script is inflated and run once, when it is first needed.
