@@ -81,7 +81,7 @@ def test_a_dot_opens_a_head_and_a_drag_chooses_heads(page: Page, run: Run) -> No
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.locator("#head-title", has_text="L2H1 on ").wait_for()
     assert "induction head" in page.locator("#head-labels").inner_text()
-    assert page.locator("#head-verdict").inner_text().startswith("Verdict when removed: ")
+    assert page.locator("#head-verdict").inner_text().startswith("Verdict: ")
     assert page.locator("#head-neighbours a").count() == 5
     top_of(page)
     plane = page.locator("#scatter svg").bounding_box()
