@@ -7,7 +7,7 @@ import pytest
 import torch
 from reference.attention_on_text import kinds_of_attention
 
-from headcount.results import Accuracy, HeadScores, LayerScores, Patterns, Run, Setting
+from headcount.results import Accuracy, HeadAtlas, HeadScores, LayerScores, Patterns, Run, Setting
 from headcount.viz.contents import Contents, read_contents
 from headcount.viz.html_report.overview.answers import five_answers, how_sure, which_heads
 from headcount.viz.html_report.overview.attention_on_text import labels, text_attention
@@ -15,7 +15,9 @@ from headcount.viz.html_report.overview.evidence import furthest_above_chance, o
 from headcount.viz.html_report.overview.first_screen import FirstScreen
 from headcount.viz.html_report.overview.head_scatter import axis, head_scatter
 from headcount.viz.html_report.overview.induction_heads import induction_heads
+from headcount.viz.html_report.overview.parts import head_labels
 from headcount.viz.html_report.sections import importance
+from headcount.viz.html_report.sections.atlas import atlas_of
 from headcount.viz.ranks import ranks
 
 
@@ -110,6 +112,20 @@ def test_a_perfect_induction_pattern_attends_to_successors_alone() -> None:
     assert shares == {"first": 0.5, "previous": 0, "duplicate": 0, "successor": 1}
     assert [label for label, heads in labels(text).items() if heads] == ["induction on this text"]
     assert text.opening_query((0, 0)) == 6
+
+
+def test_labels_are_those_of_the_atlas_where_there_is_one() -> None:
+    parts = {
+        f"{prefix}{name}": HeadScores(values)
+        for prefix in ("", "on_text/", "control/", "control/on_text/")
+        for name, values in {
+            "previous_token": [[0.9, 0.1], [nan, 0.6]],
+            "first_token": [[0.5, 0.0], [0.1, 0.2]],
+        }.items()
+    }
+    known = replace(contents(), results={"atlas/heads": HeadAtlas(parts)})
+    assert atlas_of(known.results) is not None
+    assert head_labels(FirstScreen(known)) == {"first-token head": [], "previous-token head": [0, 3]}
 
 
 def test_names_cover_neither_dots_nor_one_another() -> None:

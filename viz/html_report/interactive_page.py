@@ -10,7 +10,6 @@ from headcount.viz import number_format, wording
 from headcount.viz.attention_views.stored_patterns import prompts_of
 from headcount.viz.contents import Contents
 from headcount.viz.html_report.attention import insert_attention
-from headcount.viz.html_report.overview.attention_on_text import labels
 from headcount.viz.html_report.overview.first_screen import FirstScreen
 from headcount.viz.html_report.overview.parts import head_data
 from headcount.viz.html_report.page_figures import Figure, NumberStore, figure_data, map_titles, without_numbers
@@ -54,7 +53,7 @@ def interactive_page(
         figures=figures,
         metrics=titles,
         prompts=prompts_of(contents.attention),
-        heads=head_data(screen, labels(screen.text)),
+        heads=head_data(screen),
         wording=wording,
         number_format=number_format,
         colours={name: css_colours(theme) for name, theme in THEMES.items()},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -13,14 +12,18 @@ from headcount.viz.figures.correlations import rank_correlation
 from headcount.viz.figures.length_curve import score_by_length
 from headcount.viz.figures.overview.top_heads import top_heads
 from headcount.viz.html_report.overview.answers import task_pairs, verdict_counts
-from headcount.viz.html_report.overview.attention_on_text import KINDS
+from headcount.viz.html_report.overview.attention_on_text import HALF, KINDS, LABELS, labels
 from headcount.viz.html_report.overview.first_screen import FirstScreen
+from headcount.viz.html_report.sections.atlas import atlas_of
 from headcount.viz.html_report.sections.causes import head_verdicts
 from headcount.viz.html_report.sections.control import INDUCTION, THRESHOLD
 from headcount.viz.html_report.sections.importance import FIRST
 from headcount.viz.ranks import ranks
 
 SHOWN = 10  # heads in a table
+ATLAS_SCORES = {"first": "first_token", "previous": "previous_token", "duplicate": "duplicate_token"}
+"""The scores of a head atlas that give a label, by the kind of keys."""
+
 verdicts = verdict_counts
 
 
@@ -146,14 +149,24 @@ def strip(screen: FirstScreen) -> Strip | None:
     return Strip(name, shown, caption)
 
 
-def head_data(screen: FirstScreen, labels: Mapping[str, list[int]]) -> dict[str, object]:
+def head_labels(screen: FirstScreen) -> dict[str, list[int]]:
+    """Return for each label the flat indices of the heads that have it: by the run's head atlas, else by its text."""
+    atlas = atlas_of(screen.contents.results)
+    if atlas is None:
+        return labels(screen.text)
+    named = {LABELS[kind]: atlas.random[name] for kind, name in ATLAS_SCORES.items() if name in atlas.random}
+    flat = {label: scores.values.flatten() > HALF for label, scores in named.items()}
+    return {label: mask.nonzero().flatten().tolist() for label, mask in flat.items()}
+
+
+def head_data(screen: FirstScreen) -> dict[str, object]:
     """Return what the pages of heads show besides scores and attention: labels, attention on text, verdicts."""
     text, heads = screen.text, screen.induction
     shares = {} if text is None else {kind: text.shares[kind].flatten().mul(255).round() for kind in KINDS}
     n_heads = 0 if heads is None else heads.scores.shape[1]
     induction = [] if heads is None else [layer * n_heads + head for layer, head in heads.heads]
     return {
-        "labels": ({"induction head": induction} if heads is not None else {}) | dict(labels),
+        "labels": ({"induction head": induction} if heads is not None else {}) | head_labels(screen),
         "kinds": dict(KINDS),
         "shares": {kind: [int(level) for level in levels.nan_to_num(0).tolist()] for kind, levels in shares.items()},
         "prompt": "" if text is None else text.name,

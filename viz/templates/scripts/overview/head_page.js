@@ -28,6 +28,7 @@ function headPage({ facts, metrics, scores, heads }) {
   return {
     labelsOf,
     follow({ head }) {
+      byId("head-title").textContent = labelOf(head); // what it attends to adds the prompt
       const place = placeOf(head, { heads });
       const given = labelsOf(place);
       labels.replaceChildren("Labels: ", ...(given.length ? given.flatMap((label, index) => [index ? ", " : "", Object.assign(document.createElement("b"), { textContent: label })]) : ["none"]), ". A label means more than half of the attention.");
