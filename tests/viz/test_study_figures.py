@@ -300,6 +300,7 @@ def test_choosing_in_the_browser_shows_another_figure_and_hostile_text_stays_tex
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(report(studied, tmp_path / "report.html").as_uri())
     page.wait_for_selector("html[data-ready]")
+    page.evaluate("everything()")
     assert HOSTILE in page.locator("#claims tbody th").inner_text()
     assert page.evaluate("window.hit") is None
     plot = page.locator("#pruning .plot")
