@@ -201,7 +201,7 @@ def test_other_settings_do_not_replace_a_result(tmp_path: Path, capsys) -> None:
     assert run(capsys, "importance", *TASK, "--limit", 6, "--out", out)[0] == 0
     assert run(capsys, "prune", *TASK, "--limit", 6, "--percents", 50, "--out", out)[0] == 0
     before = open_run(out)["importance/heads/plural.0shot"]
-    for other in (["--limit", "4"], ["--limit", "6", "--seed", "1"], ["--limit", "6", "--reduction", "example"]):
+    for other in (["--limit", "4"], ["--limit", "6", "--seed", "1"], ["--limit", "6", "--reduction", "token"]):
         status, _, err = run(capsys, "importance", *TASK, *other, "--out", out)
         assert status == 2
         assert "choose another --out to keep both, or --replace to measure it again" in err

@@ -112,11 +112,11 @@ def test_a_study_of_such_a_model_ends_and_everything_says_what_is_missing(tmp_pa
     assert "induction/prefix_matching: successor, n = 2, 101 to 117 tokens, n/a for 5" in out
     assert "nan" not in out
     out = run(capsys, "show", tmp_path / "run", "--section", "importance")[1]
-    assert "importance/heads/key_value.0shot: gradient, token, n = 4, n/a for 12" in out
+    assert "importance/heads/key_value.0shot: gradient, example, n = 4, n/a for 12" in out
     assert "nan" not in out
     values = json.loads(run(capsys, "show", tmp_path / "run", "--json")[1])["results"]
     assert values["importance/heads/key_value.0shot"] == {
-        "definition": "gradient, token",
+        "definition": "gradient, example",
         "n": 4,
         "missing": 12,
         "top": [],

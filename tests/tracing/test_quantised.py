@@ -23,7 +23,7 @@ HEADS = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads"
 CONFIG = LlamaConfig(vocab_size=512, hidden_size=128, intermediate_size=256, max_position_embeddings=128, **HEADS)
 FORMATS = {
     # It rounds activations, too, and multiplies in half precision.
-    "bitsandbytes, 8 bit": ({"load_in_8bit": True}, 0.15),
+    "bitsandbytes, 8 bit": ({"load_in_8bit": True}, 0.2),
     "bitsandbytes, 4 bit": ({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, 1e-4),
 }
 

@@ -67,12 +67,12 @@ def hub_adapter(name: str, revision: str | None) -> Path | None:
     A name is one of a model if it has a config.json, and the Hub is asked for nothing else then.
     """
     from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     for file in ("config.json", ADAPTER):
         try:
             path = Path(hf_hub_download(name, file, revision=revision))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, HFValidationError):  # there is none of that name
             continue
         if file != ADAPTER:
             return None

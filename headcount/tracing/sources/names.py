@@ -48,7 +48,8 @@ def resolve(source: str | Path | None, revision: str | None = None) -> Source:
         InputError: There is no such model, or no such revision of it.
     """
     resolved = _resolve(source)
-    if resolved == Source(str(source), str(source)) and (folder := hub_adapter(resolved.location, revision)):
+    named = resolved == Source(str(source), str(source)) and not os.path.exists(resolved.location)
+    if named and (folder := hub_adapter(resolved.location, revision)):
         return _with_adapter(folder, f"{source} at {folder.name:.12}")
     revision = revision or resolved.revision
     if revision is not None and os.path.isdir(resolved.location):
