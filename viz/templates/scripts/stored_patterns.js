@@ -9,11 +9,12 @@ async function storedAttention() {
   return { ...stored, prompts, levels: bytesOf(stored.levels) };
 }
 
-let lastLayer = { id: "", bytes: null };
+// Each layer is inflated once, also where the open head and the small patterns of its layer ask for it at once.
+const inflatedLayers = new Map();
 
-async function layerBytes(id) {
-  if (lastLayer.id !== id) lastLayer = { id, bytes: await unzipped(document.getElementById(id)) };
-  return lastLayer.bytes;
+function layerBytes(id) {
+  if (!inflatedLayers.has(id)) inflatedLayers.set(id, unzipped(document.getElementById(id)));
+  return inflatedLayers.get(id);
 }
 
 // The rows of a pattern from the strongest keys of each row and their weights; all other weights are 0.
