@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support.pages import stored_numbers, text_of, unpacked
@@ -133,8 +134,9 @@ def test_the_figures_inside_hold_the_scores(small_run: Run, page: Path) -> None:
     assert list(data["templates"]) == ["light", "dark"]
     heat = data["figures"]["prefix_matching"]["data"][0]
     scores = small_run["induction/prefix_matching"]
-    for name, expected in (("values", scores.values), ("errors", scores.stderr)):
-        assert (stored_numbers(source, heat["meta"][name]).reshape(30, 9) == expected.numpy()).all()
+    values, errors = (stored_numbers(source, heat["meta"][name]).reshape(30, 9) for name in ("values", "errors"))
+    np.testing.assert_array_equal(values, scores.values)
+    np.testing.assert_allclose(errors, scores.stderr, rtol=2**-16)
     assert (heat["zmin"], heat["zmax"]) == (0, 1)
     copying, published = (data["figures"][name]["data"][0] for name in ("copying", "copying_published"))
     assert (copying["zmax"], published["zmax"]) == (0.9375, 0.25)

@@ -57,7 +57,7 @@ class SectionGroup:
 
     Attributes:
         template: The name of its template, and of the module in `sections` whose functions the template calls.
-        links: The links in the page's navigation, text by anchor.
+        links: The links to its sections at the top of the appendix, text by anchor.
         section: The section to show with the template `views`.
     """
 
