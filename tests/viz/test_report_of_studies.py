@@ -38,6 +38,7 @@ SECTIONS = [
     "reliability",
 ]
 LARGEST = 5_000_000
+READY = 120_000  # milliseconds in which all figures are drawn again, on busy machines
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def test_curves_and_scales_take_the_colours_of_the_dark(unfolded: Callable[[Path
     middle = "document.querySelector('#correlations .plot')._fullData[0].colorscale[2][1]"
     assert shown.evaluate(middle) == "#f4f3ef"
     shown.emulate_media(color_scheme="dark")
-    expect(note).to_have_css("fill", "rgb(163, 171, 181)")
+    expect(note).to_have_css("fill", "rgb(163, 171, 181)", timeout=READY)
     expect(shown.locator("#correlations .xtick text").first).to_have_css("fill", "rgb(231, 233, 236)")
     assert shown.evaluate(middle) == "#262a30"
 
