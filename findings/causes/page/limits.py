@@ -23,7 +23,7 @@ def made_by(runs: list[ModelRun]) -> str:
             head, side, path = name.split("-")
             n = scores.provenance.get("n_sequences", scores.n)
             options = f"--head {head} --on {side} --path {path} --sequences {n}"
-            lines.append(f"headcount paths --model MODEL {_dtype(scores.provenance)}{options} --out DIR/{run.name}")
+            lines.append(f"headcount paths --model MODEL {_dtype(run)}{options} --out DIR/{run.name}")
     commands = "\n".join(lines) or "(none yet)"
     return f"```\n{commands}\n```"
 
@@ -31,7 +31,7 @@ def made_by(runs: list[ModelRun]) -> str:
 def _command(run: ModelRun, command: str, entries: list[tuple[ResultName, dict[str, Any]]]) -> str:
     first = entries[0][1]
     settings = dict.fromkeys(name.setting for name, _ in entries if name.setting is not None)
-    words = [f"headcount {command} --model MODEL {_dtype(first)}--task"]
+    words = [f"headcount {command} --model MODEL {_dtype(run)}--task"]
     words += dict.fromkeys(setting.task for setting in settings)
     words += ["--shots", *dict.fromkeys(str(setting.shots) for setting in settings)]
     words += ["--limit", str(first.get("limit", "none"))] + (
@@ -46,8 +46,9 @@ def _command(run: ModelRun, command: str, entries: list[tuple[ResultName, dict[s
     return " ".join([*words, "--out", f"DIR/{run.name}"])
 
 
-def _dtype(provenance: dict[str, Any]) -> str:
-    return f"--dtype {provenance['dtype']} " if "dtype" in provenance else ""
+def _dtype(run: ModelRun) -> str:
+    dtype = run.run.manifest["model"].get("dtype")
+    return f"--dtype {dtype} " if dtype else ""
 
 
 def _provenances(run: ModelRun, folder: str) -> list[tuple[ResultName, dict[str, Any]]]:
