@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import time
 from collections.abc import Sequence
 from html import unescape
 from pathlib import Path
@@ -76,3 +77,14 @@ def hover(page: Page, figure: str, layer: int, head: int) -> str:
     label = plot.locator(".hoverlayer .hovertext", has_text=f"L{layer}H{head}:")
     label.wait_for()  # the label of the head before goes a moment after the mouse
     return "\n".join(label.locator("tspan.line").all_text_contents())
+
+
+def wait_until(page: Page, condition: str, seconds: float = 60) -> None:
+    """Wait until a condition in JavaScript holds.
+
+    Playwright's `wait_for_function` evaluates text in the page when it asks again, which the page's policy refuses.
+    """
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(50)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from playwright.sync_api import Frame, Page
-from support.pages import click_cell
+from support.pages import click_cell, wait_until
 from support.synthetic_runs import WORDS, add_attention, make_run
 
 from headcount import viz
@@ -215,7 +215,7 @@ def test_only_the_opened_layer_is_decoded(opened: Opened, report: Path, context)
     heading(page, "L7H1")
     page.goto(f"{report.as_uri()}#h=L7H2")
     heading(page, "L7H2")
-    page.wait_for_function("streams >= 9")
+    wait_until(page, "streams >= 9")
     assert page.evaluate("streams") == 9, "another layer, and circuitsvis"
 
 

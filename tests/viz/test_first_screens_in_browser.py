@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
+from support.pages import wait_until
 from support.synthetic_runs import add_importance, make_run
 from support.synthetic_studies import add_study
 
@@ -66,10 +67,8 @@ def test_no_figure_is_cut_on_a_phone(page: Page) -> None:
     wide = (
         "plots => plots.filter((plot) => plot.getBoundingClientRect().right > 400).map((plot) => plot.dataset.figure)"
     )
-    page.wait_for_function("document.documentElement.scrollWidth <= 400")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.js-plotly-plot')].every((plot) => plot.layout.width <= 370)"
-    )
+    wait_until(page, "document.documentElement.scrollWidth <= 400")
+    wait_until(page, "[...document.querySelectorAll('.js-plotly-plot')].every((plot) => plot.layout.width <= 370)")
     assert page.locator(".plot, #slider-map svg, #matrix canvas, .plane svg").evaluate_all(wide) == []
     page.set_viewport_size({"width": 1400, "height": 900})
 
@@ -101,7 +100,7 @@ def test_a_dot_opens_a_head_and_a_drag_chooses_heads(page: Page, run: Run) -> No
 
 def test_the_slider_takes_the_least_important_heads(page: Page, run: Run) -> None:
     page.locator("#slider-share").evaluate("range => { range.value = 2; range.dispatchEvent(new Event('input')); }")
-    page.wait_for_function("document.querySelectorAll('#slider-map .gone').length > 0")
+    wait_until(page, "document.querySelectorAll('#slider-map .gone').length > 0")
     task = page.locator("#slider-task option").first.inner_text().split(",")[0]
     shots = re.search(r", (\d+) shot", page.locator("#slider-task option").first.inner_text())
     assert shots
@@ -148,7 +147,7 @@ def test_a_head_is_found_and_notes_stay_in_the_address_and_in_json(page: Page, b
 
 def test_position_0_can_be_hidden(page: Page, run: Run) -> None:
     page.locator("#hide-first").check()
-    page.wait_for_function("location.hash.includes('s=hidden')")
+    wait_until(page, "location.hash.includes('s=hidden')")
     first = page.locator("#tokens button").first.get_attribute("style") or ""
     assert re.search(r" 0(\.0)?%|rgba\(0, 0, 0, 0\)|transparent 100%", first)
     page.locator("#hide-first").uncheck()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
-from support.pages import hover
+from support.pages import hover, wait_until
 from support.synthetic_runs import HOSTILE
 
 from headcount import viz
@@ -76,7 +76,7 @@ def test_nothing_is_requested_and_the_page_stays_narrow(
     page.get_by_label("Task and shots").first.select_option("wic, 0 shots")
     assert {url.split(":", 1)[0] for url in requests} <= {"file", "data", "blob"}
     page.set_viewport_size({"width": 390, "height": 800})
-    page.wait_for_function("document.documentElement.scrollWidth <= 390")
+    wait_until(page, "document.documentElement.scrollWidth <= 390")
     assert page.locator("table:not(:has(caption))").count() == 0
     assert page.locator(".scroll:not([aria-label])").count() == 0
 
@@ -85,8 +85,8 @@ def test_colours_follow_the_system_after_a_choice(unfolded: Callable[[Path], Pag
     page = unfolded(report)
     page.emulate_media(color_scheme="dark")
     page.get_by_label("Task and shots").first.select_option("wic, 0 shots")
-    page.wait_for_function(
-        "getComputedStyle(document.querySelector('#needed-heads .xtick text')).fill === 'rgb(231, 233, 236)'"
+    wait_until(
+        page, "getComputedStyle(document.querySelector('#needed-heads .xtick text')).fill === 'rgb(231, 233, 236)'"
     )
 
 

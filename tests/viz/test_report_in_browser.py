@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
-from support.pages import hover
+from support.pages import hover, wait_until
 
 from headcount import viz
 from headcount.results import Run
@@ -146,10 +146,8 @@ def test_focus_is_visible_and_starts_with_the_skip_link(unfolded: Callable[[Path
 def test_a_narrow_page_does_not_scroll_sideways(unfolded: Callable[[Path], Page], report: Path) -> None:
     page = unfolded(report)
     page.set_viewport_size({"width": 390, "height": 800})
-    page.wait_for_function("document.documentElement.scrollWidth <= 390")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.js-plotly-plot')].every((plot) => plot.layout.width <= 360)"
-    )
+    wait_until(page, "document.documentElement.scrollWidth <= 390")
+    wait_until(page, "[...document.querySelectorAll('.js-plotly-plot')].every((plot) => plot.layout.width <= 360)")
 
 
 def test_headings_and_tables_are_named(unfolded: Callable[[Path], Page], report: Path) -> None:

@@ -112,7 +112,7 @@ def test_the_figures_inside_hold_scores_and_errors_but_no_texts(needs_run: Run, 
     scores = needs_run["importance/heads/piqa.0shot"]
     np.testing.assert_array_equal(stored_numbers(source, heat["meta"].pop("values")).reshape(30, 9), scores.values)
     errors = stored_numbers(source, heat["meta"].pop("errors")).reshape(30, 9)
-    np.testing.assert_allclose(errors, scores.stderr, rtol=2**-16)
+    np.testing.assert_array_equal(errors, scores.stderr)
     meta = {"title": "Head importance", "n": 100, "layers": 30, "small": True, "share": False, "extras": {}}
     assert heat["meta"] == meta
     assert "hovertext" not in heat

@@ -11,7 +11,7 @@ import pytest
 import torch
 from playwright.sync_api import BrowserContext, Page, expect
 from support.headcount_runs import run as commanded
-from support.pages import text_of, unpacked
+from support.pages import text_of, unpacked, wait_until
 from support.synthetic_runs import HOSTILE, add_attention, add_importance, make_run
 from support.synthetic_studies import add_study
 
@@ -159,7 +159,7 @@ def test_every_choice_draws_its_figure_and_asks_nothing_of_a_network(
                 assert section.locator(".plot .main-svg").first.is_visible()
     assert {url.split(":", 1)[0] for url in requests} <= {"file", "data", "blob"}
     shown.set_viewport_size({"width": 420, "height": 900})
-    shown.wait_for_function("document.documentElement.scrollWidth <= 420")
+    wait_until(shown, "document.documentElement.scrollWidth <= 420")
 
 
 def test_curves_and_scales_take_the_colours_of_the_dark(unfolded: Callable[[Path], Page], page: Path) -> None:

@@ -18,6 +18,8 @@ from headcount.viz.style.theme import THEMES, template
 
 Figure = dict[str, Any]  # as plotly reads it
 LIMITS = {"prefix_matching": (0.0, 1.0)}  # a share of attention, in every definition
+MANY_HEADS = 2_048
+"""In maps of more heads standard errors are rounded, so that the page of the largest models stays small."""
 
 
 def figure_name(part: str, setting: Setting) -> str:
@@ -111,7 +113,7 @@ def without_numbers(figures: Mapping[str, Figure], store: NumberStore) -> dict[s
         if not isinstance(meta, dict):
             return trace
         arrays = {
-            name: store.add(_without_last_byte(value) if name == "errors" else value)
+            name: store.add(_without_last_byte(value) if name == "errors" and value.size > MANY_HEADS else value)
             for name, value in meta.items()
             if isinstance(value, np.ndarray)
         }

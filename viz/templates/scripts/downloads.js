@@ -5,7 +5,7 @@ function save(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-// Values in full, errors as the page has them; the cell of a score that was not measured is empty.
+// Numbers in full, as the page has them; the cell of a score that was not measured is empty.
 function asCsv({ metrics, scores, heads }) {
   const keys = Object.keys(metrics);
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
