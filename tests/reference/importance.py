@@ -22,7 +22,7 @@ def head_sums(model: PreTrainedModel, ids: list[int], start: int) -> tuple[Tenso
         z_by_layer.append(arguments[0])
 
     for parameter in model.parameters():
-        parameter.requires_grad_(True)
+        parameter.requires_grad_(parameter.is_floating_point())  # quantised weights have no gradient
     hooks = [
         parts.output_projection(model, layer).register_forward_pre_hook(record) for layer in parts.attentions(model)
     ]
